@@ -1,0 +1,112 @@
+# Everything a person or CI does with a checkout. `make` alone lists the targets.
+# Each target that needs the environment creates or refreshes .venv by itself: the stamp inside it is
+# older than pyproject.toml or requirements.lock exactly when the environment is out of date.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := dev
+
+# Test processes side by side; each computes on one thread, so that they do not fight for the cores.
+JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+ONE_THREAD := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+PYTEST := $(ONE_THREAD) TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## list the targets
+	@echo "usage: make TARGET"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---------------------------------------------------------------- environment
+
+$(STAMP): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none of python3.11, python3.12," \
+		"python3.13, python3 is one. Install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11, 3.12 or 3.13 is needed." \
+		"Name another: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing into $(VENV): a minute or two, about 2 GB."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]'
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## create or refresh .venv, nothing else
+
+.PHONY: lock
+lock: ## resolve the newest versions that pyproject.toml allows into requirements.lock
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
+	CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade --strip-extras \
+		--allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--extra dev --extra cluster --extra browser --output-file requirements.lock pyproject.toml
+	rm -rf build/lock
+
+# ---------------------------------------------------------------- the quick-start study
+
+STAR := studies/siemens_star
+STAR_RAW := $(STAR)/siemens_star_velociprobe_n64_raw.npz
+STAR_TRAIN := $(STAR)/data/siemens_star_velociprobe_n64_train.npz
+STAR_TEST := $(STAR_TRAIN:_train.npz=_test.npz)
+
+# Prepared once; order-only, because a checkout's file times mean nothing.
+$(STAR_TRAIN): | $(STAMP)
+	$(BIN)/ptycho-study prepare $(STAR_RAW) $(STAR)/data
+
+.PHONY: quickstart
+quickstart: $(STAMP) $(STAR_TRAIN) ## real data, whole study: studies/siemens_star/results/report.html
+	@start=$$SECONDS; \
+	$(BIN)/ptycho-study run $(STAR_TRAIN) $(STAR_TEST) $(STAR)/results --config $(STAR)/study.yaml || exit $$?; \
+	seconds=$$((SECONDS - start)); echo; \
+	echo "Finished in $$((seconds / 60)) min $$((seconds % 60)) s. Open $(CURDIR)/$(STAR)/results/report.html"
+
+.PHONY: lab
+lab: $(STAMP) ## JupyterLab on the notebooks (this machine only, with a token)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks
+
+# ---------------------------------------------------------------- checks
+
+.PHONY: test
+test: $(STAMP) ## the tests (ARGS="-k stitching" for some of them)
+	$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(STAMP) ## the tests that train for minutes
+	$(PYTEST) -m slow $(ARGS)
+
+.PHONY: check
+check: $(STAMP) ## lint, format, types, clean notebooks, generated docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify $$(git ls-files '*.ipynb')
+	$(BIN)/python docs/make_configuration.py --check
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_environment.py tests/test_notebooks_clean.py
+
+.PHONY: format
+format: $(STAMP) ## mend what can be mended: imports, format, notebook outputs
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout $$(git ls-files '*.ipynb')
+
+.PHONY: docs
+docs: $(STAMP) ## write docs/configuration.md from the configuration's own docstrings
+	$(BIN)/python docs/make_configuration.py
+
+# ---------------------------------------------------------------- cleaning
+
+.PHONY: clean
+clean: ## remove caches and builds; the environment and study results stay
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov tests/screenshots
+	find . -path ./$(VENV) -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) \
+		-exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## also remove .venv and the quick-start study's data and results
+	rm -rf $(VENV) $(STAR)/data $(STAR)/results
