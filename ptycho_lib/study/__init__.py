@@ -1,0 +1,1 @@
+"""Many runs: planning, execution through papermill, the run folder, aggregation."""

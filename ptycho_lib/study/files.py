@@ -1,0 +1,77 @@
+"""Writing and reading small files so that a kill, a full disk or a foreign folder does no harm."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+from ptycho_lib.errors import Fault, InputError
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to `path` so that readers see the old file or the new one, never a part.
+
+    The new content reaches the disk before it takes the name. A symbolic link at `path` is
+    replaced, not followed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes (hex)."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def require_inside(path: Path, root: Path) -> Path:
+    """Return `path` if it lies in `root` once every symbolic link is followed.
+
+    Raises
+    ------
+    InputError
+        If a link, or `..`, leads out: a study folder may come from somebody else, and nothing
+        outside it may be written or removed on its behalf.
+    """
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise InputError(
+            Fault(
+                str(path),
+                "",
+                f"a path that leads to {path.resolve()}",
+                f"a folder inside {root.resolve()}",
+                "Remove the symbolic link; to keep results elsewhere, give that folder as OUT_DIR.",
+            )
+        )
+    return path
+
+
+def require_writable(folder: Path) -> Path:
+    """Create `folder` if need be and return it; prove that files can be written there.
+
+    Raises
+    ------
+    InputError
+        With the operating system's reason.
+    """
+    probe = folder / f".write-test-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        mend = "Choose a folder that you may write to, on a disk that is not full."
+        found = error.strerror or str(error)
+        raise InputError(Fault(str(folder), "", found, "a writable folder", mend)) from None
+    return folder

@@ -1,0 +1,361 @@
+"""A run as its notebook sees it: open the run folder, train and evaluate, finish.
+
+`open_run` checks and prepares, `finish_run` writes `comparison_metrics.csv` and, last of all,
+`run.json`. Whatever happens in between, a folder without a valid `run.json` is not a complete run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from ptycho_lib.config import ARMS, StudyConfig, load_config
+from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.data.sampling import subset_order
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.study import locks, provenance
+from ptycho_lib.study.files import file_sha256, require_inside, require_writable, write_atomically
+from ptycho_lib.study.record import (
+    METRICS,
+    PLOT,
+    RECORD,
+    ArmOutcome,
+    CorruptRecordError,
+    Fingerprints,
+    RunIdentity,
+    RunRecord,
+    read_record,
+    write_record,
+)
+from ptycho_lib.tidy import COLUMNS
+
+DEFAULT_N_TEST = 500
+IDENTITY = f"{locks.EXECUTION}/identity.json"
+PROGRESS = f"{locks.EXECUTION}/progress.jsonl"
+OUTPUTS = (METRICS, PLOT, *(f"{arm}_run" for arm in ARMS))
+"""What a run leaves in its folder besides its notebook and its record."""
+
+KERNEL_LOCK_TIMEOUT_S = 20.0
+"""Long enough for the kernel of a killed papermill to notice that it is an orphan."""
+
+
+class TrainedOutcome(Protocol):
+    """What `finish_run` wants to know of a trained arm; `networks.training.TrainedArm` has it."""
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def collapsed(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training size, one trial: everything its notebook works on."""
+
+    identity: RunIdentity
+    config: StudyConfig
+    train: PtychoDataset
+    """The training subset, n_train patterns in nested order."""
+    test: PtychoDataset
+    """The test patterns, the same for every run of a study."""
+    train_data: Path
+    test_data: Path
+    output_dir: Path
+    started: float
+    """Seconds since the epoch."""
+
+    @property
+    def n_train(self) -> int:
+        """Number of training patterns."""
+        return self.identity.n_train
+
+    @property
+    def n_test(self) -> int:
+        """Number of test patterns."""
+        return self.identity.n_test
+
+    @property
+    def trial(self) -> int:
+        """Number of the trial, from 1."""
+        return self.identity.trial
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        """Seeds of this trial, keyed `subset`, `weights`, `order`."""
+        return self.config.seeds(self.trial)
+
+    @property
+    def progress_file(self) -> Path:
+        """JSON lines that the training appends to: time, arm, epoch, epochs, loss, val_loss."""
+        return self.output_dir / PROGRESS
+
+    def arm_dir(self, arm: str) -> Path:
+        """Return the folder of one arm's model, history and reconstruction."""
+        return self.output_dir / f"{arm}_run"
+
+
+def open_run(
+    train_data: str | Path,
+    test_data: str | Path,
+    output_dir: str | Path,
+    n_train: int,
+    n_test: int = 0,
+    trial: int = 1,
+    config: str | Path = "",
+) -> Run:
+    """Check the input of a run, choose its patterns and take possession of its folder.
+
+    Parameters
+    ----------
+    train_data, test_data : path
+        Files of the dataset contract.
+    output_dir : path
+        The run folder; created if need be. Results of another configuration, size or data that it
+        holds are removed; results of the same run stay, for an interrupted training to continue.
+    n_train : int
+        Number of training patterns.
+    n_test : int
+        Number of test patterns; 0 takes that of the configuration (500, or all there are).
+    trial : int
+        Number of the trial, from 1; selects the seeds.
+    config : path
+        YAML configuration; empty for the defaults.
+
+    Raises
+    ------
+    InputError
+        With every fault of the input, or if another process computes this run.
+    """
+    started = time.time()
+    settings = load_config(config or None)
+    train, test = load_dataset(train_data), load_dataset(test_data)
+    n_test = n_test or default_n_test(settings, len(test))
+    check_counts(train_data, len(train), (n_train,), test_data, len(test), n_test)
+    identity = identify(settings, train.fingerprint(), test.fingerprint(), n_train, n_test, trial)
+    folder = require_writable(Path(output_dir).resolve())
+    _possess(folder, identity)
+    return Run(
+        identity=identity,
+        config=settings,
+        train=train.select(_training_subset(train, settings, n_train, trial)),
+        test=test.select(_test_subset(test, settings, n_test)),
+        train_data=Path(train_data).resolve(),
+        test_data=Path(test_data).resolve(),
+        output_dir=folder,
+        started=started,
+    )
+
+
+def finish_run(
+    run: Run,
+    metrics: pd.DataFrame,
+    trained: Mapping[str, TrainedOutcome],
+    *,
+    n_groups: int | None = None,
+    device: str = "CPU",
+) -> RunRecord:
+    """Write `comparison_metrics.csv` and, last and atomically, `run.json`.
+
+    Parameters
+    ----------
+    run : Run
+        From `open_run`.
+    metrics : DataFrame
+        Tidy scores with the columns of `tidy.COLUMNS`; those that say which run it is are filled in.
+    trained : mapping
+        The outcome of each arm, keyed by its name.
+    n_groups : int, optional
+        Training samples; n_train if a sample is one pattern.
+    device : str
+        What the networks were trained on.
+
+    Raises
+    ------
+    ValueError
+        If `metrics` is empty or lacks a column.
+    """
+    if metrics.empty:
+        raise ValueError("no metric was computed; a run without numbers is not complete")
+    table = metrics.assign(
+        n_train=run.n_train,
+        n_groups=n_groups or run.n_train,
+        trial=run.trial,
+        seed=run.config.seed,
+        run=relative_folder(run.output_dir),
+    )
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise ValueError(f"the metrics lack the columns {missing}")
+    write_atomically(run.output_dir / METRICS, table.loc[:, list(COLUMNS)].to_csv(index=False))
+    record = _record(run, trained, n_groups or run.n_train, device)
+    write_record(run.output_dir, record)
+    lock = locks.take_lock(run.output_dir, "kernel")
+    if lock is not None:
+        lock.release(force=True)
+    return record
+
+
+def default_n_test(config: StudyConfig, available: int) -> int:
+    """Return the test count in force: the configured one, else 500, or all there are if fewer."""
+    return config.n_test_images or min(DEFAULT_N_TEST, available)
+
+
+def check_counts(
+    train_data: str | Path,
+    n_train_available: int,
+    n_train_sizes: tuple[int, ...],
+    test_data: str | Path,
+    n_test_available: int,
+    n_test: int,
+) -> None:
+    """Refuse sizes and a test count that the files cannot give.
+
+    Raises
+    ------
+    InputError
+        With one fault for each.
+    """
+    faults = [
+        Fault(
+            str(train_data),
+            "n_train",
+            f"{size} training patterns asked for",
+            f"between 1 and {n_train_available}, which is what the file holds",
+            "Ask for fewer (--n-train-sizes), or prepare a larger training file.",
+        )
+        for size in n_train_sizes
+        if not 1 <= size <= n_train_available
+    ]
+    if not 1 <= n_test <= n_test_available:
+        found = f"{n_test} test patterns asked for"
+        expected = f"between 1 and {n_test_available}, which is what the file holds"
+        mend = "Ask for fewer (--n-test-images), or leave the option out to use what there is."
+        faults.append(Fault(str(test_data), "n_test", found, expected, mend))
+    if faults:
+        raise InputError(faults)
+
+
+def identify(
+    config: StudyConfig, train_fingerprint: str, test_fingerprint: str, n_train: int, n_test: int, trial: int
+) -> RunIdentity:
+    """Return the identity of a run: all that its numbers depend on."""
+    fingerprints = Fingerprints(
+        train_data=train_fingerprint,
+        test_data=test_fingerprint,
+        config=config.fingerprint(),
+        conditions=_condition_files(config),
+        code=provenance.code_fingerprint(),
+    )
+    return RunIdentity(n_train=n_train, n_test=n_test, trial=trial, fingerprints=fingerprints)
+
+
+def relative_folder(folder: Path) -> str:
+    """Return a run folder relative to its study (the nearest folder with a study.yaml)."""
+    for parent in folder.parents:
+        if (parent / "study.yaml").is_file():
+            return folder.relative_to(parent).as_posix()
+    return folder.name
+
+
+def remove_outputs(folder: Path) -> None:
+    """Remove a run's record and results, and nothing else; the record goes first."""
+    for name in (RECORD, *OUTPUTS):
+        path = require_inside(folder / name, folder) if not (folder / name).is_symlink() else folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _possess(folder: Path, identity: RunIdentity) -> None:
+    """Lock the folder for this kernel and clear what another run left there."""
+    if locks.take_lock(folder, "kernel", timeout_s=KERNEL_LOCK_TIMEOUT_S) is None:
+        holder = locks.lock_holder(folder)
+        found = f"a run in progress (process {holder.get('pid', '?')} on {holder.get('host', '?')})"
+        mend = "Wait for it, stop it, or give another output folder."
+        raise InputError(Fault(str(folder), "", found, "a folder that no other process computes in", mend))
+    (folder / RECORD).unlink(missing_ok=True)
+    note = folder / IDENTITY
+    fingerprint = identity.fingerprint()
+    if not note.is_file() or note.read_text(encoding="utf-8").strip() != fingerprint:
+        remove_outputs(folder)
+    write_atomically(note, fingerprint + "\n")
+    (folder / PROGRESS).unlink(missing_ok=True)
+
+
+def _training_subset(train: PtychoDataset, config: StudyConfig, n_train: int, trial: int) -> Any:
+    return subset_order(train.positions_px, config.sampling.method, config.seeds(trial)["subset"])[:n_train]
+
+
+def _test_subset(test: PtychoDataset, config: StudyConfig, n_test: int) -> Any:
+    """Choose evenly over the scan, by the root seed: one test set for all sizes and trials."""
+    return np.sort(subset_order(test.positions_px, "representative", config.seed)[:n_test])
+
+
+def _condition_files(config: StudyConfig) -> str:
+    names = [name for condition in config.conditions for name in (condition.probe_file, condition.test_data)]
+    return " ".join(file_sha256(Path(name)) for name in names if name)
+
+
+def _record(run: Run, trained: Mapping[str, TrainedOutcome], n_groups: int, device: str) -> RunRecord:
+    finished = time.time()
+    return RunRecord(
+        fingerprint=run.identity.fingerprint(),
+        identity=run.identity,
+        n_groups=n_groups,
+        seed=run.config.seed,
+        seeds=run.seeds,
+        config=run.config.result_settings(),
+        train_data=str(run.train_data),
+        test_data=str(run.test_data),
+        arms={
+            arm: ArmOutcome(
+                seconds=round(outcome.seconds, 3), collapsed=outcome.collapsed, reason=outcome.reason
+            )
+            for arm, outcome in trained.items()
+        },
+        started=_utc(run.started),
+        finished=_utc(finished),
+        seconds=round(finished - run.started, 3),
+        device=device,
+        machine=provenance.machine(),
+        versions=provenance.library_versions(),
+        commit=provenance.git_commit(),
+        determinism=provenance.DETERMINISM,
+        outputs=_output_digests(run.output_dir),
+    )
+
+
+def _output_digests(folder: Path) -> dict[str, str]:
+    roots = [folder / name for name in OUTPUTS]
+    files = [path for root in roots for path in ([root] if root.is_file() else root.rglob("*"))]
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(files) if path.is_file()
+    }
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+__all__ = [
+    "CorruptRecordError",
+    "Run",
+    "RunRecord",
+    "default_n_test",
+    "finish_run",
+    "identify",
+    "open_run",
+    "read_record",
+    "remove_outputs",
+]
