@@ -1,0 +1,72 @@
+"""The tidy table: its columns, and the metrics that may stand in it.
+
+One value a row. `comparison_metrics.csv` of a run and `aggregated_metrics.csv` of a study have the same
+columns, so that a study is its runs put together, nothing more. Definitions: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+RUN_COLUMNS = ("n_train", "n_groups", "trial", "seed", "model", "condition")
+"""Which run and which reconstruction a value belongs to."""
+
+SCORE_COLUMNS = (
+    "component",
+    "alignment",
+    "metric",
+    "value",
+    "data_range",
+    "phase_rad",
+    "amplitude_scale",
+    "ramp_row_rad_px",
+    "ramp_col_rad_px",
+    "shift_row_px",
+    "shift_col_px",
+    "shift_capped",
+    "censored",
+    "reason",
+)
+"""What was measured, and the audit of how: data range, alignment terms, remarks."""
+
+COLUMNS = (*RUN_COLUMNS, *SCORE_COLUMNS, "run")
+"""All columns of the tidy table in order; `run` is the run folder relative to the study."""
+
+COMPONENTS = ("amplitude", "phase", "complex")
+ALIGNMENTS = ("raw", "aligned")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's name in the table, its label in figures, its unit, and which end of it is good."""
+
+    name: str
+    label: str
+    unit: str
+    better: Literal["lower", "higher"]
+
+    def unit_of(self, component: str) -> str:
+        """Return the unit for a component: errors of the phase are in radians."""
+        if self.unit != "component":
+            return self.unit
+        unit = "rad" if component == "phase" else ""
+        return f"{unit}²" if unit and self.name == "mse" else unit
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("mae", "MAE", "component", "lower"),
+        Metric("mse", "MSE", "component", "lower"),
+        Metric("psnr", "PSNR", "dB", "higher"),
+        Metric("ssim", "SSIM", "", "higher"),
+        Metric("ms_ssim", "MS-SSIM", "", "higher"),
+        Metric("frc50", "FRC50", "cycles/px", "higher"),
+        Metric("frc_half_bit", "FRC half-bit", "cycles/px", "higher"),
+        Metric("frc_one_bit", "FRC 1-bit", "cycles/px", "higher"),
+        Metric("frc_auc", "FRC area", "", "higher"),
+        Metric("frc50_nm", "FRC50 full period", "nm", "lower"),
+        Metric("e0", "E0", "", "lower"),
+    )
+}
