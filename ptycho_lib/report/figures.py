@@ -1,0 +1,20 @@
+"""Every plot of the library, behind one door.
+
+Each function takes arrays or tables and returns a matplotlib Figure; none reads a file, keeps a state or
+displays anything. `report.html.show` puts a figure into a notebook with its alternative text.
+"""
+
+from ptycho_lib.report.curve_figures import frc_figure, profile_figure
+from ptycho_lib.report.dataset_figures import coverage_figure, dataset_figure, history_figure
+from ptycho_lib.report.object_figures import comparison_figure, montage_figure, uncertainty_figure
+
+__all__ = [
+    "comparison_figure",
+    "coverage_figure",
+    "dataset_figure",
+    "frc_figure",
+    "history_figure",
+    "montage_figure",
+    "profile_figure",
+    "uncertainty_figure",
+]

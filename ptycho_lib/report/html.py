@@ -1,0 +1,52 @@
+"""Figures as HTML for notebooks: every picture carries a description for those who cannot see it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
+
+from ptycho_lib.report.style import style
+
+DPI = 100
+"""Pixels an inch of a picture in a notebook; 183 mm become 720 pixels."""
+
+
+def png_bytes(figure: Figure, *, dpi: int = DPI, metadata: dict[str, str] | None = None) -> bytes:
+    """Return the figure as PNG; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None, **(metadata or {})})
+    return buffer.getvalue()
+
+
+def image_html(figure: Figure, alt: str, *, dpi: int = DPI) -> str:
+    """Return an ``<img>`` element that holds the figure itself.
+
+    Parameters
+    ----------
+    figure : Figure
+    alt : str
+        What the picture shows, for readers who do not see it.
+
+    Raises
+    ------
+    ValueError
+        If `alt` is empty.
+    """
+    if not alt.strip():
+        raise ValueError("alt is empty; say in one sentence what the picture shows")
+    data = base64.b64encode(png_bytes(figure, dpi=dpi)).decode()
+    width = round(figure.get_figwidth() * DPI)
+    return (
+        f'<img alt="{html.escape(alt, quote=True)}" width="{width}" '
+        f'style="max-width:100%;height:auto;background:white" src="data:image/png;base64,{data}">'
+    )
+
+
+def show(figure: Figure, *, alt: str, dpi: int = DPI) -> None:
+    """Display a figure once, as an image with alternative text, in any notebook front end."""
+    display(HTML(image_html(figure, alt, dpi=dpi)))

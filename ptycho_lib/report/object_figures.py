@@ -1,0 +1,284 @@
+"""Figures of reconstructed objects: beside the truth, by training size, along a line, and their uncertainty.
+
+Nothing is aligned here. Pass what `evaluation.alignment.align` returns; the truth comes first, and
+panels that are to be compared share their colour limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ptycho_lib.report.dataset_figures import robust_limits
+from ptycho_lib.report.style import (
+    AMPLITUDE_MAP,
+    ERROR_MAP,
+    FULL_WIDTH,
+    PATTERN_MAP,
+    bare,
+    colour_bar,
+    letter,
+    model_looks,
+    new_figure,
+    phase_view,
+    scale_bar,
+    styled,
+)
+
+Complex2D = NDArray[np.complexfloating]
+Mask = NDArray[np.bool_]
+Cell = tuple[str, str] | None
+ROWS = ("amplitude", "amplitude error", "phase", "phase error")
+
+
+@dataclass(frozen=True)
+class View:
+    """How one quantity of the object is drawn: colours, limits and unit."""
+
+    colours: Colormap | str
+    lower: float
+    upper: float
+    unit: str
+
+
+class Comparison:
+    """A truth and a mask, and what they imply for drawing any estimate of the same object.
+
+    Parameters
+    ----------
+    truth : ndarray, (H, W) complex
+    mask : ndarray, (H, W) bool
+        The pixels that are compared. Pictures are cropped to their box, `margin` pixels wider.
+    """
+
+    def __init__(self, truth: Complex2D, mask: Mask, margin: int = 6) -> None:
+        if truth.shape != mask.shape:
+            raise ValueError(
+                f"truth has shape {truth.shape}, mask has shape {mask.shape}; they must be equal"
+            )
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        if rows.size == 0:
+            raise ValueError("the mask holds no pixel; there is nothing to compare")
+        self.box = (
+            slice(max(rows[0] - margin, 0), rows[-1] + margin + 1),
+            slice(max(columns[0] - margin, 0), columns[-1] + margin + 1),
+        )
+        self.mask = mask[self.box]
+        self.truth = truth[self.box]
+        self._zero = np.exp(-1j * np.angle(np.sum(self.truth[self.mask])))
+
+    @property
+    def aspect(self) -> float:
+        """Height of a panel divided by its width."""
+        return self.mask.shape[0] / self.mask.shape[1]
+
+    def values(self, row: str, estimate: Complex2D) -> NDArray[np.floating]:
+        """Return one quantity of `estimate` (H, W) in the box; phases are about the truth's circular mean."""
+        cropped = estimate[self.box]
+        match row:
+            case "amplitude":
+                return np.abs(cropped)
+            case "phase":
+                return np.angle(cropped * self._zero)
+            case "amplitude error":
+                return np.abs(cropped) - np.abs(self.truth)
+            case "phase error":
+                return np.angle(cropped * np.conj(self.truth))
+        raise ValueError(f"row '{row}' is unknown; choose one of {', '.join(ROWS)}")
+
+    def view(self, row: str, estimates: Sequence[Complex2D]) -> View:
+        """Return the colours of one row: limits of the truth, or of the largest error, in the mask."""
+        if row == "amplitude":
+            return View(AMPLITUDE_MAP, *robust_limits(np.abs(self.truth[self.mask])), "arb. unit")
+        if row == "phase":
+            phase = np.abs(np.angle(self.truth[self.mask] * self._zero))
+            colours, limit = phase_view(float(np.quantile(phase, 0.995)))
+            return View(colours, -limit, limit, "rad")
+        errors = [np.abs(self.values(row, estimate)[self.mask]) for estimate in estimates]
+        limit = max([1e-6, *(robust_limits(error)[1] for error in errors)])
+        return View(ERROR_MAP, -limit, limit, "rad" if row == "phase error" else "arb. unit")
+
+    def draw(self, ax: Axes, row: str, estimate: Complex2D, view: View) -> None:
+        """Draw one panel with the compared region outlined and everything outside it paled."""
+        ax.imshow(self.values(row, estimate), cmap=view.colours, vmin=view.lower, vmax=view.upper)
+        veil = np.where(self.mask, 0.0, 0.55)
+        ax.imshow(np.ones_like(veil), cmap="Greys_r", vmin=0, vmax=1, alpha=veil)
+        if not self.mask.all():
+            ax.contour(self.mask, levels=[0.5], colors="black", linewidths=0.6)
+        bare(ax)
+
+
+@styled
+def comparison_figure(
+    truth: Complex2D,
+    estimates: Mapping[str, Complex2D],
+    mask: Mask,
+    *,
+    pixel_size_m: float | None = None,
+    truth_label: str = "Ground truth",
+    rows: Sequence[str] = ROWS,
+    captions: Mapping[str, str] | None = None,
+) -> Figure:
+    """Show the truth and the estimates side by side: amplitude, phase, and the error of each.
+
+    Parameters
+    ----------
+    truth : ndarray, (H, W) complex
+    estimates : mapping of str to ndarray, (H, W) complex
+        By model name; aligned to the truth.
+    mask : ndarray, (H, W) bool
+        The pixels that are compared: outlined, and the rest paled.
+    pixel_size_m : float, optional
+        Object pixel, for the scale bar.
+    truth_label : str
+        "Ground truth", or "Reference" where the truth is itself a reconstruction.
+    rows : sequence of str
+        Any of ``amplitude``, ``amplitude error``, ``phase``, ``phase error``.
+    captions : mapping of str to str, optional
+        By model name: a line below its name, e.g. its phase SSIM.
+    """
+    comparison = Comparison(truth, mask)
+    looks = model_looks(estimates)
+    grid = _comparison_grid(rows, list(looks), beside=comparison.aspect > 1.4)
+    bars = 0.85 * len({cell[0] for cell in grid[0] if cell}) + 0.3
+    panel = min((FULL_WIDTH - bars) / len(grid[0]), 2.3)
+    height = len(grid) * (panel * comparison.aspect + 0.2) + 0.15
+    figure = new_figure(height, width=panel * len(grid[0]) + bars, images=True)
+    panels = figure.subplots(len(grid), len(grid[0]), squeeze=False)
+    drawn = []
+    for axes, line in zip(panels, grid, strict=True):
+        for row in dict.fromkeys(row for row, _ in filter(None, line)):
+            view = comparison.view(row, list(estimates.values()))
+            group = [ax for ax, cell in zip(axes, line, strict=True) if cell and cell[0] == row]
+            names = [cell[1] for cell in line if cell and cell[0] == row]
+            for ax, name in zip(group, names, strict=True):
+                comparison.draw(ax, row, estimates[name] if name else truth, view)
+                title = _panel_title(looks[name].label, (captions or {}).get(name)) if name else truth_label
+                ax.set_title(title if line is grid[0] and (name or not row.endswith("error")) else "")
+            group[0].set_ylabel(row)
+            drawn += group
+            colour_bar(figure, group[0].get_images()[0], group, view.unit)
+        for ax, cell in zip(axes, line, strict=True):
+            ax.set_visible(cell is not None)
+    scale_bar(drawn[0], pixel_size_m, comparison.mask.shape[1])
+    letter(drawn)
+    return figure
+
+
+def _comparison_grid(rows: Sequence[str], names: list[str], *, beside: bool) -> list[list[Cell]]:
+    """Return (row, model) of each panel, model "" for the truth; errors stand `beside` the values or below."""
+    values = [[(row, name) for name in ["", *names]] for row in rows if not row.endswith("error")]
+    errors = {row: [(row, name) for name in names] for row in rows if row.endswith("error")}
+    grid: list[list[Cell]] = []
+    for line in values:
+        error = errors.pop(f"{line[0][0]} error", [])
+        if beside:
+            grid.append([*line, *error])
+        else:
+            grid.append([*line])
+            if error:
+                grid.append([None, *error])
+    grid += [[*line] if beside else [None, *line] for line in errors.values()]
+    width = max(len(line) for line in grid)
+    return [[*line, *[None] * (width - len(line))] for line in grid]
+
+
+def _panel_title(label: str, caption: str | None) -> str:
+    return f"{label}\n{caption}" if caption else label
+
+
+@styled
+def montage_figure(
+    truth: Complex2D,
+    estimates: Mapping[int, Mapping[str, Complex2D]],
+    mask: Mask,
+    *,
+    component: str = "phase",
+    pixel_size_m: float | None = None,
+    truth_label: str = "Ground truth",
+) -> Figure:
+    """Show how the reconstructions grow with the training set: one column a size, one row a model.
+
+    Parameters
+    ----------
+    truth : ndarray, (H, W) complex
+    estimates : mapping of int to mapping of str to ndarray, (H, W) complex
+        ``estimates[n_train][model]``; a missing model leaves its place empty and says so.
+    mask : ndarray, (H, W) bool
+    component : str
+        ``phase`` or ``amplitude``.
+    """
+    comparison = Comparison(truth, mask)
+    sizes = sorted(estimates)
+    looks = model_looks(name for size in sizes for name in estimates[size])
+    columns = len(sizes) + 1
+    panel = min(6.0 / columns, 2.2)
+    figure = new_figure(
+        len(looks) * (panel * comparison.aspect + 0.1) + 0.4, width=panel * columns + 1.1, images=True
+    )
+    panels = figure.subplots(len(looks), columns, squeeze=False)
+    view = comparison.view(component, [])
+    for row, (name, look) in enumerate(looks.items()):
+        if row == 0:
+            comparison.draw(panels[0, 0], component, truth, view)
+            panels[0, 0].set_title(f"{truth_label}, {component}")
+            scale_bar(panels[0, 0], pixel_size_m, comparison.mask.shape[1])
+        else:
+            panels[row, 0].set_axis_off()
+        for ax, size in zip(panels[row, 1:], sizes, strict=True):
+            if name in estimates[size]:
+                comparison.draw(ax, component, estimates[size][name], view)
+            else:
+                bare(ax)
+                ax.set_aspect("equal")
+                ax.text(0.5, 0.5, "no run", ha="center", va="center", transform=ax.transAxes)
+            if row == 0:
+                ax.set_title(f"{size} patterns")
+        panels[row, 1].set_ylabel(look.label, color=look.colour)
+    colour_bar(figure, panels[0, 0].get_images()[0], list(panels.ravel()), view.unit)
+    return figure
+
+
+@styled
+def uncertainty_figure(
+    spread: Mapping[str, NDArray[np.floating]],
+    residual: Mapping[str, NDArray[np.floating]],
+    mask: Mask,
+    *,
+    pixel_size_m: float | None = None,
+) -> Figure:
+    """Show where a reconstruction contradicts itself, and where it is wrong.
+
+    Parameters
+    ----------
+    spread : mapping of str to ndarray, (H, W)
+        By model: standard deviation over the overlapping patches (`evaluation.stitching.Stitched.spread`).
+    residual : mapping of str to ndarray, (H, W)
+        By model: absolute error of the complex object, abs(Ô − O).
+    mask : ndarray, (H, W) bool
+    """
+    looks = model_looks(spread)
+    comparison = Comparison(mask.astype(np.complex64), mask)
+    panel = min((FULL_WIDTH - 1.8) / (2 * len(looks)), 2.0)
+    figure = new_figure(panel * comparison.aspect + 0.4, width=2 * len(looks) * panel + 1.8, images=True)
+    panels = list(figure.subplots(1, 2 * len(looks), squeeze=False)[0])
+    quantities = {"spread between patches": spread, "error": residual}
+    for number, (quantity, images) in enumerate(quantities.items()):
+        group = panels[number * len(looks) : (number + 1) * len(looks)]
+        cropped = {name: np.where(comparison.mask, images[name][comparison.box], np.nan) for name in looks}
+        top = max(robust_limits(image)[1] for image in cropped.values())
+        for ax, (name, look) in zip(group, looks.items(), strict=True):
+            image = ax.imshow(cropped[name], cmap=PATTERN_MAP, vmin=0, vmax=top)
+            ax.set_title(look.label)
+            bare(ax)
+        group[0].set_ylabel(quantity)
+        colour_bar(figure, image, group, "arb. unit")
+    scale_bar(panels[0], pixel_size_m, comparison.mask.shape[1])
+    letter(panels)
+    return figure
