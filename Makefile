@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := dev
+EXTRAS := dev,test
 
 # Test processes side by side; each computes on one thread, so that they do not fight for the cores.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
@@ -45,7 +45,7 @@ lock: ## resolve the newest versions that pyproject.toml allows into requirement
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade --strip-extras \
 		--allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--extra dev --extra cluster --extra browser --output-file requirements.lock pyproject.toml
+		--extra dev --extra test --extra cluster --extra browser --output-file requirements.lock pyproject.toml
 	rm -rf build/lock
 
 # ---------------------------------------------------------------- the quick-start study

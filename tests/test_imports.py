@@ -1,0 +1,62 @@
+"""TensorFlow is imported in the networks wing alone, so that everything else starts at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ptycho_lib"
+HEAVY = ("tensorflow", "keras", "torch")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+LIGHT = [
+    module_name(path)
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "networks" not in path.relative_to(PACKAGE).parts
+]
+
+
+def imported_by(statement: str) -> set[str]:
+    """Return the top-level names in sys.modules of a fresh interpreter after a statement."""
+    code = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_module_imports_alone_and_without_tensorflow(name: str) -> None:
+    """Each in its own interpreter: no module may need another one to have been imported before it."""
+    modules = imported_by(f"import {name}")
+    assert "ptycho_lib" in modules
+    assert not modules.intersection(HEAVY)
+
+
+def test_scan_would_see_tensorflow() -> None:
+    """The test above can fail: a module of the networks wing does import it."""
+    heavy = [path for path in (PACKAGE / "networks").glob("*.py") if "import keras" in path.read_text()]
+    assert heavy
+    assert {"tensorflow", "keras"} <= imported_by(f"import {module_name(heavy[0])}")
+
+
+def test_help_answers_at_once() -> None:
+    """Best of three, so that a busy machine does not decide."""
+    command = [sys.executable, "-m", "ptycho_lib.cli", "--help"]
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        seconds.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+        assert "Usage:" in done.stdout
+    assert min(seconds) < 1.0
+    assert not imported_by("import ptycho_lib.cli").intersection({*HEAVY, "matplotlib", "pandas", "skimage"})
