@@ -1,0 +1,1 @@
+"""What goes into training and test: datasets, their checks, preparation and sampling."""

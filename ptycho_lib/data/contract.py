@@ -1,0 +1,186 @@
+"""The dataset contract, checked: keys, shapes and dtypes. `plausibility` checks the values.
+
+Each fault says how to mend it. What is harmless is converted: byte order, memory order, a wider float.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ptycho_lib.data.npz import NpzArchive
+from ptycho_lib.data.plausibility import check_values
+from ptycho_lib.data.stack import Array, StackView
+from ptycho_lib.errors import Fault, InputError
+
+PREPARE = "Run `ptycho-study prepare` on the raw file; it converts and says what it did."
+LEAVE_OUT = "Mend it, or leave it out: it is optional."
+REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess")
+SCALARS = ("photons_per_pattern", "pixel_size_m", "wavelength_m", "detector_distance_m")
+OPTIONAL = ("Y", "coverage", "scan_index", *SCALARS, "history")
+FOREIGN = {
+    "diffraction": ("diff3d", "data", "intensity", "diffraction_patterns"),
+    "xcoords": ("xcoords_start", "scan", "positions", "probe_position_x_m"),
+    "ycoords": ("ycoords_start", "scan", "positions", "probe_position_y_m"),
+    "probeGuess": ("probe", "probes"),
+    "objectGuess": ("object", "obj", "psi"),
+}
+"""Names under which other programs keep the same thing."""
+
+COMPLEX = ("c", "complex64", "Give amplitude and phase as one complex array, A·exp(iφ).")
+POSITION = ("fiu", "float64, object pixels", "Give positions as real numbers.")
+KINDS: dict[str, tuple[str, str, str]] = {
+    "diffraction": ("f", "float32 amplitude", PREPARE),
+    "xcoords": POSITION,
+    "ycoords": POSITION,
+    "probeGuess": COMPLEX,
+    "objectGuess": COMPLEX,
+    "Y": COMPLEX,
+    "coverage": ("b", "bool", "Save it with `.astype(bool)`, or leave it out."),
+    "scan_index": ("iu", "integers", "Save it as int, or leave it out."),
+    "history": ("U", "the text that this library writes", LEAVE_OUT),
+} | dict.fromkeys(SCALARS, ("fiu", "a real number", LEAVE_OUT))
+"""Kinds of dtype that a key may have, in words, and how to mend another."""
+
+DTYPES: dict[str, Any] = {
+    "diffraction": np.float32,
+    "xcoords": np.float64,
+    "ycoords": np.float64,
+    "probeGuess": np.complex64,
+    "objectGuess": np.complex64,
+    "Y": np.complex64,
+}
+
+Report = Callable[[str, str, str, str], None]
+
+
+def validate(archive: NpzArchive) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the arrays of the contract in their dtypes, and all faults.
+
+    Later checks need what earlier ones establish: values are looked at only if shapes and dtypes are right.
+    """
+    faults: list[Fault] = []
+
+    def report(key: str, found: str, expected: str, mend: str) -> None:
+        faults.append(Fault(str(archive.path), key, found, expected, mend))
+
+    _check_keys(archive, report)
+    arrays = _read(archive, faults)
+    if not faults:
+        _check_shapes(arrays, report)
+        _check_kinds(arrays, report)
+    if faults:
+        return {}, faults
+    arrays = dict(_convert(arrays))
+    check_values(arrays, report)
+    return arrays, faults
+
+
+def _check_keys(archive: NpzArchive, report: Report) -> None:
+    for key in (key for key in REQUIRED if key not in archive.members):
+        foreign = next((name for name in FOREIGN[key] if name in archive.members), None)
+        if foreign:
+            report(key, f"no such key, but '{foreign}'", f"the key '{key}'", PREPARE)
+        elif key in archive.ignored:
+            mend = "Save it with a numeric dtype."
+            report(key, f"{archive.ignored[key]}, which are never read", "an array of numbers", mend)
+        else:
+            keys = ", ".join(sorted(archive.members)) or "nothing"
+            mend = "docs/data_contracts.md lists the keys."
+            report(key, f"no such key (the file holds {keys})", f"the key '{key}'", mend)
+
+
+def _read(archive: NpzArchive, faults: list[Fault]) -> dict[str, Any]:
+    arrays = {}
+    for key in (key for key in (*REQUIRED, *OPTIONAL) if key in archive.members):
+        try:
+            arrays[key] = archive.read(key)
+        except InputError as error:
+            faults.extend(error.faults)
+    return arrays
+
+
+def _check_shapes(arrays: dict[str, Any], report: Report) -> None:
+    shape = arrays["diffraction"].shape
+    if not _check_pattern_shape(shape, report):
+        return
+    n, size, _ = shape
+    obj = arrays["objectGuess"].shape
+    if len(obj) != 2 or min(obj) < size:
+        mend = "Give the whole object, larger than one patch."
+        report("objectGuess", f"shape {obj}", f"(H, W), both at least {size}", mend)
+    if arrays["probeGuess"].shape != (size, size):
+        mend = "Run `ptycho-study prepare`: it takes the strongest mode, and crops or pads the probe."
+        found = f"shape {arrays['probeGuess'].shape}"
+        report("probeGuess", found, f"({size}, {size}), the size of a pattern", mend)
+    for key in ("xcoords", "ycoords"):
+        if arrays[key].shape != (n,):
+            mend = "Give one position for each pattern."
+            report(key, f"shape {arrays[key].shape}", f"({n},), one for each pattern", mend)
+    expected = {"Y": shape, "coverage": obj, "scan_index": (n,)} | dict.fromkeys((*SCALARS, "history"), ())
+    for key, right in expected.items():
+        if key in arrays and arrays[key].shape != right:
+            report(key, f"shape {arrays[key].shape}", f"{right}", LEAVE_OUT)
+
+
+def _check_pattern_shape(shape: tuple[int, ...], report: Report) -> bool:
+    """Report what is wrong with the stack's shape; return whether it can be compared with the others."""
+    if len(shape) != 3:
+        mend = "Give a stack of square patterns, one for each position."
+        report("diffraction", f"shape {shape}", "(n, N, N)", mend)
+        return False
+    n, rows, columns = shape
+    if rows != columns and n == rows:
+        mend = "Run `ptycho-study prepare --pattern-axis last`."
+        report("diffraction", f"shape {shape}, patterns last", "(n, N, N)", mend)
+        return False
+    if rows != columns or rows % 2 or rows < 4:
+        mend = "Run `ptycho-study prepare --crop N` with an even N."
+        report("diffraction", f"patterns of {rows}×{columns} pixels", "squares with an even edge N ≥ 4", mend)
+        return False
+    if n == 0:
+        report("diffraction", "no pattern", "at least one", "Export the file again; this one is empty.")
+    return n > 0
+
+
+def _check_kinds(arrays: dict[str, Any], report: Report) -> None:
+    for key, array in arrays.items():
+        allowed, expected, mend = KINDS[key]
+        if array.dtype.kind not in allowed:
+            found = f"dtype {array.dtype}"
+            if key == "diffraction" and array.dtype.kind in "iu":
+                found = f"integers ({array.dtype}), probably photon counts"
+            elif key == "diffraction" and array.dtype.kind == "c":
+                found, mend = (
+                    f"complex numbers ({array.dtype})",
+                    "Give the modulus of the field, not the field.",
+                )
+            elif allowed == "c":
+                found = f"real numbers ({array.dtype})"
+            report(key, found, expected, mend)
+        elif key == "diffraction" and array.dtype.itemsize < 4:
+            mend = "Export it again as float32: float16 has three digits and ends at 65504."
+            report(key, f"dtype {array.dtype}", expected, mend)
+    if "history" in arrays and not _is_history(arrays["history"]):
+        report("history", "text that is not a JSON list of lines", KINDS["history"][1], LEAVE_OUT)
+
+
+def _is_history(array: Array) -> bool:
+    try:
+        lines = json.loads(str(array))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+
+
+def _convert(arrays: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the arrays in the dtypes of the contract; stacks on disk are converted as they are read."""
+    for key, array in arrays.items():
+        dtype = np.dtype(DTYPES.get(key, array.dtype)).newbyteorder("=")
+        if key in ("diffraction", "Y") and isinstance(array, np.memmap):
+            yield key, array if array.dtype == dtype else StackView(array, dtype=dtype)
+        else:
+            yield key, np.array(array, dtype=dtype, order="C")

@@ -1,0 +1,181 @@
+"""PtychoDataset: the npz contract (docs/data_contracts.md), loaded, validated, saved, selected."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho_lib.data.contract import validate
+from ptycho_lib.data.npz import NpzArchive, write_npz
+from ptycho_lib.data.stack import Array, blocks, read_patterns, select
+from ptycho_lib.errors import InputError
+from ptycho_lib.physics.diffraction import extract_patches
+
+SCALARS = ("photons_per_pattern", "pixel_size_m", "wavelength_m", "detector_distance_m")
+
+
+@dataclass(frozen=True, eq=False)
+class PtychoDataset:
+    """Diffraction patterns of one scan, with the probe and the object they belong to.
+
+    Parameters
+    ----------
+    diffraction : (n, N, N) stack of float32
+        Measured amplitude (square root of intensity), DC at pixel N/2. An array in memory, or a stack
+        on disk (`np.memmap`, h5py, `StackView`) that is read where it is indexed.
+    positions_px : (n, 2) float64 array
+        Patch centres, (row, column), object pixels; the centre of a patch is its pixel N/2.
+    probe : (N, N) complex64 array
+        Illumination; its scale is free.
+    obj : (H, W) complex64 array
+        Ground truth, or a reference reconstruction.
+    patches : (n, N, N) stack of complex64, optional
+        Object patches (not illuminated); cut from `obj` where they are missing.
+    coverage : (H, W) bool array, optional
+        Where `obj` may be compared.
+    scan_index : (n,) int array, optional
+        Which scan a pattern belongs to.
+    photons_per_pattern : float, optional
+        Mean number of detected photons: counts are diffraction² × photons_per_pattern / mean Σ diffraction².
+    pixel_size_m, wavelength_m, detector_distance_m : float, optional
+        Object pixel, wavelength and sample-detector distance, metres.
+    history : tuple of str
+        What was done to the data, a line a step.
+    source : str
+        The file, for messages.
+    """
+
+    diffraction: Any
+    positions_px: Array
+    probe: Array
+    obj: Array
+    patches: Any | None = None
+    coverage: Array | None = None
+    scan_index: Array | None = None
+    photons_per_pattern: float | None = None
+    pixel_size_m: float | None = None
+    wavelength_m: float | None = None
+    detector_distance_m: float | None = None
+    history: tuple[str, ...] = ()
+    source: str = ""
+
+    def __len__(self) -> int:
+        return int(self.diffraction.shape[0])
+
+    @property
+    def patch_size(self) -> int:
+        """Edge N of a pattern, pixels."""
+        return int(self.diffraction.shape[-1])
+
+    def select(self, indices: Array) -> PtychoDataset:
+        """Return the patterns at `indices`, in that order; probe, object and coverage stay whole.
+
+        Stacks on disk stay on disk.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            diffraction=select(self.diffraction, indices),
+            positions_px=self.positions_px[indices],
+            patches=None if self.patches is None else select(self.patches, indices),
+            scan_index=None if self.scan_index is None else self.scan_index[indices],
+        )
+
+    def object_patches(self, indices: Array | None = None) -> Array:
+        """Return object patches, (k, N, N) complex64, of all or the given patterns."""
+        chosen = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
+        if self.patches is not None:
+            return read_patterns(self.patches, chosen)
+        return extract_patches(self.obj, self.positions_px[chosen], self.patch_size)
+
+    def amplitude_scale(self) -> float:
+        """Return s such that (s·diffraction)² are photon counts; 1 if the photons are unknown."""
+        if self.photons_per_pattern is None:
+            return 1.0
+        total = sum(float(np.square(block, dtype=np.float64).sum()) for _, block in blocks(self.diffraction))
+        return float(np.sqrt(self.photons_per_pattern * len(self) / total))
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) of the content: the same after saving and loading, wherever the file lies.
+
+        History and source do not count.
+        """
+        digest = hashlib.sha256()
+        for key, array in sorted(_arrays(self).items()):
+            dtype = np.dtype(array.dtype).newbyteorder("<")
+            digest.update(f"{key} {dtype.str} {tuple(array.shape)}\n".encode())
+            for _, block in blocks(array) if len(array.shape) else ((None, array),):
+                digest.update(np.ascontiguousarray(block, dtype=dtype).data)
+        return digest.hexdigest()
+
+
+def load_dataset(path: str | Path) -> PtychoDataset:
+    """Load a dataset that fulfils the contract; uncompressed arrays stay on disk.
+
+    Raises
+    ------
+    InputError
+        With every fault that was found; nothing is repaired silently. `ptycho-study prepare` converts
+        what other programs wrote.
+    """
+    archive = NpzArchive(path)
+    arrays, faults = validate(archive)
+    if faults:
+        raise InputError(faults)
+    history = json.loads(str(arrays["history"])) if "history" in arrays else ()
+    return PtychoDataset(
+        diffraction=arrays["diffraction"],
+        positions_px=np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1),
+        probe=arrays["probeGuess"],
+        obj=arrays["objectGuess"],
+        patches=arrays.get("Y"),
+        coverage=arrays.get("coverage"),
+        scan_index=arrays.get("scan_index"),
+        history=tuple(history),
+        source=str(path),
+        **{key: float(arrays[key]) for key in SCALARS if key in arrays},
+    )
+
+
+def save_dataset(dataset: PtychoDataset, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Save a dataset as npz: uncompressed, so that it can be streamed; atomically; block by block.
+
+    Raises
+    ------
+    InputError
+        If the file exists (without `overwrite`), or cannot be written.
+    """
+    arrays = _arrays(dataset)
+    arrays["history"] = np.array(json.dumps(list(dataset.history), ensure_ascii=True))
+    return write_npz(path, arrays, overwrite=overwrite)
+
+
+def _arrays(dataset: PtychoDataset) -> dict[str, Any]:
+    """Return what the file holds, under its keys; the order is that of the file."""
+    arrays = {
+        "diffraction": dataset.diffraction,
+        "xcoords": np.asarray(dataset.positions_px[:, 1], dtype=np.float64),
+        "ycoords": np.asarray(dataset.positions_px[:, 0], dtype=np.float64),
+        "probeGuess": dataset.probe,
+        "objectGuess": dataset.obj,
+        "Y": dataset.patches,
+        "coverage": dataset.coverage,
+        "scan_index": dataset.scan_index,
+    }
+    scalars = {key: getattr(dataset, key) for key in SCALARS}
+    arrays |= {key: None if value is None else np.float64(value) for key, value in scalars.items()}
+    return {key: array for key, array in arrays.items() if array is not None}
+
+
+def materialise(dataset: PtychoDataset) -> PtychoDataset:
+    """Return the dataset with its stacks in memory."""
+    return replace(
+        dataset,
+        diffraction=np.asarray(dataset.diffraction),
+        patches=None if dataset.patches is None else np.asarray(dataset.patches),
+    )

@@ -1,0 +1,109 @@
+"""Stacks of diffraction patterns that stay on disk: select and convert, without loading.
+
+A stack is anything with `.shape`, `.dtype` and indexing along its first axis: a numpy array, an
+`np.memmap`, an h5py dataset, or the lazy `StackView` of one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+CHUNK_BYTES = 16 * 2**20
+"""Memory of one block when a whole stack is passed through."""
+
+
+class StackView:
+    """A selection of a stack, converted block by block when it is read.
+
+    Parameters
+    ----------
+    source : stack
+        (n, ...) array-like.
+    indices : (k,) int array, optional
+        Patterns of the view, in its order; all of them by default.
+    function : callable, optional
+        Maps a block (b, ...) of source patterns to (b, *pattern_shape); must treat each pattern alone.
+    pattern_shape : tuple of int, optional
+        Shape after `function`; that of the source by default.
+    dtype : dtype, optional
+        Type after `function`; that of the source by default.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        indices: Array | None = None,
+        function: Callable[[Array], Array] | None = None,
+        pattern_shape: tuple[int, ...] | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        self._source = source
+        self._indices = np.arange(source.shape[0]) if indices is None else np.asarray(indices, dtype=np.int64)
+        self._function = function
+        self.dtype = np.dtype(source.dtype if dtype is None else dtype)
+        self.shape = (len(self._indices), *(source.shape[1:] if pattern_shape is None else pattern_shape))
+
+    ndim = property(lambda self: len(self.shape))
+    size = property(lambda self: int(np.prod(self.shape, dtype=np.int64)))
+    nbytes = property(lambda self: self.size * self.dtype.itemsize)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Array:
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        chosen = self._indices[first]
+        block = read_patterns(self._source, np.atleast_1d(chosen))
+        if self._function is not None:
+            block = self._function(block)
+        block = np.asarray(block, dtype=self.dtype)
+        block = block[0] if np.ndim(chosen) == 0 else block
+        if rest:
+            block = block[tuple(rest)] if np.ndim(chosen) == 0 else block[(slice(None), *rest)]
+        return block
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("a StackView is read from its source; it cannot become an array without a copy")
+        result = np.empty(self.shape, self.dtype if dtype is None else dtype)
+        for part, block in blocks(self):
+            result[part] = block
+        return result
+
+
+def read_patterns(stack: Any, indices: Array) -> Array:
+    """Return the patterns at `indices`, in that order, repeats allowed, as an array in memory.
+
+    h5py reads increasing indices only, and contiguous ranges much faster: the order is restored afterwards.
+    """
+    indices = np.asarray(indices, dtype=np.int64)
+    if len(indices) == 0:
+        return np.empty((0, *stack.shape[1:]), stack.dtype)
+    if np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
+        return np.asarray(stack[int(indices[0]) : int(indices[-1]) + 1])
+    unique, inverse = np.unique(indices, return_inverse=True)
+    return np.asarray(stack[unique])[inverse]
+
+
+def select(stack: Any, indices: Array) -> Any:
+    """Return a selection: an array of an array in memory, a lazy view of anything on disk."""
+    indices = np.asarray(indices, dtype=np.int64)
+    if isinstance(stack, np.ndarray) and not isinstance(stack, np.memmap):
+        return stack[indices]
+    return StackView(stack, indices=indices)
+
+
+def blocks(stack: Any, nbytes: int = CHUNK_BYTES) -> Iterator[tuple[slice, Array]]:
+    """Yield (slice, array) over the whole stack, each array at most about `nbytes` large."""
+    per_pattern = max(1, int(np.prod(stack.shape[1:], dtype=np.int64)) * np.dtype(stack.dtype).itemsize)
+    step = max(1, nbytes // per_pattern)
+    for start in range(0, stack.shape[0], step):
+        part = slice(start, min(start + step, stack.shape[0]))
+        yield part, np.asarray(stack[part])

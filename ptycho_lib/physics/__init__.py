@@ -1,0 +1,1 @@
+"""The diffraction experiment in numpy: objects, probes, scans, far-field patterns."""

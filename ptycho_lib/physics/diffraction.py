@@ -1,0 +1,196 @@
+"""The diffraction experiment: cut the object, illuminate it, propagate to the far field, count photons.
+
+Conventions (docs/data_contracts.md shows them in a picture): a scan position is the centre of a patch,
+which is pixel (N/2, N/2); the far field has its zero frequency (DC) at pixel (N/2, N/2) too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+CHUNK = 256
+"""Patches handled at a time: bounds memory, and keeps the work in the cache."""
+
+
+def extract_patches(obj: Array, positions_px: Array, size: int) -> Array:
+    """Cut patches out of an object, at fractional positions by bilinear interpolation.
+
+    Pixel (i, j) of patch k is the object at row ``y_k - size/2 + i``, column ``x_k - size/2 + j``.
+    Bilinear interpolation is local and has an exact adjoint, `add_patches`; at whole pixels it is a
+    plain cut.
+
+    Parameters
+    ----------
+    obj : (H, W) array
+        Complex or real.
+    positions_px : (n, 2) array
+        Patch centres, (row, column), object pixels.
+    size : int
+        Edge N of a patch.
+
+    Returns
+    -------
+    (n, size, size) array
+        Of the dtype of `obj`; complex64 for a complex64 object.
+
+    Raises
+    ------
+    ValueError
+        If a patch needs pixels outside the object; names the positions.
+    """
+    obj = np.asarray(obj)
+    corners, fractions = _split(positions_px, size, obj.shape)
+    # One more row and column: patches at the far edge read it with weight zero.
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(obj, (0, 1)), (size + 1, size + 1))
+    patches = np.empty((len(corners), size, size), obj.dtype)
+    for part in _chunks(len(corners)):
+        window = windows[corners[part, 0], corners[part, 1]]
+        down, right = (fractions[part, axis, None, None].astype(obj.real.dtype) for axis in (0, 1))
+        rows = window[:, :-1] + down * (window[:, 1:] - window[:, :-1])
+        patches[part] = rows[:, :, :-1] + right * (rows[:, :, 1:] - rows[:, :, :-1])
+    return patches
+
+
+def add_patches(patches: Array, positions_px: Array, shape: tuple[int, int]) -> Array:
+    """Add patches into an array at their positions: the exact adjoint of `extract_patches`.
+
+    Parameters
+    ----------
+    patches : (n, N, N) array
+        Complex or real; a broadcast view will do.
+    positions_px : (n, 2) array
+        Patch centres, (row, column), object pixels.
+    shape : (int, int)
+        (H, W) of the result.
+
+    Returns
+    -------
+    (H, W) array
+        complex128 for complex patches, else float64: sums of thousands of patches keep their digits.
+
+    Raises
+    ------
+    ValueError
+        If a patch reaches outside `shape`; names the positions.
+    """
+    size = patches.shape[-1]
+    corners, fractions = _split(positions_px, size, shape)
+    dtype = np.complex128 if np.iscomplexobj(patches) else np.float64
+    total = np.zeros((shape[0] + 1, shape[1] + 1), dtype)
+    for part in _chunks(len(corners)):
+        block = np.asarray(patches[part])
+        down, right = (fractions[part, axis, None, None].astype(block.real.dtype) for axis in (0, 1))
+        columns = np.zeros((*block.shape[:2], size + 1), block.dtype)
+        columns[:, :, :-1] = (1 - right) * block
+        columns[:, :, 1:] += right * block
+        window = np.zeros((len(block), size + 1, size + 1), block.dtype)
+        window[:, :-1] = (1 - down) * columns
+        window[:, 1:] += down * columns
+        for (row, column), values in zip(corners[part], window, strict=True):
+            total[row : row + size + 1, column : column + size + 1] += values
+    return total[:-1, :-1]
+
+
+def exit_wave(patches: Array, probe: Array) -> Array:
+    """Return object patches times probe, (n, N, N): the projection approximation of a thin object."""
+    return patches * probe
+
+
+def far_field(wave: Array) -> Array:
+    """Propagate waves (..., N, N) to the detector: unitary Fourier transform, DC at pixel N/2.
+
+    Fraunhofer diffraction; the unitary norm keeps the total intensity (Parseval).
+    """
+    return np.asarray(scipy.fft.fftshift(scipy.fft.fft2(wave, norm="ortho", workers=-1), axes=(-2, -1)))
+
+
+def back_propagate(field: Array) -> Array:
+    """Return the wave (..., N, N) whose far field is given: the inverse, and adjoint, of `far_field`."""
+    return np.asarray(scipy.fft.ifft2(scipy.fft.ifftshift(field, axes=(-2, -1)), norm="ortho", workers=-1))
+
+
+def amplitude(patches: Array, probe: Array) -> Array:
+    """Return the noise-free diffraction amplitude of object patches.
+
+    Parameters
+    ----------
+    patches : (n, N, N) complex array
+    probe : (N, N) or (m, N, N) complex array
+        Several modes are mutually incoherent: their intensities add
+        (Thibault & Menzel, Nature 494, 68 (2013), eq. 2).
+
+    Returns
+    -------
+    (n, N, N) float32 array
+        Square root of the intensity, DC at pixel N/2.
+    """
+    modes = np.asarray(probe).reshape(-1, *np.shape(probe)[-2:])
+    result = np.empty(patches.shape, np.float32)
+    for part in _chunks(len(patches)):
+        if len(modes) == 1:
+            result[part] = np.abs(far_field(exit_wave(patches[part], modes[0])))
+        else:
+            waves = (far_field(exit_wave(patches[part], mode)) for mode in modes)
+            result[part] = np.sqrt(sum(wave.real**2 + wave.imag**2 for wave in waves))
+    return result
+
+
+def poisson_counts(
+    amplitude: Array,
+    photons_per_pattern: float,
+    rng: np.random.Generator,
+    *,
+    mean_intensity: float | None = None,
+) -> Array:
+    """Draw photon counts.
+
+    Parameters
+    ----------
+    amplitude : (n, N, N) array
+        Noise-free amplitude, any scale.
+    photons_per_pattern : float
+        Mean number of photons in a pattern, over the scan: bright and dark patterns keep their ratio.
+    rng : numpy.random.Generator
+    mean_intensity : float, optional
+        Mean over the scan of Σ amplitude² of a pattern; needed if `amplitude` is only a part of the scan.
+
+    Returns
+    -------
+    (n, N, N) int64 array
+    """
+    intensity = np.square(amplitude, dtype=np.float64)
+    if mean_intensity is None:
+        mean_intensity = float(intensity.sum() / len(intensity))
+    return rng.poisson(intensity * (photons_per_pattern / mean_intensity))
+
+
+def _split(positions_px: Array, size: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return whole-pixel upper left corners (n, 2) and the fractions (n, 2) beyond them; check the frame."""
+    corner = np.asarray(positions_px, dtype=np.float64).reshape(-1, 2) - size / 2
+    outside = ~np.all(
+        (corner >= 0) & (corner + size <= np.asarray(shape[-2:])), axis=1
+    )  # NaN counts as outside
+    if outside.any():
+        first = ", ".join(
+            f"{index}: ({row:g}, {column:g})" for index, (row, column) in _first(outside, corner + size / 2)
+        )
+        raise ValueError(
+            f"{outside.sum()} of {len(corner)} positions need pixels outside the {shape[-2]}×{shape[-1]} "
+            f"object with {size}×{size} patches; index: (row, column) = {first}"
+        )
+    whole = np.floor(corner).astype(np.int64)
+    return whole, corner - whole
+
+
+def _first(chosen: Array, positions: Array, count: int = 3) -> list[tuple[int, Array]]:
+    return [(int(index), positions[index]) for index in np.flatnonzero(chosen)[:count]]
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
