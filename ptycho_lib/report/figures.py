@@ -7,14 +7,17 @@ displays anything. `report.html.show` puts a figure into a notebook with its alt
 from ptycho_lib.report.curve_figures import frc_figure, profile_figure
 from ptycho_lib.report.dataset_figures import coverage_figure, dataset_figure, history_figure
 from ptycho_lib.report.object_figures import comparison_figure, montage_figure, uncertainty_figure
+from ptycho_lib.report.study_figures import condition_figure, study_figure
 
 __all__ = [
     "comparison_figure",
+    "condition_figure",
     "coverage_figure",
     "dataset_figure",
     "frc_figure",
     "history_figure",
     "montage_figure",
     "profile_figure",
+    "study_figure",
     "uncertainty_figure",
 ]

@@ -172,7 +172,7 @@ def comparison_figure(
 
 
 def _comparison_grid(rows: Sequence[str], names: list[str], *, beside: bool) -> list[list[Cell]]:
-    """Return (row, model) of each panel, model "" for the truth; errors stand `beside` the values or below."""
+    """Return (row, model) of each panel, model "" for the truth; errors `beside` the values or below."""
     values = [[(row, name) for name in ["", *names]] for row in rows if not row.endswith("error")]
     errors = {row: [(row, name) for name in names] for row in rows if row.endswith("error")}
     grid: list[list[Cell]] = []

@@ -20,6 +20,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import ScaledTranslation
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from ptycho_lib.tidy import METRICS
@@ -132,20 +133,16 @@ def new_figure(height: float, width: float = FULL_WIDTH, *, images: bool = False
     return Figure(figsize=(width, height), layout=layout)
 
 
-def letter(axes: Iterable[Axes]) -> None:
-    """Write the sub-figure letters a, b, c … above the panels, in bold."""
-    for number, ax in enumerate(axes):
-        ax.annotate(
-            chr(ord("a") + number),
-            xy=(0, 1),
-            xycoords="axes fraction",
-            xytext=(-4, 4),
-            textcoords="offset points",
-            ha="right",
-            va="baseline",
-            fontsize=9,
-            fontweight="bold",
-        )
+def letter(axes: Iterable[Axes], *, left_pt: float = 4) -> None:
+    """Write the sub-figure letters a, b, c … in bold, `left_pt` points left of the panels' upper corners."""
+    panels = list(axes)
+    if len(panels) < 2:
+        return
+    for number, ax in enumerate(panels):
+        name = chr(ord("a") + number) if number < 26 else f"a{chr(ord('a') + number - 26)}"
+        offset = ScaledTranslation(-left_pt / 72, 4 / 72, ax.figure.dpi_scale_trans)
+        place = ax.transAxes + offset
+        ax.text(0, 1, name, transform=place, ha="right", va="baseline", fontsize=9, fontweight="bold")
 
 
 def phase_view(limit: float) -> tuple[Colormap, float]:

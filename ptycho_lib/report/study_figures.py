@@ -1,0 +1,202 @@
+"""Figures of a whole study: metrics against training-set size, and under changed test conditions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from numpy.typing import NDArray
+
+from ptycho_lib.report.style import (
+    FULL_WIDTH,
+    ModelLook,
+    bare,
+    colour_bar,
+    letter,
+    metric_title,
+    model_looks,
+    new_figure,
+    styled,
+)
+from ptycho_lib.tidy import METRICS
+
+NOMINAL = "nominal"
+DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 2)))
+STUDY_METRICS = ("mae", "mse", "psnr", "ssim", "frc50")
+
+
+def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:
+    """Return the rows of a tidy table whose columns have the given values.
+
+    Raises
+    ------
+    ValueError
+        If no row is left; the message names the value and those that are there.
+    """
+    chosen = table
+    for column, value in values.items():
+        rows = chosen[chosen[column] == value]
+        if rows.empty:
+            there = ", ".join(sorted(map(str, chosen[column].unique()))) or "nothing"
+            raise ValueError(f"{column} '{value}' is not in the table; there is {there}")
+        chosen = rows
+    return chosen
+
+
+@styled
+def study_figure(
+    table: pd.DataFrame,
+    summary: pd.DataFrame | None = None,
+    *,
+    metrics: Sequence[str] = STUDY_METRICS,
+    components: Sequence[str] = ("amplitude", "phase"),
+    alignment: str = "aligned",
+    condition: str = NOMINAL,
+) -> Figure:
+    """Show every metric against the number of training patterns: the figure that answers the study.
+
+    The line joins the means. With several trials each one is a faint point, and the band is the 95 % interval
+    of `summary`; with one trial there is no band. Censored values (FRC resolved to Nyquist) are open points.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy table, columns `tidy.COLUMNS`.
+    summary : DataFrame, optional
+        `study.statistics.summarize` of the table: columns ``mean``, ``low``, ``high`` beside the keys.
+    metrics, components : sequence of str
+        Columns and rows of panels.
+    alignment : str
+        ``aligned`` or ``raw``.
+    condition : str
+        Test condition.
+    """
+    rows = select(table, alignment=alignment, condition=condition)
+    metrics = [metric for metric in metrics if metric in set(rows["metric"])]
+    if not metrics:
+        raise ValueError("none of the metrics asked for is in the table")
+    looks = model_looks(rows["model"])
+    figure = new_figure(1.55 * len(components) + 0.35, width=max(FULL_WIDTH * len(metrics) / 5, 2.8))
+    panels = figure.subplots(len(components), len(metrics), squeeze=False, sharex=True)
+    for axes, component in zip(panels, components, strict=True):
+        for ax, metric in zip(axes, metrics, strict=True):
+            of_panel = rows[(rows["component"] == component) & (rows["metric"] == metric)]
+            intervals = _intervals(summary, component, metric, alignment, condition)
+            for model, look in looks.items():
+                own = of_panel["model"] == model
+                _draw_model(ax, of_panel[own], look, intervals[intervals["model"] == model])
+            ax.set_title(metric_title(metric, component), loc="center")
+            ax.margins(x=0.08)
+            ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+        axes[0].set_ylabel(component, fontweight="bold")
+    _size_axis(panels[-1], sorted(rows["n_train"].unique()))
+    letter(panels.ravel(), left_pt=14)
+    figure.supxlabel("training patterns", fontsize=8)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+@styled
+def condition_figure(
+    table: pd.DataFrame, *, metric: str = "ssim", component: str = "phase", alignment: str = "aligned"
+) -> Figure:
+    """Show how a metric changes when the test data change: a heat map and curves for each model.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy table with the condition ``nominal`` and at least one other.
+    metric, component, alignment : str
+        Which value.
+    """
+    rows = select(table, metric=metric, component=component, alignment=alignment)
+    means = rows.groupby(["model", "condition", "n_train"], sort=True)["value"].mean()
+    conditions = [name for name in rows["condition"].unique() if name != NOMINAL]
+    if not conditions:
+        raise ValueError("the table holds no condition besides 'nominal'")
+    looks, sizes = model_looks(rows["model"]), sorted(rows["n_train"].unique())
+    figure = new_figure(1.9 + 0.28 * len(conditions) + 0.3, width=min(FULL_WIDTH, 3.6 * len(looks)))
+    panels = figure.subplots(2, len(looks), squeeze=False, height_ratios=(1.7, 0.4 + 0.28 * len(conditions)))
+
+    def over_sizes(model: str, name: str) -> NDArray[np.float64]:
+        return np.array([means.get((model, name, size), np.nan) for size in sizes])
+
+    change = {m: np.array([over_sizes(m, c) - over_sizes(m, NOMINAL) for c in conditions]) for m in looks}
+    limit = max(np.nanmax(np.abs(values), initial=0) for values in change.values()) or 1.0
+    good_is_up = metric not in METRICS or METRICS[metric].better == "higher"
+    dashes = dict(zip([NOMINAL, *conditions], itertools.cycle(DASHES), strict=False))
+    for (ax, heat), (model, look) in zip(panels.T, looks.items(), strict=True):
+        for name, dash in dashes.items():
+            line = {"color": look.colour, "marker": look.marker, "markersize": 3, "linestyle": dash}
+            ax.plot(sizes, over_sizes(model, name), **line, label=name)
+        ax.set_title(look.label)
+        colours = "RdBu" if good_is_up else "RdBu_r"
+        image = heat.imshow(change[model], cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
+        for (i, j), value in np.ndenumerate(change[model]):
+            shade = "white" if abs(value) > 0.6 * limit else "black"
+            text = f"{value:+.2g}" if np.isfinite(value) else "–"
+            heat.text(j, i, text, ha="center", va="center", color=shade, fontsize=7)
+        bare(heat)
+        heat.set_xticks(range(len(sizes)), sizes)
+        heat.set_yticks(range(len(conditions)), conditions)
+        heat.tick_params(labelleft=ax is panels[0, 0])
+        heat.set_xlabel("training patterns")
+    for ax in panels[0, 1:]:
+        ax.sharey(panels[0, 0])
+    panels[0, 0].set_ylabel(f"{component}\n{metric_title(metric, component)}")
+    _size_axis(panels[0], sizes)
+    colour_bar(figure, image, list(panels[1]), "change")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    letter(panels.ravel())
+    return figure
+
+
+def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.DataFrame) -> None:
+    """Draw one model in one panel: band, line of means, points."""
+    if rows.empty:
+        return
+    means = rows.groupby("n_train")["value"].mean()
+    several = bool((rows.groupby("n_train")["trial"].nunique() > 1).any())
+    band = intervals.sort_values("n_train")
+    if several and not band.empty:
+        ax.fill_between(
+            band["n_train"], band["low"], band["high"], color=look.colour, alpha=0.18, linewidth=0
+        )
+    marker = look.marker
+    ax.plot(means.index, means, look.line, marker=marker, markersize=4, color=look.colour, label=look.label)
+    if several:
+        ax.plot(rows["n_train"], rows["value"], marker, markersize=2.5, color=look.colour, alpha=0.35, mew=0)
+    limit = rows[rows["censored"].fillna(False).astype(bool)]
+    ax.plot(
+        limit["n_train"], limit["value"], marker, markersize=5, markerfacecolor="white", color=look.colour
+    )
+
+
+def _intervals(
+    summary: pd.DataFrame | None, component: str, metric: str, alignment: str, condition: str
+) -> pd.DataFrame:
+    columns = ["n_train", "model", "low", "high"]
+    if summary is None:
+        return pd.DataFrame(columns=columns)
+    wanted = {"component": component, "metric": metric, "alignment": alignment, "condition": condition}
+    chosen = summary
+    for column, value in wanted.items():
+        chosen = chosen[chosen[column] == value]
+    return chosen[columns].dropna()
+
+
+def _size_axis(axes: Sequence[Axes], sizes: Sequence[int]) -> None:
+    """Make a log2 axis with the real sizes as ticks, turned upright where they would touch."""
+    room_pt = 72 * FULL_WIDTH / len(axes) * 0.75
+    crowded = sum(len(str(size)) * 4.5 + 4 for size in sizes) > room_pt
+    for ax in axes:
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_locator(FixedLocator(list(sizes)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticklabels([str(size) for size in sizes], rotation=90 if crowded else 0)
