@@ -13,6 +13,8 @@ from ptycho_lib.study.files import write_atomically
 
 RECORD = "run.json"
 METRICS = "comparison_metrics.csv"
+IDENTITY = "execution/identity.json"
+"""Written when a run begins: the fingerprint of what its folder is about to hold."""
 PLOT = "comparison_plot.png"
 RECORD_FORMAT = 1
 

@@ -23,7 +23,9 @@ from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import locks, provenance
 from ptycho_lib.study.files import file_sha256, require_inside, require_writable, write_atomically
+from ptycho_lib.study.progress import PROGRESS
 from ptycho_lib.study.record import (
+    IDENTITY,
     METRICS,
     PLOT,
     RECORD,
@@ -38,8 +40,6 @@ from ptycho_lib.study.record import (
 from ptycho_lib.tidy import COLUMNS
 
 DEFAULT_N_TEST = 500
-IDENTITY = f"{locks.EXECUTION}/identity.json"
-PROGRESS = f"{locks.EXECUTION}/progress.jsonl"
 OUTPUTS = (METRICS, PLOT, *(f"{arm}_run" for arm in ARMS))
 """What a run leaves in its folder besides its notebook and its record."""
 
@@ -253,10 +253,31 @@ def identify(
         train_data=train_fingerprint,
         test_data=test_fingerprint,
         config=config.fingerprint(),
-        conditions=_condition_files(config),
+        conditions=condition_files(config),
         code=provenance.code_fingerprint(),
     )
     return RunIdentity(n_train=n_train, n_test=n_test, trial=trial, fingerprints=fingerprints)
+
+
+def condition_files(config: StudyConfig) -> str:
+    """Return the SHA-256 of each file that a condition refers to, separated by blanks.
+
+    Raises
+    ------
+    InputError
+        With one fault for each file that cannot be read.
+    """
+    names = [name for condition in config.conditions for name in (condition.probe_file, condition.test_data)]
+    digests, faults = [], []
+    for name in filter(None, names):
+        try:
+            digests.append(file_sha256(Path(name)))
+        except OSError as error:
+            found = error.strerror or str(error)
+            faults.append(Fault(name, "", found, "a file that a condition refers to", "Mend `conditions`."))
+    if faults:
+        raise InputError(faults)
+    return " ".join(digests)
 
 
 def relative_folder(folder: Path) -> str:
@@ -280,7 +301,7 @@ def remove_outputs(folder: Path) -> None:
 def _possess(folder: Path, identity: RunIdentity) -> None:
     """Lock the folder for this kernel and clear what another run left there."""
     if locks.take_lock(folder, "kernel", timeout_s=KERNEL_LOCK_TIMEOUT_S) is None:
-        holder = locks.lock_holder(folder)
+        holder = locks.process_at_work(folder)
         found = f"a run in progress (process {holder.get('pid', '?')} on {holder.get('host', '?')})"
         mend = "Wait for it, stop it, or give another output folder."
         raise InputError(Fault(str(folder), "", found, "a folder that no other process computes in", mend))
@@ -300,11 +321,6 @@ def _training_subset(train: PtychoDataset, config: StudyConfig, n_train: int, tr
 def _test_subset(test: PtychoDataset, config: StudyConfig, n_test: int) -> Any:
     """Choose evenly over the scan, by the root seed: one test set for all sizes and trials."""
     return np.sort(subset_order(test.positions_px, "representative", config.seed)[:n_test])
-
-
-def _condition_files(config: StudyConfig) -> str:
-    names = [name for condition in config.conditions for name in (condition.probe_file, condition.test_data)]
-    return " ".join(file_sha256(Path(name)) for name in names if name)
 
 
 def _record(run: Run, trained: Mapping[str, TrainedOutcome], n_groups: int, device: str) -> RunRecord:

@@ -1,0 +1,261 @@
+"""The `ptycho-study` command.
+
+Each command imports what it needs when it is called: help must not wait for numpy or TensorFlow.
+Exit codes: 0 success, 1 a run failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import ptycho_lib
+from ptycho_lib.errors import InputError
+
+if TYPE_CHECKING:
+    from ptycho_lib.config import StudyConfig
+    from ptycho_lib.study.plan import StudyPlan
+    from ptycho_lib.study.runner import StudyOutcome
+
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class StudyGroup(click.Group):
+    """Commands that tell bad input in plain paragraphs and end with exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; no traceback for what the user can mend."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(str(error), err=True)
+            ctx.exit(BAD_INPUT)
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of our output went away; nothing is left to be said
+            ctx.exit(FAILED)
+
+
+@click.group(
+    cls=StudyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(ptycho_lib.__version__)
+def main() -> None:
+    """Generalization studies in ptychography: how many patterns does a network need?"""
+
+
+def _file(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.argument(name, type=click.Path(path_type=Path))
+
+
+def study_input(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the arguments that say which study it is."""
+    for decorate in reversed(
+        (
+            _file("train_file"),
+            _file("test_file"),
+            _file("out_dir"),
+            click.option("--config", type=click.Path(path_type=Path), help="YAML file of settings."),
+            click.option("--n-train-sizes", metavar='"N …"', help='Training sizes, as in "32 64 128".'),
+            click.option(
+                "--n-test-images", type=int, help="Test patterns.  [default: 500, or all there are]"
+            ),
+            click.option("--trials", type=int, help="Repetitions of each size."),
+            click.option("--arms", metavar='"ARM …"', help='Models to train, as in "pinn baseline".'),
+            click.option("--name", help="Short name of the study, for titles."),
+            click.option(
+                "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time."
+            ),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+@main.command()
+@study_input
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Limit of one run.")
+@click.option("--keep-stale", is_flag=True, help="Keep complete runs of another configuration, data or code.")
+@click.option("--template", type=click.Path(path_type=Path), help="Another notebook to execute for each run.")
+@click.option("--no-report", is_flag=True, help="Stop after the runs: no aggregation, no summary, no report.")
+def run(
+    train_file: Path,
+    test_file: Path,
+    out_dir: Path,
+    jobs: int,
+    timeout: float | None,
+    keep_stale: bool,
+    template: Path | None,
+    no_report: bool,
+    **settings: Any,
+) -> None:
+    """Run a study: train and evaluate at each size, then summarise. Complete runs are not repeated."""
+    from rich.console import Console
+
+    from ptycho_lib.study.board import watcher_for
+    from ptycho_lib.study.runner import run_study
+
+    plan = _plan(train_file, test_file, out_dir, settings, template)
+    console = Console()
+    _announce(plan)
+    with watcher_for(console, len(plan.runs), jobs=jobs) as watcher:
+        outcome = run_study(plan, watcher, jobs=jobs, timeout_s=timeout, rerun_stale=not keep_stale)
+    code = _conclude(outcome)
+    if outcome.interrupted:
+        sys.exit(INTERRUPTED)
+    if not no_report and any(result.succeeded for result in outcome.outcomes):
+        code = _summarise(plan.out_dir) or code
+    sys.exit(code)
+
+
+@main.command()
+@study_input
+@click.option(
+    "--commands",
+    is_flag=True,
+    help="Print one command a run, for job arrays and xargs; prepares the folders.",
+)
+@click.option("--template", type=click.Path(path_type=Path), help="Another notebook to execute for each run.")
+def plan(
+    train_file: Path,
+    test_file: Path,
+    out_dir: Path,
+    jobs: int,
+    commands: bool,
+    template: Path | None,
+    **settings: Any,
+) -> None:
+    """Show what a study would run, with the exact papermill command of each run."""
+    from ptycho_lib.study.plan import prepare_run, shell_line
+    from ptycho_lib.study.status import State, run_status
+
+    study = _plan(train_file, test_file, out_dir, settings, template)
+    states = [run_status(planned) for planned in study.runs]
+    if commands:
+        for planned, status in zip(study.runs, states, strict=True):
+            if status.state not in (State.COMPLETE, State.RUNNING):
+                prepare_run(study, planned)
+                click.echo(shell_line(study.command(planned)))
+        return
+    _announce(study)
+    for planned, status in zip(study.runs, states, strict=True):
+        note = f" ({status.detail})" if status.detail else ""
+        click.echo(f"\n{planned.name}: {status.state}{note}\n  {shell_line(study.command(planned))}")
+
+
+@main.command()
+@_file("out_dir")
+def status(out_dir: Path) -> None:
+    """List the runs of a study: complete, running, failed, stale or missing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ptycho_lib.study.status import study_status
+
+    table = Table("n_train", "trial", "state", "detail", box=None, pad_edge=False)
+    statuses = study_status(out_dir)
+    for found in statuses:
+        table.add_row(str(found.n_train), str(found.trial), found.state.value, found.detail)
+    Console().print(table, markup=False)
+    counts = {
+        state: sum(found.state == state for found in statuses)
+        for state in sorted({s.state for s in statuses})
+    }
+    click.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+@main.command()
+@_file("out_dir")
+@click.option("--output-plot", type=click.Path(path_type=Path), help="Write the figure to this file, too.")
+def aggregate(out_dir: Path, output_plot: Path | None) -> None:
+    """Join all complete runs into aggregated_metrics.csv and draw the study's figure."""
+    from ptycho_lib.report.study_figures import write_study_figure
+    from ptycho_lib.study.aggregate import aggregate as join_runs
+
+    table = join_runs(out_dir)
+    click.echo(f"{out_dir / 'aggregated_metrics.csv'}: {len(table)} values of {table['run'].nunique()} runs")
+    for path in write_study_figure(out_dir, output_plot):
+        click.echo(str(path))
+
+
+@main.command()
+@_file("out_dir")
+def report(out_dir: Path) -> None:
+    """Execute the summary notebook and write report.html, one self-contained file."""
+    sys.exit(_summarise(out_dir))
+
+
+def _plan(
+    train_file: Path, test_file: Path, out_dir: Path, settings: dict[str, Any], template: Path | None
+) -> StudyPlan:
+    from ptycho_lib.study.plan import plan_study
+
+    return plan_study(train_file, test_file, out_dir, _config(**settings), template=template)
+
+
+def _config(
+    config: Path | None,
+    n_train_sizes: str | None,
+    n_test_images: int | None,
+    trials: int | None,
+    arms: str | None,
+    name: str | None,
+) -> StudyConfig:
+    """Read the configuration; options of the command line replace its values."""
+    from ptycho_lib.config import load_config
+
+    words = (n_train_sizes or "").replace(",", " ").split()
+    sizes = [int(word) if word.lstrip("-").isdigit() else word for word in words]
+    return load_config(
+        config,
+        n_train_sizes=sizes if n_train_sizes is not None else None,
+        n_test_images=n_test_images,
+        trials=trials,
+        arms=arms.replace(",", " ").split() if arms is not None else None,
+        name=name,
+    )
+
+
+def _announce(plan: StudyPlan) -> None:
+    """Say what the study consists of and which test count holds."""
+    config, manifest = plan.manifest.config, plan.manifest
+    sizes = ", ".join(map(str, config.n_train_sizes))
+    origin = "as asked for" if config.n_test_images else "the default: 500, or all there are"
+    click.echo(f"Study '{config.name}' in {plan.out_dir}: {len(plan.runs)} runs")
+    click.echo(f"  training sizes {sizes} of {manifest.train.n_patterns} patterns; trials {config.trials}")
+    click.echo(f"  test patterns {manifest.n_test} of {manifest.test.n_patterns} ({origin})")
+    click.echo(f"  models {', '.join(config.arms)}")
+
+
+def _conclude(outcome: StudyOutcome) -> int:
+    """Say which runs failed and why; return the exit code."""
+    complete = len(outcome.outcomes) - len(outcome.failures)
+    click.echo(f"{complete} of {len(outcome.outcomes)} runs complete")
+    for failure in outcome.failures:
+        click.echo(f"{failure.run.name}: {failure.reason}  [{failure.run.folder}]", err=True)
+    if outcome.interrupted:
+        click.echo("Stopped; the same command continues the study.", err=True)
+    return FAILED if outcome.failures else 0
+
+
+def _summarise(out_dir: Path) -> int:
+    """Aggregate, execute the summary notebook, write the report; return the exit code."""
+    from ptycho_lib.report.html import write_report
+    from ptycho_lib.study.aggregate import aggregate as join_runs
+    from ptycho_lib.study.summary import SUMMARY, execute_summary
+
+    join_runs(out_dir)
+    click.echo(str(out_dir / "aggregated_metrics.csv"))
+    ending = execute_summary(out_dir)
+    if not ending.succeeded:
+        click.echo(f"{out_dir / SUMMARY} failed: {ending.reason}", err=True)
+        return FAILED
+    click.echo(str(out_dir / SUMMARY))
+    write_report(out_dir)
+    click.echo(str(out_dir / "report.html"))
+    return 0

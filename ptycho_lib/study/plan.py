@@ -1,0 +1,199 @@
+"""What a study will run: checked against the data, with the exact papermill command of each run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from papermill import inspect_notebook
+
+from ptycho_lib.config import StudyConfig, load_config
+from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.study import provenance
+from ptycho_lib.study.files import require_inside, write_atomically
+from ptycho_lib.study.locks import EXECUTION
+from ptycho_lib.study.manifest import MANIFEST, DataFile, PlannedRun, StudyManifest, now_utc, read_manifest
+from ptycho_lib.study.record import RECORD
+from ptycho_lib.study.runs import check_counts, condition_files, default_n_test
+from ptycho_lib.study.status import FAILURE, PARTIAL
+from ptycho_lib.study.templates import TRAIN_AND_COMPARE, template_path
+
+PARAMETERS = f"{EXECUTION}/parameters.yaml"
+CONFIG = f"{EXECUTION}/config.yaml"
+TEMPLATE_PARAMETERS = ("train_data", "test_data", "output_dir", "n_train", "n_test", "trial", "config")
+KERNEL = "python3"
+START_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study that can start: everything it needs is there."""
+
+    out_dir: Path
+    manifest: StudyManifest
+    runs: tuple[PlannedRun, ...]
+    template: Path
+    kernel: str = KERNEL
+    start_timeout_s: int = START_TIMEOUT_S
+
+    def command(self, run: PlannedRun) -> list[str]:
+        """Return the exact papermill command of a run."""
+        return papermill_command(
+            self.template, run.folder / PARTIAL, run.folder / PARAMETERS, self.kernel, self.start_timeout_s
+        )
+
+
+def plan_study(
+    train_path: str | Path,
+    test_path: str | Path,
+    out_dir: str | Path,
+    config: StudyConfig | None = None,
+    *,
+    template: Path | None = None,
+    kernel: str = KERNEL,
+    start_timeout_s: int = START_TIMEOUT_S,
+) -> StudyPlan:
+    """Check data, configuration and folder, and list the runs. Nothing is written.
+
+    Parameters
+    ----------
+    train_path, test_path : path
+        Files of the dataset contract.
+    out_dir : path
+        The study folder; need not exist.
+    config : StudyConfig, optional
+        Sizes, trials and all other settings; the defaults if left out.
+    template : Path, optional
+        Notebook to execute for each run; the shipped one if left out.
+    kernel : str
+        Name of the Jupyter kernel.
+    start_timeout_s : int
+        Seconds that the kernel may take to start.
+
+    Raises
+    ------
+    InputError
+        With every fault: of either file, of the sizes, of the folder, of the template's parameters.
+    """
+    config = config or load_config()
+    out_dir = Path(out_dir).resolve()
+    template = (template or template_path(TRAIN_AND_COMPARE)).resolve()
+    faults = [*_folder_faults(out_dir), *_template_faults(template)]
+    datasets: list[PtychoDataset] = []
+    for path in (train_path, test_path):
+        try:
+            datasets.append(load_dataset(path))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    train, test = datasets
+    n_test = default_n_test(config, len(test))
+    check_counts(train_path, len(train), config.n_train_sizes, test_path, len(test), n_test)
+    manifest = StudyManifest(
+        created=_created(out_dir),
+        train=DataFile.describe(Path(train_path), train.fingerprint(), len(train)),
+        test=DataFile.describe(Path(test_path), test.fingerprint(), len(test)),
+        n_test=n_test,
+        conditions=condition_files(config),
+        code=provenance.code_fingerprint(template),
+        template=str(template),
+        versions=provenance.library_versions(),
+        commit=provenance.git_commit(),
+        config=config,
+    )
+    runs = tuple(manifest.runs(out_dir))
+    for run in runs:
+        require_inside(run.folder, out_dir)
+    return StudyPlan(out_dir, manifest, runs, template, kernel, start_timeout_s)
+
+
+def prepare_run(plan: StudyPlan, run: PlannedRun) -> None:
+    """Create a run's folder with its parameter file; from here on an earlier record no longer holds."""
+    require_inside(run.folder, plan.out_dir)
+    execution = run.folder / EXECUTION
+    execution.mkdir(parents=True, exist_ok=True)
+    for name in (RECORD, FAILURE):
+        (run.folder / name).unlink(missing_ok=True)
+    write_atomically(run.folder / CONFIG, run.config.to_yaml())
+    parameters = run.parameters(run.folder / CONFIG)
+    write_atomically(run.folder / PARAMETERS, yaml.safe_dump(parameters, sort_keys=False))
+
+
+def papermill_command(
+    template: Path,
+    notebook: Path,
+    parameters: Path,
+    kernel: str = KERNEL,
+    start_timeout_s: int = START_TIMEOUT_S,
+) -> list[str]:
+    """Return the command that executes `template` to `notebook`, by this very interpreter."""
+    return [
+        sys.executable,
+        *("-m", "papermill"),
+        _literal(template),
+        _literal(notebook),
+        *("--parameters_file", str(parameters)),
+        *("--kernel", kernel),
+        *("--start-timeout", str(start_timeout_s)),
+        *("--autosave-cell-every", "30"),
+        "--log-output",
+        "--no-progress-bar",
+    ]
+
+
+def shell_line(command: list[str]) -> str:
+    """Return a command as one line for a shell, `xargs` or a job array."""
+    return shlex.join(command)
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Return the free space on the disk that holds `folder`, which need not exist yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _literal(path: Path) -> str:
+    """Keep papermill from reading `{name}` in a path as a format string."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _folder_faults(out_dir: Path) -> list[Fault]:
+    place = _existing(out_dir)
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return []
+    found = f"{place}, which is {'not writable' if place.is_dir() else 'a file'}"
+    mend = "Choose a folder that you may write to."
+    return [Fault(str(out_dir), "", found, "a writable output folder", mend)]
+
+
+def _template_faults(template: Path) -> list[Fault]:
+    if not template.is_file():
+        mend = "Give the path of a notebook with a cell tagged 'parameters'."
+        return [Fault(str(template), "", "no such file", "a template notebook", mend)]
+    declared = set(inspect_notebook(_literal(template)))
+    missing = [name for name in TEMPLATE_PARAMETERS if name not in declared]
+    if not missing:
+        return []
+    found = f"a 'parameters' cell without {', '.join(missing)}"
+    mend = "Declare each in the cell tagged 'parameters', one a line, with a comment free of '='."
+    return [Fault(str(template), "parameters", found, ", ".join(TEMPLATE_PARAMETERS), mend)]
+
+
+def _created(out_dir: Path) -> str:
+    """Keep the time of the first start when a study is started again."""
+    if not (out_dir / MANIFEST).is_file():
+        return now_utc()
+    try:
+        return read_manifest(out_dir).created
+    except InputError:
+        return now_utc()

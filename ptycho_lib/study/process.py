@@ -1,0 +1,277 @@
+"""One notebook executed by papermill in its own process: start, watch, stop, judge."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from ptycho_lib.study.files import write_atomically
+from ptycho_lib.study.locks import EXECUTION, note_papermill
+from ptycho_lib.study.notebook_errors import cell_error, read_notebook, write_failed_notebook
+from ptycho_lib.study.progress import LOG, current_cell
+from ptycho_lib.study.templates import TEMPLATE_VARIABLE
+
+FAILURE = f"{EXECUTION}/failure.json"
+USAGE = f"{EXECUTION}/usage.json"
+"""Seconds, peak memory and disk of a complete run; `plan` predicts from it."""
+
+GRACE_S = 8.0
+"""Between asking a process to stop and killing it: papermill shuts its kernel down and saves."""
+
+SAMPLE_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job may use."""
+
+    threads: int
+    gpu: str = ""
+    """A device for CUDA_VISIBLE_DEVICES; empty leaves the variable as it is."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an execution ended."""
+
+    succeeded: bool
+    reason: str
+    """Why it failed: cell and error line; empty for success."""
+    seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass
+class NotebookProcess:
+    """A running papermill. `poll` until it returns an `Ending`.
+
+    Parameters
+    ----------
+    command : list of str
+        The papermill command; it writes the partial notebook.
+    folder : Path
+        Where the notebook and the `execution` folder are.
+    name : str
+        The notebook's file name without `.ipynb`.
+    template : Path
+        The notebook that is executed.
+    resources : Resources
+        Threads and GPU.
+    timeout_s : float or None
+        Wall-clock limit of the whole execution.
+    verify : callable
+        Returns why the result does not count although papermill succeeded, or an empty text.
+    """
+
+    command: list[str]
+    folder: Path
+    name: str
+    template: Path
+    resources: Resources
+    timeout_s: float | None
+    verify: Callable[[], str]
+    started: float = field(default_factory=time.time)
+    peak_memory_bytes: int = 0
+    _relatives: list[psutil.Process] = field(default_factory=list)
+    _next_sample: float = 0.0
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def partial(self) -> Path:
+        """The notebook while it is executed."""
+        return self.folder / f"{self.name}.partial.ipynb"
+
+    @property
+    def final(self) -> Path:
+        """The notebook once it succeeded."""
+        return self.folder / f"{self.name}.ipynb"
+
+    @property
+    def failed(self) -> Path:
+        """The notebook once it failed."""
+        return self.folder / f"{self.name}.failed.ipynb"
+
+    def start(self) -> None:
+        """Start papermill in its own process group, its output going to the log."""
+        log = self.folder / LOG
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.started = time.time()
+        with log.open("wb") as stream:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                cwd=self.template.parent,
+                env=environment(self.resources, self.template),
+                start_new_session=True,
+            )
+        note_papermill(self.folder, self._process.pid)
+
+    def poll(self) -> Ending | None:
+        """Return how the execution ended, or None while it lasts. Enforces the timeout."""
+        process = self._running()
+        code = process.poll()
+        elapsed = time.time() - self.started
+        if code is None and self.timeout_s is not None and elapsed > self.timeout_s:
+            self._terminate()
+            return self._fail(
+                f"exceeded the timeout of {self.timeout_s:g} s{self._where()}", process.returncode
+            )
+        if code is None:
+            self._sample()
+            return None
+        return self._judge(code)
+
+    def stop(self, why: str) -> Ending:
+        """Stop papermill and its kernel; the partial notebook keeps what was done."""
+        process = self._running()
+        self._terminate()
+        return self._fail(f"{why}{self._where()}", process.returncode)
+
+    def _judge(self, code: int) -> Ending:
+        notebook = read_notebook(self.partial)
+        error = cell_error(notebook) if notebook else None
+        if error is not None:
+            return self._fail(f"cell {error[0]}: {error[1]}", code)
+        if code != 0:
+            return self._fail(self._cause_of_death(code), code)
+        unverified = self.verify()
+        if unverified:
+            return self._fail(unverified, code)
+        try:
+            self.partial.replace(self.final)
+        except OSError as problem:
+            return self._fail(f"the executed notebook could not be kept: {problem}", code)
+        self.failed.unlink(missing_ok=True)
+        ending = self._ending(succeeded=True, reason="")
+        self._note_usage(ending)
+        return ending
+
+    def _cause_of_death(self, code: int) -> str:
+        log = _tail_text(self.folder / LOG)
+        where = self._where()
+        if "DeadKernelError" in log or "Kernel died" in log or code in (137, 138):
+            return f"the kernel died{where}: killed, or out of memory"
+        if code < 0:
+            return f"papermill was killed by {signal.Signals(-code).name}{where}"
+        lines = [line.strip() for line in log.splitlines() if line.strip()]
+        last = lines[-1] if lines else "no output"
+        return f"papermill ended with exit code {code}{where}: {last[:300]}"
+
+    def _where(self) -> str:
+        cell = current_cell(self.folder)
+        return f" in cell {cell}" if cell else " before the first cell"
+
+    def _fail(self, reason: str, code: int | None) -> Ending:
+        """Note the failure beside the run; if even that cannot be written, say so."""
+        self._kill_descendants()
+        note = {"reason": reason, "exit_code": code, "time": time.time(), "host": socket.gethostname()}
+        try:
+            (self.folder / "run.json").unlink(missing_ok=True)
+            write_failed_notebook(self.partial, self.failed, reason)
+            write_atomically(self.folder / FAILURE, json.dumps(note, indent=2) + "\n")
+        except OSError as problem:
+            reason = f"{reason} (and the failure could not be noted: {problem})"
+        return self._ending(succeeded=False, reason=reason)
+
+    def _ending(self, *, succeeded: bool, reason: str) -> Ending:
+        return Ending(succeeded, reason, time.time() - self.started, self.peak_memory_bytes)
+
+    def _note_usage(self, ending: Ending) -> None:
+        usage = {
+            "seconds": round(ending.seconds, 2),
+            "peak_memory_bytes": ending.peak_memory_bytes,
+            "disk_bytes": folder_bytes(self.folder),
+            "threads": self.resources.threads,
+            "host": socket.gethostname(),
+        }
+        write_atomically(self.folder / USAGE, json.dumps(usage, indent=2) + "\n")
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError(f"{self.folder}: the process was never started")
+        return self._process
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            parent = psutil.Process(self._running().pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+    def _sample(self) -> None:
+        if time.time() < self._next_sample:
+            return
+        self._next_sample = time.time() + SAMPLE_EVERY_S
+        self._relatives = self._family()
+        total = 0
+        for process in self._relatives:
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:
+                continue  # it ended between the two looks
+        self.peak_memory_bytes = max(self.peak_memory_bytes, total)
+
+    def _terminate(self) -> None:
+        self._relatives = self._family() or self._relatives
+        process = self._running()
+        process.terminate()
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._kill_descendants()
+
+    def _kill_descendants(self) -> None:
+        """End kernels that outlived their papermill: they have sessions of their own."""
+        for process in self._relatives:
+            try:
+                process.kill()
+            except psutil.Error:
+                continue  # already gone
+
+
+def environment(resources: Resources, template: Path) -> dict[str, str]:
+    """Return the environment of an execution: this interpreter's kernel, quiet, a fixed thread count."""
+    threads = str(resources.threads)
+    kernels = str(Path(sys.prefix) / "share" / "jupyter")
+    fixed = {
+        "JUPYTER_PATH": os.pathsep.join(filter(None, (kernels, os.environ.get("JUPYTER_PATH")))),
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "TF_NUM_INTEROP_THREADS": threads,
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        TEMPLATE_VARIABLE: str(template),
+    }
+    inherited: Mapping[str, str] = os.environ
+    gpu = {"CUDA_VISIBLE_DEVICES": resources.gpu} if resources.gpu else {}
+    return {**inherited, **fixed, **gpu}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of all files below a folder; links are not followed."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def _tail_text(path: Path, length: int = 8192) -> str:
+    try:
+        return path.read_bytes()[-length:].decode("utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,385 @@
+"""Execute a study: each run as a papermill process, several at a time, past any failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from filelock import FileLock
+
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.study import locks
+from ptycho_lib.study.files import require_writable
+from ptycho_lib.study.manifest import MANIFEST, PlannedRun, read_manifest, write_manifest
+from ptycho_lib.study.plan import StudyPlan, prepare_run
+from ptycho_lib.study.process import Ending, NotebookProcess, Resources
+from ptycho_lib.study.record import RECORD
+from ptycho_lib.study.status import State, content_status, run_status
+
+TICK_S = 0.2
+CLAIM_TIMEOUT_S = 60.0
+LOOK_AGAIN_S = 2.0
+"""How often to look whether another process has finished its run."""
+
+
+class Watcher(Protocol):
+    """Whoever shows the progress; `board` has one for terminals and one for pipes."""
+
+    def message(self, text: str) -> None:
+        """Show a line that stays."""
+
+    def started(self, run: PlannedRun) -> None:
+        """Show that a run starts."""
+
+    def finished(self, run: PlannedRun, ending: Ending) -> None:
+        """Show how a run ended."""
+
+    def tick(self) -> None:
+        """Look at the runs in progress; called several times a second."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What became of one run of a study."""
+
+    run: PlannedRun
+    succeeded: bool
+    reason: str
+    """Why it failed; `complete before` or `by another process` tell a run that was not started here."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What became of the study."""
+
+    outcomes: tuple[RunOutcome, ...]
+    interrupted: str = ""
+    """The signal that stopped the study, or an empty text."""
+
+    @property
+    def failures(self) -> list[RunOutcome]:
+        """Runs that are not complete."""
+        return [outcome for outcome in self.outcomes if not outcome.succeeded]
+
+
+class Job(Protocol):
+    """A run in execution, here or elsewhere."""
+
+    def poll(self) -> Ending | None:
+        """Return how it ended, or None while it lasts."""
+
+    def stop(self, why: str) -> Ending:
+        """Stop it."""
+
+
+Launch = Callable[[PlannedRun, int], Job]
+"""Starts a run in one of the slots 0 … jobs-1."""
+
+
+@dataclass
+class _Study:
+    """The state of an execution: what waits, what runs, what is done."""
+
+    waiting: deque[PlannedRun]
+    watcher: Watcher
+    launch: Launch
+    slots: list[int]
+    timeout_s: float | None
+    active: dict[int, tuple[PlannedRun, Job, FileLock]] = field(default_factory=dict)
+    elsewhere: list[PlannedRun] = field(default_factory=list)
+    outcomes: dict[Path, RunOutcome] = field(default_factory=dict)
+    next_look: float = 0.0
+
+    def note(self, run: PlannedRun, ending: Ending) -> None:
+        self.outcomes[run.folder] = RunOutcome(run, ending.succeeded, ending.reason, ending.seconds)
+        self.watcher.finished(run, ending)
+
+    def start_waiting(self) -> None:
+        """Fill the free slots."""
+        while self.waiting and self.slots:
+            run = self.waiting.popleft()
+            lock = _take(run)
+            if lock is None:
+                self.elsewhere.append(run)
+                self.watcher.message(f"{run.name}: another process computes it ({_describe(run.folder)})")
+            elif content_status(run).state is State.COMPLETE:
+                lock.release(force=True)
+                self.outcomes[run.folder] = RunOutcome(run, True, "by another process")
+            else:
+                self._start(run, lock)
+
+    def _start(self, run: PlannedRun, lock: FileLock) -> None:
+        slot = self.slots.pop(0)
+        try:
+            job = self.launch(run, slot)
+        except OSError as error:
+            lock.release(force=True)
+            self.slots.insert(0, slot)
+            self.note(run, Ending(False, f"could not be started: {error}", 0.0, 0))
+            return
+        self.active[slot] = (run, job, lock)
+        self.watcher.started(run)
+
+    def collect(self) -> None:
+        """Take note of the runs that ended."""
+        for slot, (run, job, lock) in list(self.active.items()):
+            ending = job.poll()
+            if ending is not None:
+                self._free(slot, lock)
+                self.note(run, ending)
+
+    def stop_all(self, why: str) -> None:
+        """Stop every active run, keeping its partial notebook."""
+        for slot, (run, job, lock) in list(self.active.items()):
+            ending = job.stop(why)
+            self._free(slot, lock)
+            self.note(run, ending)
+
+    def look_elsewhere(self) -> None:
+        """See whether runs that other processes computed are done, or free for us to take."""
+        if not self.elsewhere or time.time() < self.next_look:
+            return
+        self.next_look = time.time() + LOOK_AGAIN_S
+        for run in list(self.elsewhere):
+            if locks.is_locked(run.folder):
+                _end_orphan(run, self.timeout_s, self.watcher)
+                continue
+            self.elsewhere.remove(run)
+            self.waiting.append(run)
+
+    def _free(self, slot: int, lock: FileLock) -> None:
+        del self.active[slot]
+        self.slots = sorted([*self.slots, slot])
+        lock.release(force=True)
+
+
+def run_study(
+    plan: StudyPlan,
+    watcher: Watcher,
+    *,
+    jobs: int = 1,
+    timeout_s: float | None = None,
+    threads: int | None = None,
+    rerun_stale: bool = True,
+    launch: Launch | None = None,
+) -> StudyOutcome:
+    """Execute every run of a plan that is not complete.
+
+    A failed run does not stop the others. SIGINT, SIGTERM and SIGHUP stop the runs in progress
+    cleanly; starting again continues the study. Runs that another process computes are left to it.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        From `plan_study`.
+    watcher : Watcher
+        Shows the progress.
+    jobs : int
+        Runs at a time.
+    timeout_s : float, optional
+        Wall-clock limit of one run.
+    threads : int, optional
+        Threads of one job; by default the cores are shared out evenly.
+    rerun_stale : bool
+        Replace complete runs of another configuration, data or code. Otherwise they stay as they are.
+    launch : callable, optional
+        Starts a run elsewhere than in a local process.
+
+    Raises
+    ------
+    InputError
+        If another process computes a different study in the same folder.
+    """
+    require_writable(plan.out_dir)
+    _claim(plan)
+    study = _Study(
+        waiting=deque(),
+        watcher=watcher,
+        launch=launch or local_launch(plan, jobs, timeout_s, threads),
+        slots=list(range(jobs)),
+        timeout_s=timeout_s,
+    )
+    _sort_out(plan, study, rerun_stale)
+    with _signals() as stop_signal:
+        while study.waiting or study.active or study.elsewhere:
+            if stop_signal:
+                study.stop_all(f"interrupted by {stop_signal[0]}")
+                break
+            study.collect()
+            study.start_waiting()
+            study.look_elsewhere()
+            watcher.tick()
+            time.sleep(TICK_S)
+    for run in (*study.waiting, *study.elsewhere):
+        study.outcomes[run.folder] = RunOutcome(run, False, "not started")
+    outcomes = tuple(study.outcomes[run.folder] for run in plan.runs)
+    return StudyOutcome(outcomes, stop_signal[0] if stop_signal else "")
+
+
+def local_launch(plan: StudyPlan, jobs: int, timeout_s: float | None, threads: int | None) -> Launch:
+    """Return what starts runs as processes of this machine, its cores and GPUs shared out over the jobs."""
+    threads = threads or max(1, available_cores() // jobs)
+    gpus = visible_gpus()
+
+    def launch(run: PlannedRun, slot: int) -> NotebookProcess:
+        prepare_run(plan, run)
+        process = notebook_process(
+            plan, run, Resources(threads, gpus[slot % len(gpus)] if gpus else ""), timeout_s
+        )
+        process.start()
+        return process
+
+    return launch
+
+
+def notebook_process(
+    plan: StudyPlan, run: PlannedRun, resources: Resources, timeout_s: float | None
+) -> NotebookProcess:
+    """Return the process, not yet started, that executes a prepared run."""
+    return NotebookProcess(
+        command=plan.command(run),
+        folder=run.folder,
+        name="train_and_compare",
+        template=plan.template,
+        resources=resources,
+        timeout_s=timeout_s,
+        verify=lambda: _unverified(run),
+    )
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that jobs may be given: CUDA_VISIBLE_DEVICES if set, else what the driver lists."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [device.strip() for device in chosen.split(",") if device.strip() not in ("", "-1")]
+    try:
+        query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return listed.stdout.split()
+
+
+def _unverified(run: PlannedRun) -> str:
+    """Return why a run that papermill executed does not count, or an empty text."""
+    status = content_status(run)
+    if status.state is State.COMPLETE:
+        return ""
+    if status.state is State.STALE:
+        return f"{status.detail} while the study ran; run it again"
+    return f"the notebook ended without a valid {RECORD}: {status.detail}"
+
+
+def _claim(plan: StudyPlan) -> None:
+    """Write `study.yaml`, unless a different study is being computed in the folder."""
+    lock = locks.take_lock(plan.out_dir, "runner", timeout_s=CLAIM_TIMEOUT_S)
+    if lock is None:
+        holder = _describe(plan.out_dir)
+        found = f"a folder that another study is just starting or summarising in ({holder})"
+        raise InputError(Fault(str(plan.out_dir), "", found, "a free folder", "Try again in a minute."))
+    try:
+        if (plan.out_dir / MANIFEST).is_file():
+            _refuse_other_study(plan)
+        write_manifest(plan.out_dir, plan.manifest)
+    finally:
+        lock.release()
+
+
+def _refuse_other_study(plan: StudyPlan) -> None:
+    try:
+        previous = read_manifest(plan.out_dir)
+    except InputError:
+        return  # a damaged study.yaml is written anew
+    ours = {run.folder: run.identity for run in plan.runs}
+    for run in previous.runs(plan.out_dir):
+        if ours.get(run.folder) not in (None, run.identity) and locks.is_locked(run.folder):
+            found = f"another study in progress ({run.name}, {_describe(run.folder)})"
+            expected = "a folder whose runs in progress have the same data, configuration and code"
+            mend = "Wait for it, stop it, or give another OUT_DIR."
+            raise InputError(Fault(str(plan.out_dir), "", found, expected, mend))
+
+
+def _sort_out(plan: StudyPlan, study: _Study, rerun_stale: bool) -> None:
+    """Put each run among those to start or those that are settled."""
+    for run in plan.runs:
+        status = run_status(run)
+        if status.state is State.COMPLETE:
+            _adopt_notebook(run)
+            study.outcomes[run.folder] = RunOutcome(run, True, "complete before")
+        elif status.state is State.STALE and not rerun_stale:
+            study.outcomes[run.folder] = RunOutcome(run, True, f"kept, though stale ({status.detail})")
+        else:
+            study.waiting.append(run)
+            if status.state is State.STALE:
+                study.watcher.message(f"{run.name}: stale, runs again ({status.detail})")
+    settled = len(study.outcomes)
+    if settled:
+        study.watcher.message(f"{settled} of {len(plan.runs)} runs are complete and are not run again")
+
+
+def _adopt_notebook(run: PlannedRun) -> None:
+    """Give a complete run its notebook's name if its runner was killed between record and renaming."""
+    partial, final = run.folder / "train_and_compare.partial.ipynb", run.folder / "train_and_compare.ipynb"
+    if partial.exists() and not locks.is_locked(run.folder):
+        partial.replace(final)
+
+
+def _take(run: PlannedRun) -> FileLock | None:
+    """Lock a run for this process, or return None if another one computes it."""
+    lock = locks.take_lock(run.folder, "runner")
+    if lock is not None and locks.is_computed_elsewhere(run.folder):
+        lock.release(force=True)
+        return None
+    return lock
+
+
+def _describe(folder: Path) -> str:
+    process = locks.process_at_work(folder)
+    return f"process {process.get('pid', '?')} on {process.get('host', '?')}"
+
+
+def _end_orphan(run: PlannedRun, timeout_s: float | None, watcher: Watcher) -> None:
+    """Apply the timeout to a kernel whose runner died: nobody else will."""
+    if timeout_s is None or not locks.is_orphan(run.folder):
+        return
+    process = locks.process_at_work(run.folder)
+    if time.time() - float(process.get("taken", time.time())) > timeout_s and locks.is_alive(process):
+        os.kill(int(process["pid"]), signal.SIGKILL)
+        watcher.message(f"{run.name}: ended process {process['pid']}, left over from a killed study")
+
+
+@contextmanager
+def _signals() -> Iterator[list[str]]:
+    """Collect the names of stop signals instead of dying of them; only the main thread can."""
+    caught: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        caught.append(signal.Signals(number).name)
+
+    names = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    previous = {number: signal.signal(number, note) for number in names}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,145 @@
+"""Which runs of a study are complete, and what is the matter with the others."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from ptycho_lib.study import locks
+from ptycho_lib.study.manifest import PlannedRun, StudyManifest, read_manifest
+from ptycho_lib.study.notebook_errors import cell_error, read_notebook
+from ptycho_lib.study.progress import current_cell, last_epoch
+from ptycho_lib.study.record import (
+    IDENTITY,
+    RECORD,
+    CorruptRecordError,
+    RunRecord,
+    changed_settings,
+    differences,
+    read_record,
+)
+
+NOTEBOOK = "train_and_compare.ipynb"
+PARTIAL = "train_and_compare.partial.ipynb"
+FAILED = "train_and_compare.failed.ipynb"
+FAILURE = f"{locks.EXECUTION}/failure.json"
+
+
+class State(StrEnum):
+    """A run's state; `stale` is complete, but for another configuration, data or code."""
+
+    COMPLETE = "complete"
+    RUNNING = "running"
+    FAILED = "failed"
+    STALE = "stale"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """The state of one run."""
+
+    n_train: int
+    trial: int
+    state: State
+    detail: str
+    """Cell and error line, what changed, or how far it has come."""
+    folder: Path
+
+
+def study_status(out_dir: str | Path) -> list[RunStatus]:
+    """Return the state of every run that `study.yaml` names, in its order.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no readable `study.yaml`.
+    """
+    out_dir = Path(out_dir).resolve()
+    manifest = read_manifest(out_dir)
+    planned = manifest.runs(out_dir, code=manifest.present_code())
+    return [run_status(run) for run in planned] + _unplanned(out_dir, manifest, planned)
+
+
+def run_status(run: PlannedRun) -> RunStatus:
+    """Return the state of one run, judged by what its folder holds."""
+    if locks.is_locked(run.folder):
+        return RunStatus(run.n_train, run.trial, State.RUNNING, _heartbeat(run.folder), run.folder)
+    return content_status(run)
+
+
+def content_status(run: PlannedRun) -> RunStatus:
+    """Return the state of one run by its files alone, whether or not a process works on it."""
+    state, detail = _judge(run)
+    return RunStatus(run.n_train, run.trial, state, detail, run.folder)
+
+
+def _judge(run: PlannedRun) -> tuple[State, str]:
+    folder = run.folder
+    try:
+        record = read_record(folder)
+    except CorruptRecordError as error:
+        return State.FAILED, str(error)
+    if record is None:
+        return _unfinished(folder)
+    changed = differences(run.identity, record.identity)
+    if changed:
+        return State.STALE, _what_changed(run, record, changed)
+    collapsed = [
+        f"{arm} collapsed: {outcome.reason}" for arm, outcome in record.arms.items() if outcome.collapsed
+    ]
+    return State.COMPLETE, "; ".join(collapsed)
+
+
+def _heartbeat(folder: Path) -> str:
+    epoch = last_epoch(folder)
+    if epoch is None:
+        cell = current_cell(folder)
+        return f"cell {cell}" if cell else "starting"
+    age = max(0.0, time.time() - epoch.time)
+    return f"{epoch.arm} epoch {epoch.epoch}/{epoch.epochs}, loss {epoch.loss:.4g}, {age:.0f} s ago"
+
+
+def _unfinished(folder: Path) -> tuple[State, str]:
+    try:
+        return State.FAILED, str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # papermill was started by hand, or its runner was killed: look at the notebook itself
+    for name in (FAILED, PARTIAL, NOTEBOOK):
+        notebook = read_notebook(folder / name)
+        error = cell_error(notebook) if notebook else None
+        if error:
+            return State.FAILED, f"cell {error[0]}: {error[1]}"
+    if any((folder / name).exists() for name in (IDENTITY, FAILED, PARTIAL, NOTEBOOK)):
+        cell = current_cell(folder)
+        where = f" in cell {cell}" if cell else ""
+        return State.FAILED, f"stopped{where} without an error; its process was killed"
+    return State.MISSING, ""
+
+
+def _what_changed(run: PlannedRun, record: RunRecord, changed: list[str]) -> str:
+    settings = (
+        changed_settings(run.config.result_settings(), record.config) if "configuration" in changed else []
+    )
+    listed = f" ({', '.join(settings)})" if settings else ""
+    return f"changed: {', '.join(changed)}{listed}"
+
+
+def _unplanned(out_dir: Path, manifest: StudyManifest, planned: list[PlannedRun]) -> list[RunStatus]:
+    """Return complete runs of sizes or trials that the study no longer asks for."""
+    known = {run.folder for run in planned}
+    found = []
+    for path in sorted((*out_dir.glob(f"*/{RECORD}"), *out_dir.glob(f"*/*/{RECORD}"))):
+        if path.parent in known:
+            continue
+        try:
+            record = read_record(path.parent)
+        except CorruptRecordError:
+            continue
+        if record is not None:
+            detail = "not part of the present study.yaml"
+            found.append(RunStatus(record.n_train, record.trial, State.STALE, detail, path.parent))
+    return found

@@ -1,0 +1,66 @@
+"""Execute the summary notebook of a study."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import yaml
+
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.study import locks
+from ptycho_lib.study.files import require_writable, write_atomically
+from ptycho_lib.study.plan import KERNEL, START_TIMEOUT_S, papermill_command
+from ptycho_lib.study.process import Ending, NotebookProcess, Resources
+from ptycho_lib.study.runner import TICK_S, available_cores
+from ptycho_lib.study.templates import SUMMARIZE_STUDY, template_path
+
+NAME = "summary"
+SUMMARY = f"{NAME}.ipynb"
+LOCK_TIMEOUT_S = 600.0
+
+
+def execute_summary(
+    out_dir: str | Path, *, template: Path | None = None, kernel: str = KERNEL, timeout_s: float | None = None
+) -> Ending:
+    """Execute the summary template to `summary.ipynb` in the study folder.
+
+    Raises
+    ------
+    InputError
+        If another process has been summarising this study for ten minutes.
+    """
+    out_dir = require_writable(Path(out_dir).resolve())
+    template = (template or template_path(SUMMARIZE_STUDY)).resolve()
+    lock = locks.take_lock(out_dir, "runner", timeout_s=LOCK_TIMEOUT_S)
+    if lock is None:
+        mend = "Wait for it, then run `ptycho-study report`."
+        raise InputError(Fault(str(out_dir), "", "another process at its summary", "a free folder", mend))
+    try:
+        parameters = out_dir / locks.EXECUTION / "parameters.yaml"
+        write_atomically(parameters, yaml.safe_dump({"study_dir": str(out_dir)}))
+        process = NotebookProcess(
+            command=papermill_command(
+                template, out_dir / f"{NAME}.partial.ipynb", parameters, kernel, START_TIMEOUT_S
+            ),
+            folder=out_dir,
+            name=NAME,
+            template=template,
+            resources=Resources(available_cores()),
+            timeout_s=timeout_s,
+            verify=lambda: "",
+        )
+        return _finish(process)
+    finally:
+        lock.release()
+
+
+def _finish(process: NotebookProcess) -> Ending:
+    process.start()
+    try:
+        while (ending := process.poll()) is None:
+            time.sleep(TICK_S)
+    except KeyboardInterrupt:
+        process.stop("interrupted by SIGINT")
+        raise
+    return ending
