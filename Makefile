@@ -55,12 +55,13 @@ STAR_RAW := $(STAR)/siemens_star_velociprobe_n64_raw.npz
 STAR_TRAIN := $(STAR)/data/siemens_star_velociprobe_n64_train.npz
 STAR_TEST := $(STAR_TRAIN:_train.npz=_test.npz)
 
-# Prepared once; order-only, because a checkout's file times mean nothing.
-$(STAR_TRAIN): | $(STAMP)
-	$(BIN)/ptycho-study prepare $(STAR_RAW) $(STAR)/data
+# Prepared once; order-only, because a checkout's file times mean nothing. The test file is written last: if it
+# is missing, a training file beside it is the remains of an interrupted preparation.
+$(STAR_TEST): | $(STAMP)
+	$(BIN)/ptycho-study prepare $(STAR_RAW) $(STAR)/data --overwrite
 
 .PHONY: quickstart
-quickstart: $(STAMP) $(STAR_TRAIN) ## real data, whole study: studies/siemens_star/results/report.html
+quickstart: $(STAMP) $(STAR_TEST) ## real data, whole study: studies/siemens_star/results/report.html
 	@start=$$SECONDS; \
 	$(BIN)/ptycho-study run $(STAR_TRAIN) $(STAR_TEST) $(STAR)/results --config $(STAR)/study.yaml || exit $$?; \
 	seconds=$$((SECONDS - start)); echo; \
