@@ -28,9 +28,9 @@ help: ## list the targets
 $(STAMP): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none of python3.11, python3.12," \
 		"python3.13, python3 is one. Install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11, 3.12 or 3.13 is needed." \
-		"Name another: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo 'not there'); Python 3.11, 3.12 or 3.13" \
+		"is needed. Name another: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Installing into $(VENV): a minute or two, about 2 GB."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]'
@@ -68,8 +68,9 @@ quickstart: $(STAMP) $(STAR_TEST) ## real data, whole study: studies/siemens_sta
 	echo "Finished in $$((seconds / 60)) min $$((seconds % 60)) s. Open $(CURDIR)/$(STAR)/results/report.html"
 
 .PHONY: lab
-lab: $(STAMP) ## JupyterLab on the notebooks (this machine only, with a token)
-	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks
+lab: $(STAMP) ## JupyterLab on the notebooks, this machine only, with a token (ARGS=--no-browser)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks \
+		--LabApp.extension_manager=readonly $(ARGS)
 
 # ---------------------------------------------------------------- checks
 
