@@ -17,6 +17,7 @@ from ptycho_lib.report.style import (
     AMPLITUDE_MAP,
     AVAILABLE,
     CHOSEN,
+    FULL_WIDTH,
     PATTERN_MAP,
     TEST,
     bare,
@@ -151,7 +152,8 @@ def coverage_figure(
     test = None if test_positions_px is None else np.asarray(test_positions_px)
     separate = test is not None and test_obj is not None
     n_panels = 1 + (illumination is not None) + separate
-    figure = new_figure(2.9, width=2.6 * n_panels + 0.4)
+    panel = min(2.6, (FULL_WIDTH - 0.4) / n_panels)
+    figure = new_figure(panel + 0.3, width=panel * n_panels + 0.4)
     panels = list(figure.subplots(1, n_panels, squeeze=False)[0])
 
     ax = panels[0]

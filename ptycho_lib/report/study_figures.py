@@ -172,10 +172,10 @@ def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.Dat
     ax.plot(means.index, means, look.line, marker=marker, markersize=4, color=look.colour, label=look.label)
     if several:
         ax.plot(rows["n_train"], rows["value"], marker, markersize=2.5, color=look.colour, alpha=0.35, mew=0)
-    limit = rows[rows["censored"].fillna(False).astype(bool)]
-    ax.plot(
-        limit["n_train"], limit["value"], marker, markersize=5, markerfacecolor="white", color=look.colour
-    )
+    censored = rows[rows["censored"].fillna(False).astype(bool)]
+    if not censored.empty:
+        open_points = {"markersize": 5, "markerfacecolor": "white", "color": look.colour}
+        ax.plot(censored["n_train"], censored["value"], marker, **open_points)
 
 
 def _intervals(

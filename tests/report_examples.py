@@ -1,0 +1,98 @@
+"""Small but true-to-life inputs for the tests of figures, tables and reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter
+
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.physics import diffraction, objects, probes, scan
+from ptycho_lib.tidy import COLUMNS, METRICS
+
+PIXEL_M = 58e-9
+SHAPE = (96, 80)
+
+
+def star(shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    return objects.transmission(objects.siemens_star(shape, spokes=12))
+
+
+def mask(shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    inside = np.zeros(shape, bool)
+    inside[12:-12, 10:-10] = True
+    inside[12:20, 10:20] = False
+    return inside
+
+
+def estimate(truth: np.ndarray, blur_px: float, seed: int = 0) -> np.ndarray:
+    """Return the truth blurred, with a smooth phase error."""
+    rng = np.random.default_rng(seed)
+    blurred = gaussian_filter(truth.real, blur_px) + 1j * gaussian_filter(truth.imag, blur_px)
+    return blurred * np.exp(0.5j * gaussian_filter(rng.normal(size=truth.shape), 5))
+
+
+def dataset(n_side: int = 5, size: int = 16) -> PtychoDataset:
+    rng = np.random.default_rng(1)
+    positions, shape = scan.frame(scan.raster(n_side**2, 4.0, jitter_px=0.7, rng=rng), size)
+    obj, probe = star(shape), probes.disc(size, 9.0, smoothing_px=1.0)
+    patches = diffraction.extract_patches(obj, positions, size)
+    amplitude = diffraction.amplitude(patches, probe)
+    counts = diffraction.poisson_counts(amplitude, 1e5, rng)
+    return PtychoDataset(
+        diffraction=np.sqrt(counts).astype(np.float32),
+        positions_px=positions,
+        probe=probe.astype(np.complex64),
+        obj=obj,
+        photons_per_pattern=1e5,
+        pixel_size_m=PIXEL_M,
+    )
+
+
+def history(epochs: int = 12, offset: float = 0.0) -> pd.DataFrame:
+    epoch = np.arange(1, epochs + 1)
+    loss = 0.1 + np.exp(-epoch / 3.0)
+    rate = 1e-3 * np.cos(np.pi * epoch / 2 / epochs) ** 2
+    validation = loss + 0.02 * np.maximum(0, epoch - 8)
+    return pd.DataFrame(
+        {"epoch": epoch, "loss": loss + offset, "val_loss": validation + offset, "learning_rate": rate}
+    )
+
+
+def tidy_table(
+    sizes: tuple[int, ...] = (32, 64, 128),
+    trials: int = 1,
+    models: tuple[str, ...] = ("pinn", "baseline"),
+    conditions: tuple[str, ...] = ("nominal",),
+) -> pd.DataFrame:
+    """Return a table in which every error falls with n^-0.4, the baseline's being twice PtychoPINN's."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for n_train in sizes:
+        for trial in range(1, trials + 1):
+            for model in models:
+                for condition in conditions:
+                    level = (0.5 if model == "pinn" else 1.0) * (n_train / sizes[0]) ** -0.4
+                    level *= np.exp(0.05 * rng.normal()) * (1.0 if condition == "nominal" else 1.5)
+                    rows += _rows(n_train, trial, model, condition, level)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return means with an interval as wide as the trials: what the figures need of a statistics table."""
+    keys = ["n_train", "model", "condition", "component", "alignment", "metric"]
+    return table.groupby(keys)["value"].agg(mean="mean", low="min", high="max").reset_index()
+
+
+def _rows(n_train: int, trial: int, model: str, condition: str, level: float) -> list[dict[str, object]]:
+    values = {"mae": 0.08 * level, "mse": 0.01 * level**2, "psnr": 22 - 20 * np.log10(level)}
+    values |= {"ssim": 1 / (1 + level), "frc50": 0.12 / (level + 0.3)}
+    shared = {"n_train": n_train, "n_groups": n_train, "trial": trial, "seed": 0, "model": model}
+    shared |= {"condition": condition, "censored": False, "reason": "", "run": f"n_train_{n_train}"}
+    assert set(values) <= set(METRICS)
+    return [
+        {**shared, "component": c, "alignment": a, "metric": m, "value": v * (1.1 if a == "raw" else 1.0)}
+        for c in ("amplitude", "phase")
+        for a in ("raw", "aligned")
+        for m, v in values.items()
+    ]
