@@ -110,7 +110,7 @@ def phase_images(truth: Image, estimate: Image, mask: Mask) -> tuple[frc.Floats,
     reference = np.angle(truth * np.exp(-1j * np.angle(mean)))
     # A pixel of amplitude zero has no phase; it counts as the mean phase, not as the truth's.
     error = np.where(estimate == 0, -reference, np.angle(estimate * truth.conj()))
-    return reference, reference + error
+    return reference, reference + np.where(np.isfinite(estimate), error, np.nan)
 
 
 def compare_halves(

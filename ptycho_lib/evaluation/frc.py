@@ -67,8 +67,8 @@ def frc_curve(
 
     Notes
     -----
-    A window of energy concentration c correlates neighbouring samples; a ring of n pixels then counts
-    n·(Σw²)²/(HW·Σw⁴) independent samples.
+    A taper w correlates neighbouring Fourier pixels; in the plane the share (Σw²)²/(HW·Σw⁴) of them is
+    independent, along a ring one pixel wide its square root. So many of a ring's pixels count as `samples`.
 
     References
     ----------
@@ -107,7 +107,7 @@ def frc_curve(
     power = ring_sum(np.abs(spectra[0]) ** 2) * ring_sum(np.abs(spectra[1]) ** 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = np.where(power > 0, cross / np.sqrt(power), 0.0)
-    independent = float((taper**2).sum() ** 2 / (taper.size * (taper**4).sum()))
+    independent = float((taper**2).sum() / np.sqrt(taper.size * (taper**4).sum()))
     return FrcCurve(
         frequency=np.arange(1, count) / side,
         correlation=np.clip(correlation, -1, 1),

@@ -30,7 +30,11 @@ _INDEPENDENT_NEIGHBOURS = 3.0
 
 
 def synchronise_phases(
-    patches: NDArray[np.complexfloating], positions_px: Floats, *, weights: NDArray[np.floating] | None = None
+    patches: NDArray[np.complexfloating],
+    positions_px: Floats,
+    *,
+    weights: NDArray[np.floating] | None = None,
+    pull: float | None = None,
 ) -> Floats:
     """Estimate the phases θ_k that make exp(iθ_k)·patch_k agree where patches overlap.
 
@@ -46,6 +50,8 @@ def synchronise_phases(
         Patch centres (row, column); the convention of `physics.diffraction.extract_patches`.
     weights : (M, M) float, optional
         Confidence in a patch's pixels, such as the probe's intensity; uniform by default.
+    pull : float, optional
+        Strength of the pull towards zero, in units of a patch's mean overlap; estimated by default.
 
     Returns
     -------
@@ -66,8 +72,14 @@ def synchronise_phases(
     if not degree.any():
         return nothing
     free = _least_squares(overlap, _eigenvector_phases(overlap, degree), 1e-6 * degree.mean())
-    phases = _least_squares(overlap, free, _pull(overlap, free) * degree.mean())
-    return phases if agreement(overlap, phases) > agreement(overlap, nothing) else nothing
+    strength = (_pull(overlap, free) if pull is None else pull) * degree.mean()
+
+    def cost(phases: Floats) -> float:
+        disagreement = degree.sum() / 2 * (1 - agreement(overlap, phases))
+        return float(disagreement + strength * np.sum(1 - np.cos(phases)))
+
+    # Angles have more than one minimum: the pull may lead a drifted start the wrong way round.
+    return min(nothing, *(_least_squares(overlap, start, strength) for start in (free, nothing)), key=cost)
 
 
 def overlap_products(
@@ -94,7 +106,7 @@ def overlap_products(
     start = np.arange(0, place.size + 1, points**2)
     shape = (count, int(place.max()) + 1)
     on_lattice = sparse.csr_array((values.ravel(), place.ravel(), start), shape=shape)
-    products = (on_lattice @ on_lattice.conj().T).tocoo()
+    products = (on_lattice @ on_lattice.T.conj()).tocoo()
     pairs = (products.row != products.col) & (products.data != 0)
     indices = (products.row[pairs], products.col[pairs])
     return sparse.csr_array((products.data[pairs].astype(np.complex128), indices), shape=(count, count))
@@ -124,7 +136,7 @@ def _eigenvector_phases(overlap: sparse.csr_array, degree: Floats) -> Floats:
     phases = np.zeros(len(degree))
     scale = sparse.diags_array(1 / np.sqrt(np.where(degree > 0, degree, 1)))
     normalised = (scale @ overlap @ scale).tocsr()
-    groups, label = connected_components(overlap, directed=False)
+    groups, label = connected_components(abs(overlap), directed=False)
     for group in range(groups):
         member = np.flatnonzero(label == group)
         if member.size < 2:
@@ -145,11 +157,15 @@ def _pull(overlap: sparse.csr_array, phases: Floats) -> float:
 
     Phases of variance σ², compared with an error of variance τ², give pairs that differ by 2σ² + τ² before
     synchronisation and by τ² after it; the best linear estimate then weighs "zero" by τ²/σ² against one
-    independent neighbour. Variances of angles are -2 ln of the mean cosine.
+    independent neighbour. Variances of angles are -2 ln of the mean cosine. With m pairs for n patches
+    the residual is short of τ² by n - 1 degrees of freedom; a chain of patches leaves none, and the error is
+    taken to be as large as the phases.
     """
     before, after = (-2 * np.log(np.clip(agreement(overlap, p), 0.01, 1)) for p in (0 * phases, phases))
-    error = after + _PHASE_FLOOR_RAD**2
-    spread = max((before - after) / 2, 1e-3 * error)
+    patches, pairs = len(phases), overlap.nnz / 2
+    error = after * pairs / max(pairs - patches + 1, 1) + _PHASE_FLOOR_RAD**2
+    error += before / 3 * min(1, patches / pairs) ** 2
+    spread = max((before - error) / 2, 1e-3 * error)
     return float(error / spread / _INDEPENDENT_NEIGHBOURS)
 
 
