@@ -39,12 +39,13 @@ $(STAMP): pyproject.toml requirements.lock
 .PHONY: setup
 setup: $(STAMP) ## create or refresh .venv, nothing else
 
+# Resolved for the oldest Python that we support, so that one version of each package serves them all.
 .PHONY: lock
 lock: ## resolve the newest versions that pyproject.toml allows into requirements.lock
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
-	CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade --strip-extras \
-		--allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 \
+		--no-emit-index-url --custom-compile-command "make lock" \
 		--extra dev --extra test --extra cluster --extra browser --output-file requirements.lock pyproject.toml
 	rm -rf build/lock
 

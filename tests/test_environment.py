@@ -36,7 +36,7 @@ def requirements(entries: list[str]) -> dict[str, Requirement]:
 
 def locked() -> dict[str, Version]:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    pins = [line.split("==") for line in lines if line and not line.startswith(("#", " "))]
+    pins = [line.split("==") for line in lines if line and not line.lstrip().startswith("#")]
     return {canonicalize_name(name): Version(version) for name, version in pins}
 
 
@@ -116,7 +116,7 @@ def test_lock_pins_exact_versions_and_names_no_source() -> None:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     entries = [line for line in lines if line and not line.lstrip().startswith("#")]
     assert len(entries) > 100
-    assert all(re.fullmatch(r"[a-z0-9._-]+==[^\s@]+", entry) for entry in entries)
+    assert all(re.fullmatch(r"[a-z0-9._-]+==[^\s@;]+", entry) for entry in entries)
 
 
 def test_conda_environment_is_the_same_environment() -> None:
