@@ -58,25 +58,34 @@ Report = Callable[[str, str, str, str], None]
 
 
 def validate(archive: NpzArchive) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the arrays of the contract in their dtypes, and all faults.
+    """Return the arrays of a file in the dtypes of the contract, and all faults."""
+    faults: list[Fault] = []
+    _check_keys(archive, _reporter(str(archive.path), faults))
+    arrays = _read(archive, faults)
+    return ({}, faults) if faults else validate_arrays(arrays, str(archive.path))
+
+
+def validate_arrays(arrays: dict[str, Any], source: str) -> tuple[dict[str, Any], list[Fault]]:
+    """Return arrays, keyed as in the contract, in its dtypes, and all faults.
 
     Later checks need what earlier ones establish: values are looked at only if shapes and dtypes are right.
     """
     faults: list[Fault] = []
-
-    def report(key: str, found: str, expected: str, mend: str) -> None:
-        faults.append(Fault(str(archive.path), key, found, expected, mend))
-
-    _check_keys(archive, report)
-    arrays = _read(archive, faults)
-    if not faults:
-        _check_shapes(arrays, report)
-        _check_kinds(arrays, report)
+    report = _reporter(source, faults)
+    _check_shapes(arrays, report)
+    _check_kinds(arrays, report)
     if faults:
         return {}, faults
     arrays = dict(_convert(arrays))
     check_values(arrays, report)
     return arrays, faults
+
+
+def _reporter(source: str, faults: list[Fault]) -> Report:
+    def report(key: str, found: str, expected: str, mend: str) -> None:
+        faults.append(Fault(source, key, found, expected, mend))
+
+    return report
 
 
 def _check_keys(archive: NpzArchive, report: Report) -> None:
@@ -180,7 +189,7 @@ def _convert(arrays: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the arrays in the dtypes of the contract; stacks on disk are converted as they are read."""
     for key, array in arrays.items():
         dtype = np.dtype(DTYPES.get(key, array.dtype)).newbyteorder("=")
-        if key in ("diffraction", "Y") and isinstance(array, np.memmap):
+        if key in ("diffraction", "Y"):
             yield key, array if array.dtype == dtype else StackView(array, dtype=dtype)
         else:
             yield key, np.array(array, dtype=dtype, order="C")

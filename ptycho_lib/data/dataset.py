@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ptycho_lib.data.contract import validate
+from ptycho_lib.data.contract import SCALARS, validate, validate_arrays
 from ptycho_lib.data.npz import NpzArchive, write_npz
 from ptycho_lib.data.stack import Array, blocks, read_patterns, select
-from ptycho_lib.errors import InputError
+from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.physics.diffraction import extract_patches
-
-SCALARS = ("photons_per_pattern", "pixel_size_m", "wavelength_m", "detector_distance_m")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +138,12 @@ def load_dataset(path: str | Path) -> PtychoDataset:
         source=str(path),
         **{key: float(arrays[key]) for key in SCALARS if key in arrays},
     )
+
+
+def check_dataset(dataset: PtychoDataset) -> list[Fault]:
+    """Return the faults of a dataset, as `load_dataset` would find them in its file."""
+    _, faults = validate_arrays(_arrays(dataset), dataset.source or "dataset")
+    return faults
 
 
 def save_dataset(dataset: PtychoDataset, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -1,76 +1,148 @@
-"""Raw file -> training and test files, every step told and recorded."""
+"""Raw file -> training and test files: every step recorded in the files and told."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from ptycho_lib.data.dataset import PtychoDataset, save_dataset
-from ptycho_lib.data.readers import open_dataset
-from ptycho_lib.data.split import Axis, Side, half, split
+import numpy as np
+
+from ptycho_lib.data.dataset import PtychoDataset, check_dataset, save_dataset
+from ptycho_lib.data.detector import bin_pixels, crop, drop_bad_patterns, mend_pixels
+from ptycho_lib.data.options import PrepareOptions, parse_options
+from ptycho_lib.data.readers import read_file
+from ptycho_lib.data.sampling import subset_order
+from ptycho_lib.data.split import split
+from ptycho_lib.data.stack import StackView
 from ptycho_lib.errors import Fault, InputError
 
 
-def prepare(
-    raw_path: str | Path,
-    out_dir: str | Path,
-    *,
-    axis: Axis = "row",
-    test_side: Side = "high",
-    overwrite: bool = False,
-) -> tuple[Path, Path]:
-    """Write ``NAME_train.npz`` and ``NAME_test.npz``: one half of the scan each.
+@dataclass(frozen=True)
+class PreparedFile:
+    """A file to be written: its dataset is still lazy.
 
     Parameters
     ----------
-    raw_path, out_dir : str or Path
-    axis : {'row', 'column'}
-        The coordinate along which the scan is cut in two.
-    test_side : {'low', 'high'}
+    path : Path
+    dataset : PtychoDataset
+    """
+
+    path: Path
+    dataset: PtychoDataset
+
+
+def prepare(
+    raw_path: str | Path, out_dir: str | Path, *, overwrite: bool = False, **options: Any
+) -> tuple[Path, ...]:
+    """Write ``NAME_train.npz`` and ``NAME_test.npz`` (or, without a split, ``NAME.npz``).
+
+    The same input and options give the same bytes; files appear complete or not at all.
+
+    Parameters
+    ----------
+    raw_path : str or Path
+        Any file that `open_dataset` reads.
+    out_dir : str or Path
     overwrite : bool
         Without it existing files are refused.
+    **options
+        Fields of `PrepareOptions`.
 
     Returns
     -------
     train_path, test_path : Path
+        One path if `split` is 'none'.
 
     Raises
     ------
     InputError
-        With every fault of the file, or if an output exists.
+        With every fault of the file or the options, or if an output exists. Nothing is written then.
     """
-    dataset = open_dataset(raw_path)
-    train, test = split(
-        dataset,
-        *half(dataset.positions_px, axis=axis, test_side=test_side),
-        how=f"half of the scan, cut at the median {axis}, test side {test_side}",
+    plan = plan_preparation(raw_path, out_dir, overwrite=overwrite, **options)
+    return tuple(save_dataset(item.dataset, item.path, overwrite=overwrite) for item in plan)
+
+
+def plan_preparation(
+    raw_path: str | Path, out_dir: str | Path, *, overwrite: bool = False, **options: Any
+) -> tuple[PreparedFile, ...]:
+    """Do everything but write: what `prepare` would do, with the histories that it would record."""
+    raw_path = Path(raw_path)
+    settings = parse_options(PrepareOptions, "options", options)
+    dataset = prepare_dataset(raw_path, settings)
+    parts = (dataset,) if settings.split == "none" else split(dataset, settings)
+    plan = tuple(
+        PreparedFile(path, part)
+        for path, part in zip(output_paths(raw_path, out_dir, len(parts)), parts, strict=True)
     )
-    paths = output_paths(raw_path, out_dir)
-    _refuse_existing(paths, overwrite)
-    return save_both((train, test), paths, overwrite)
+    _refuse(raw_path, plan, overwrite)
+    return plan
 
 
-def output_paths(raw_path: str | Path, out_dir: str | Path) -> tuple[Path, Path]:
-    """Return the paths of the training and the test file."""
+def prepare_dataset(raw_path: str | Path, settings: PrepareOptions) -> PtychoDataset:
+    """Read a file and take every step but the split; the result fulfils the contract.
+
+    Raises
+    ------
+    InputError
+        With every fault that is left after all steps.
+    """
+    dataset, mask = read_file(raw_path, settings)
+    if settings.subset is not None:
+        dataset = _subset(dataset, settings.subset, settings.seed)
+    if settings.bad_pixels != "keep":
+        dataset = mend_pixels(dataset, mask, settings.bad_pixels)
+    if settings.crop is not None:
+        dataset = crop(dataset, settings.crop)
+    if settings.bin > 1:
+        dataset = bin_pixels(dataset, settings.bin)
+    if settings.drop_bad_patterns:
+        dataset = drop_bad_patterns(dataset)
+    faults = check_dataset(dataset)
+    if faults:
+        raise InputError(faults)
+    return _with_patches(dataset) if settings.patches else dataset
+
+
+def output_paths(raw_path: str | Path, out_dir: str | Path, number: int = 2) -> tuple[Path, ...]:
+    """Return the paths of the training and the test file, or of the only file."""
     name = Path(raw_path).stem.removesuffix("_raw")
-    return Path(out_dir) / f"{name}_train.npz", Path(out_dir) / f"{name}_test.npz"
+    endings = ("_train", "_test") if number == 2 else ("",)
+    return tuple(Path(out_dir) / f"{name}{ending}.npz" for ending in endings)
 
 
-def save_both(
-    parts: tuple[PtychoDataset, PtychoDataset], paths: tuple[Path, Path], overwrite: bool
-) -> tuple[Path, Path]:
-    """Save the training and the test dataset."""
-    train, test = (
-        save_dataset(part, path, overwrite=overwrite) for part, path in zip(parts, paths, strict=True)
+def _subset(dataset: PtychoDataset, size: int, seed: int) -> PtychoDataset:
+    if size > len(dataset):
+        found = f"{size} of {len(dataset)} patterns"
+        raise InputError(Fault("options", "subset", found, "at most as many as there are", "Lower it."))
+    chosen = np.sort(subset_order(dataset.positions_px, "representative", seed)[:size])
+    note = f"subset: {size} of {len(dataset)} patterns, spread over the scan (seed {seed})"
+    part = dataset.select(chosen)
+    return replace(part, history=(*part.history, note))
+
+
+def _with_patches(dataset: PtychoDataset) -> PtychoDataset:
+    """Add the object patches, cut as they are written."""
+    size = dataset.patch_size
+    patches = StackView(
+        np.arange(len(dataset)),
+        function=dataset.object_patches,
+        pattern_shape=(size, size),
+        dtype=np.complex64,
     )
-    return train, test
+    note = "patches: Y cut from the object, bilinear at fractional positions"
+    return replace(dataset, patches=patches, history=(*dataset.history, note))
 
 
-def _refuse_existing(paths: tuple[Path, ...], overwrite: bool) -> None:
-    mend = "Choose another folder, or allow it with --overwrite."
-    faults = [
-        Fault(str(path), "", "an existing file", "a new one", mend)
-        for path in paths
-        if path.exists() and not overwrite
-    ]
+def _refuse(raw_path: Path, plan: tuple[PreparedFile, ...], overwrite: bool) -> None:
+    """Refuse to overwrite an existing file without leave, and the input itself in any case."""
+    faults = []
+    for item in plan:
+        if item.path.exists() and item.path.samefile(raw_path):
+            mend = "Choose another output folder; the input is never changed."
+            faults.append(Fault(str(item.path), "", "the input file", "another file", mend))
+        elif item.path.exists() and not overwrite:
+            mend = "Choose another folder, or allow it with `--overwrite`."
+            faults.append(Fault(str(item.path), "", "an existing file", "a new one", mend))
     if faults:
         raise InputError(faults)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,9 +115,8 @@ def _detect(counts: Array, detector: Detector, indices: Array, seed: int) -> Arr
         counts = gaussian_filter(counts, (0, detector.point_spread_px, detector.point_spread_px))
     counts += detector.background_counts
     if detector.poisson and detector.photons_per_pattern is not None:
-        drawn = (
-            np.random.default_rng([seed, 1, int(index)]).poisson(one)
-            for index, one in zip(indices, counts, strict=True)
-        )
-        counts = np.stack(list(drawn)).astype(np.float64)
+        seeds = ([seed, 1, int(index)] for index in indices)
+        with ThreadPoolExecutor() as pool:  # numpy draws outside the interpreter's lock
+            drawn = pool.map(lambda key, mean: np.random.default_rng(key).poisson(mean), seeds, counts)
+            counts = np.stack(list(drawn)).astype(np.float64)
     return np.minimum(counts, PIXEL_MAX) if detector.saturation else counts

@@ -1,0 +1,121 @@
+"""Options of reading and preparing, each with its limits; one list for the library and the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from ptycho_lib.config import Section
+from ptycho_lib.errors import Fault, InputError
+
+Even = Annotated[int, Field(ge=4, multiple_of=2)]
+Metres = Annotated[float, Field(gt=0, lt=1)]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ReadOptions(Section):
+    """How a file is understood, where it does not say so itself. `auto` follows the file's format."""
+
+    quantity: Literal["auto", "amplitude", "intensity"] = "auto"
+    """What the patterns are; counts are intensity."""
+    pattern_axis: Literal["auto", "first", "last"] = "auto"
+    """Which axis of the stack counts the patterns: (n, N, N) or (N, N, n)."""
+    transpose_patterns: bool = False
+    """Exchange rows and columns of each pattern."""
+    dc: Literal["auto", "centre", "corner"] = "auto"
+    """Where the zero frequency lies: at pixel N/2, or at pixel 0 (no fftshift)."""
+    position_unit: Literal["auto", "px", "m"] = "auto"
+    """Object pixels or metres."""
+    position_reference: Literal["auto", "centre", "corner"] = "auto"
+    """Whether a position is the centre of a patch or its upper left corner."""
+    swap_xy: bool = False
+    """Exchange the row and the column of the positions."""
+    flip_rows: bool = False
+    """Mirror the row coordinate of the positions within the scan."""
+    flip_columns: bool = False
+    """Mirror the column coordinate of the positions within the scan."""
+    conjugate_probe: bool = False
+    """Use the complex conjugate of the probe."""
+    pixel_size_m: Metres | None = None
+    """Object pixel, metres; replaces that of the file."""
+    patterns_file: str | None = None
+    """Take the patterns from this file (a ptychodus or ptypy reconstruction holds none)."""
+    probe_file: str | None = None
+    """Take the probe from this file."""
+    object_file: str | None = None
+    """Take the object from this file, with its pixel size and its place."""
+    diffraction_key: str | None = None
+    """Array of the patterns in a plain HDF5 or npz file."""
+    positions_key: str | None = None
+    """Array of the positions (n, 2), row and column, in a plain file."""
+    x_key: str | None = None
+    """Array of the column coordinates, in place of `positions_key`."""
+    y_key: str | None = None
+    """Array of the row coordinates, in place of `positions_key`."""
+    probe_key: str | None = None
+    """Array of the probe in a plain file."""
+    object_key: str | None = None
+    """Array of the object in a plain file."""
+
+
+class PrepareOptions(ReadOptions):
+    """What is done between reading and writing, in this order."""
+
+    subset: Annotated[int, Field(ge=1)] | None = None
+    """Keep only this many patterns, spread evenly over the scan."""
+    bad_pixels: Literal["keep", "repair", "zero"] = "keep"
+    """Dead, hot, masked, NaN or negative pixels: keep, replace by the mean of the neighbours, or zero."""
+    drop_bad_patterns: bool = False
+    """Leave out patterns that hold NaN, negative values or nothing but zeros."""
+    crop: Even | None = None
+    """Cut (or zero-pad) the detector to this many pixels; object pixels grow (or shrink) in turn."""
+    bin: Annotated[int, Field(ge=1)] = 1
+    """Sum the intensity of bin × bin detector pixels; the probe's window shrinks."""
+    patches: bool = False
+    """Store the object patches `Y` instead of cutting them when they are needed."""
+    split: Literal["half", "blocks", "interleaved", "none"] = "half"
+    """`half` cuts the scan in two; `blocks` takes whole stripes; `interleaved` single patterns."""
+    axis: Literal["row", "column"] = "row"
+    """Coordinate along which `half` and `blocks` cut."""
+    test_side: Literal["low", "high"] = "high"
+    """Which half is the test."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Share of the test in `blocks` and `interleaved`."""
+    blocks: Annotated[int, Field(ge=2)] = 4
+    """Number of stripes of `blocks`."""
+    guard_px: Annotated[float, Field(ge=0)] = 0.0
+    """Training patterns nearer than this to a test pattern are left out."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the subset and the interleaved split."""
+
+    @model_validator(mode="after")
+    def _stripes(self) -> PrepareOptions:
+        if self.split == "blocks" and round(self.blocks * self.test_fraction) not in range(1, self.blocks):
+            raise ValueError(f"{self.blocks} blocks cannot give a test share of {self.test_fraction}")
+        return self
+
+
+def parse_options(model: type[Model], source: str, options: dict[str, Any]) -> Model:
+    """Validate options; `source` names their origin in the faults.
+
+    Raises
+    ------
+    InputError
+        With one fault for each unknown option and each value out of its limits.
+    """
+    try:
+        return model.model_validate(options)
+    except ValidationError as error:
+        faults = []
+        for detail in error.errors():
+            unknown = detail["type"] == "extra_forbidden"
+            name = ".".join(str(part) for part in detail["loc"])
+            found = "an unknown option" if unknown else (repr(detail["input"]) if name else "a contradiction")
+            expected = (
+                ", ".join(model.model_fields) if unknown else detail["msg"].removeprefix("Value error, ")
+            )
+            faults.append(
+                Fault(source, name, found, expected, "docs/data_contracts.md explains the options.")
+            )
+        raise InputError(faults) from None

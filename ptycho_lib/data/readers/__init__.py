@@ -1,0 +1,112 @@
+"""Foreign files -> PtychoDataset: one function a layout, behind one `open_dataset`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptycho_lib.data.dataset import PtychoDataset, check_dataset
+from ptycho_lib.data.options import ReadOptions, parse_options
+from ptycho_lib.data.readers import hdf5_formats, npz_formats
+from ptycho_lib.data.readers.convert import complete
+from ptycho_lib.data.readers.raw import RawScan
+from ptycho_lib.data.readers.store import Hdf5Store, NpzStore, open_store
+from ptycho_lib.data.stack import Array
+from ptycho_lib.errors import Fault, InputError
+
+__all__ = ["RawScan", "open_dataset", "read_file", "read_scan"]
+
+OBJECT_FRAME = ("obj", "pixel_size_m", "origin_m", "coverage")
+"""What comes along when the object is taken from another file."""
+
+
+def open_dataset(path: str | Path, **options: Any) -> PtychoDataset:
+    """Open any known file as a dataset; large arrays stay on disk, conversions happen as they are read.
+
+    Parameters
+    ----------
+    path : str or Path
+        npz of the contract, PtychoPINN npz, tike npz, CXI, ptypy .ptyd or .ptyr, ptychodus product or
+        diffraction file (npz or HDF5), or any npz or HDF5 file whose arrays the options name. The layout
+        is recognised by content, not by the file's ending.
+    **options
+        Fields of `ReadOptions`.
+
+    Returns
+    -------
+    PtychoDataset
+        Fulfils the contract; its history tells each conversion.
+
+    Raises
+    ------
+    InputError
+        With every fault of the file.
+    """
+    dataset, _ = read_file(path, parse_options(ReadOptions, "options", options))
+    faults = check_dataset(dataset)
+    if faults:
+        raise InputError(faults)
+    return dataset
+
+
+def read_file(path: str | Path, options: ReadOptions) -> tuple[PtychoDataset, Array | None]:
+    """Read and convert without checking the values; return the dataset and the file's mask of bad pixels."""
+    raw = read_scan(path, options)
+    companions = (
+        (options.patterns_file, ("patterns", "quantity", "dc", "bad_pixels", "detector_pixel_m")),
+        (options.probe_file, ("probe",)),
+        (options.object_file, OBJECT_FRAME),
+    )
+    for companion, names in companions:
+        if companion is not None:
+            other = read_scan(companion, options if names[0] == "patterns" else ReadOptions())
+            if getattr(other, names[0]) is None:
+                mend = "Name another file."
+                raise InputError(
+                    Fault(companion, names[0], f"none in this {other.program}", f"the {names[0]}", mend)
+                )
+            raw = raw.taking(other, names)
+            raw = replace(raw, history=(*raw.history, f"{names[0]}: from {Path(companion).name}"))
+    return complete(raw, options)
+
+
+def read_scan(path: str | Path, options: ReadOptions) -> RawScan:
+    """Read what a file holds, in its own conventions.
+
+    Raises
+    ------
+    InputError
+        If the layout is unknown, or an array cannot be read.
+    """
+    store = open_store(path)
+    if options.diffraction_key is not None:
+        return npz_formats.read_named(store, options)
+    if npz_formats.is_ptychodus_product(store):
+        return npz_formats.read_ptychodus_product(store)
+    known = _read_npz(store) if isinstance(store, NpzStore) else _read_hdf5(store)
+    if known is not None:
+        return known
+    if npz_formats.is_ptychodus_patterns(store):
+        return npz_formats.read_ptychodus_patterns(store)
+    arrays = "; ".join(list(store.describe())[:12]) or "nothing"
+    mend = "Name the arrays with `--diffraction-key`, `--positions-key`, `--probe-key` and `--object-key`."
+    raise InputError(Fault(str(path), "", f"an unknown layout ({arrays})", "a known layout", mend))
+
+
+def _read_npz(store: NpzStore) -> RawScan | None:
+    if npz_formats.is_ptychopinn(store):
+        return npz_formats.read_ptychopinn(store)
+    if npz_formats.is_tike(store):
+        return npz_formats.read_tike(store)
+    return None
+
+
+def _read_hdf5(store: Hdf5Store) -> RawScan | None:
+    if hdf5_formats.is_cxi(store):
+        return hdf5_formats.read_cxi(store)
+    if hdf5_formats.is_ptyd(store):
+        return hdf5_formats.read_ptyd(store)
+    if hdf5_formats.is_ptyr(store):
+        return hdf5_formats.read_ptyr(store)
+    return None

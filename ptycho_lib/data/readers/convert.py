@@ -1,0 +1,269 @@
+"""From a RawScan to the conventions of the contract: each conversion lazy, and told in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.options import ReadOptions
+from ptycho_lib.data.readers.raw import RawScan
+from ptycho_lib.data.stack import Array, StackView, blocks
+from ptycho_lib.errors import Fault, InputError
+
+
+class LastAxis:
+    """A stack (rows, columns, n) seen as (n, rows, columns)."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.dtype = source.dtype
+        self.shape = (source.shape[-1], *source.shape[:-1])
+
+    def __getitem__(self, key: Any) -> Array:
+        return np.moveaxis(np.asarray(self._source[..., key]), -1, 0)
+
+
+def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array | None]:
+    """Convert to the conventions of the contract, lazily; the result may still break the contract.
+
+    Returns
+    -------
+    dataset : PtychoDataset
+        Its history tells each conversion.
+    bad_pixels : (rows, columns) bool array or None
+        The detector mask of the file.
+
+    Raises
+    ------
+    InputError
+        If patterns, positions, probe or object are missing, or do not belong together.
+    """
+    raw = _apply(raw, options)
+    _refuse_incomplete(raw)
+    notes = [*raw.history, f"read: {raw.program}"]
+    patterns = _patterns_first(raw, options, notes)
+    count, size = patterns.shape[0], patterns.shape[-1]
+    obj = _single_slice(raw, notes)
+    pixel = _pixel_size(raw, size, notes)
+    positions = _positions_px(raw, obj.shape, size, pixel, options, notes)
+    if len(positions) != count:
+        found = f"{len(positions)} positions for {count} patterns"
+        mend = "Give the positions and the patterns of one scan; mind `--pattern-axis`."
+        raise InputError(Fault(raw.source, "positions", found, "one for each", mend))
+    probe = _strongest_mode(raw, notes)
+    if options.conjugate_probe:
+        probe = probe.conj()
+        notes.append("probe: complex conjugate")
+    converted = _amplitude(patterns, raw, options, notes)
+    photons = raw.photons_per_pattern
+    if photons is None and raw.quantity == "intensity" and np.dtype(patterns.dtype).kind in "iu":
+        photons = _mean_total(patterns)
+        notes.append(f"photons per pattern: {photons:.4g}, the mean sum of the counts")
+    dataset = PtychoDataset(
+        diffraction=converted,
+        positions_px=positions,
+        probe=probe.astype(np.complex64),
+        obj=obj.astype(np.complex64),
+        patches=raw.patches,
+        coverage=raw.coverage,
+        scan_index=raw.scan_index,
+        photons_per_pattern=photons,
+        pixel_size_m=pixel,
+        wavelength_m=raw.wavelength_m,
+        detector_distance_m=raw.detector_distance_m,
+        history=tuple(notes),
+        source=raw.source,
+    )
+    return dataset, raw.bad_pixels
+
+
+def _apply(raw: RawScan, options: ReadOptions) -> RawScan:
+    """Let options that are not `auto` replace what the file or its format says."""
+    chosen = {
+        "quantity": options.quantity,
+        "dc": options.dc,
+        "unit": options.position_unit,
+        "reference": options.position_reference,
+    }
+    values: dict[str, Any] = {name: value for name, value in chosen.items() if value != "auto"}
+    changed = [f"{name} = {value} (option)" for name, value in values.items() if getattr(raw, name) != value]
+    if options.pixel_size_m is not None:
+        values["pixel_size_m"] = options.pixel_size_m
+        changed.append(f"pixel_size_m = {options.pixel_size_m:g} (option)")
+    return replace(raw, **values, history=(*raw.history, *changed))
+
+
+def _refuse_incomplete(raw: RawScan) -> None:
+    mends = {
+        "patterns": "Name the file that holds them with `--patterns-file`.",
+        "positions": "Name them with `--positions-key`, or `--x-key` and `--y-key`.",
+        "probe": "Name a file that holds it with `--probe-file`.",
+        "obj": "A study needs a reference: reconstruct, and give the result with `--object-file`.",
+    }
+    words = {"patterns": "diffraction patterns", "positions": "positions", "probe": "probe", "obj": "object"}
+    faults = [
+        Fault(raw.source, words[name], f"none in this {raw.program}", f"the {words[name]}", mend)
+        for name, mend in mends.items()
+        if getattr(raw, name) is None
+    ]
+    if faults:
+        raise InputError(faults)
+
+
+def _patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
+    """Return the stack as (n, rows, columns)."""
+    shape = raw.patterns.shape
+    if len(shape) != 3:
+        mend = "Give one scan, as a stack of patterns."
+        raise InputError(Fault(raw.source, "diffraction", f"shape {shape}", "(n, rows, columns)", mend))
+    count = None if raw.positions is None else len(raw.positions)
+    last = options.pattern_axis == "last"
+    if options.pattern_axis == "auto":
+        last = shape[-1] == count and shape[0] != count
+    if not last:
+        return raw.patterns
+    notes.append(f"patterns: {shape} -> patterns first")
+    return LastAxis(raw.patterns)
+
+
+def _single_slice(raw: RawScan, notes: list[str]) -> Array:
+    obj = np.asarray(raw.obj)
+    if obj.ndim > 2 and np.prod(obj.shape[:-2]) != 1:
+        mend = "Give the reconstruction of one thin slice (or the product of the slices)."
+        raise InputError(Fault(raw.source, "object", f"shape {obj.shape}", "one slice (H, W)", mend))
+    if obj.ndim > 2:
+        notes.append(f"object: {obj.shape} -> its only slice")
+    if obj.ndim < 2 or obj.dtype.kind != "c":
+        mend = "Give amplitude and phase as one complex array (H, W)."
+        raise InputError(
+            Fault(raw.source, "object", f"shape {obj.shape} of {obj.dtype}", "complex (H, W)", mend)
+        )
+    return obj.reshape(obj.shape[-2:])
+
+
+def _strongest_mode(raw: RawScan, notes: list[str]) -> Array:
+    probe = np.asarray(raw.probe)
+    if probe.ndim < 2 or probe.dtype.kind != "c" or 0 in probe.shape:
+        mend = "Give amplitude and phase as one complex array (N, N)."
+        raise InputError(
+            Fault(raw.source, "probe", f"shape {probe.shape} of {probe.dtype}", "complex (N, N)", mend)
+        )
+    modes = probe.reshape(-1, *probe.shape[-2:])
+    power = np.sum(np.abs(modes) ** 2, axis=(1, 2))
+    best = int(np.argmax(power))
+    if len(modes) > 1:
+        share = power[best] / power.sum() if power.sum() else 0.0
+        notes.append(f"probe: strongest of {len(modes)} modes, {share:.0%} of the intensity")
+    return modes[best]
+
+
+def _pixel_size(raw: RawScan, size: int, notes: list[str]) -> float | None:
+    """Return the object pixel: as the file says, or λz/(N·detector pixel)."""
+    if raw.pixel_size_m is not None:
+        return raw.pixel_size_m
+    geometry = (raw.wavelength_m, raw.detector_distance_m, raw.detector_pixel_m)
+    if any(value is None or not value > 0 for value in geometry):
+        return None
+    wavelength, distance, detector_pixel = (float(value) for value in geometry if value is not None)
+    pixel = wavelength * distance / (size * detector_pixel)
+    notes.append(f"pixel_size_m: {pixel:.4g}, from wavelength, distance and {size} detector pixels")
+    return pixel
+
+
+def _positions_px(
+    raw: RawScan,
+    shape: tuple[int, ...],
+    size: int,
+    pixel: float | None,
+    options: ReadOptions,
+    notes: list[str],
+) -> Array:
+    positions = np.array(raw.positions, dtype=np.float64)
+    if positions.ndim != 2 or positions.shape[1] != 2 or not len(positions):
+        mend = "Give row and column of each pattern."
+        raise InputError(Fault(raw.source, "positions", f"shape {positions.shape}", "(n, 2)", mend))
+    steps: tuple[tuple[bool, str, Callable[[Array], Array]], ...] = (
+        (options.swap_xy, "x and y exchanged", lambda where: where[:, ::-1]),
+        (options.flip_rows, "rows mirrored", lambda where: mirror(where, 0)),
+        (options.flip_columns, "columns mirrored", lambda where: mirror(where, 1)),
+    )
+    for wanted, words, step in steps:
+        if wanted:
+            positions = step(positions)
+            notes.append(f"positions: {words}")
+    if raw.unit == "m":
+        positions = _metres_to_pixels(positions, raw, shape, pixel, notes)
+    if raw.reference == "corner":
+        positions = positions + size / 2
+        notes.append(f"positions: upper left corner -> centre, + {size / 2:g} pixels")
+    return positions
+
+
+def mirror(positions: Array, axis: int) -> Array:
+    """Return positions (n, 2) with one coordinate mirrored within the scan's extent."""
+    result = np.array(positions, dtype=np.float64)
+    result[:, axis] = result[:, axis].min() + result[:, axis].max() - result[:, axis]
+    return result
+
+
+def _metres_to_pixels(
+    positions: Array, raw: RawScan, shape: tuple[int, ...], pixel: float | None, notes: list[str]
+) -> Array:
+    if pixel is None:
+        mend = "Give it with `--pixel-size-m`."
+        raise InputError(
+            Fault(raw.source, "pixel_size_m", "nothing", "the object pixel, to convert metres", mend)
+        )
+    if raw.origin_m is not None:
+        notes.append(f"positions: metres -> pixels of {pixel:.4g} m, from the object's corner")
+        return (positions - raw.origin_m) / pixel
+    notes.append(f"positions: metres -> pixels of {pixel:.4g} m, the scan centred in the object")
+    centre = (positions.min(axis=0) + positions.max(axis=0)) / 2
+    return (positions - centre) / pixel + np.asarray(shape) / 2
+
+
+def _amplitude(patterns: Any, raw: RawScan, options: ReadOptions, notes: list[str]) -> StackView:
+    """Return a view of the patterns as float32 amplitude with DC in the centre."""
+    steps: list[Callable[[Array], Array]] = [lambda block: block.astype(np.float32)]
+    if np.dtype(patterns.dtype).kind not in "fiub":
+        found = f"dtype {patterns.dtype}"
+        mend = "Give real numbers: counts, intensity or amplitude."
+        raise InputError(Fault(raw.source, "diffraction", found, "real numbers", mend))
+    if options.transpose_patterns:
+        steps.append(lambda block: block.swapaxes(1, 2))
+        notes.append("patterns: rows and columns exchanged")
+    if raw.dc == "corner":
+        steps.append(lambda block: np.asarray(scipy.fft.fftshift(block, axes=(1, 2))))
+        notes.append("patterns: DC moved from the corner to pixel N/2")
+    if raw.quantity == "intensity":
+        steps.append(signed_root)
+        kind = "photon counts" if np.dtype(patterns.dtype).kind in "iu" else "intensity"
+        notes.append(f"patterns: {kind} -> amplitude (square root)")
+
+    def convert(block: Array) -> Array:
+        for step in steps:
+            block = step(block)
+        return block
+
+    shape = patterns.shape[1:]
+    return StackView(
+        patterns,
+        function=convert,
+        pattern_shape=shape[::-1] if options.transpose_patterns else shape,
+        dtype=np.float32,
+    )
+
+
+def signed_root(block: Array) -> Array:
+    """Return the square root that keeps the sign, so that negative intensity is found later, not hidden."""
+    return np.sign(block) * np.sqrt(np.abs(block))
+
+
+def _mean_total(patterns: Any) -> float | None:
+    total = sum(float(block.sum(dtype=np.float64)) for _, block in blocks(patterns))
+    return total / patterns.shape[0] if patterns.shape[0] and total > 0 else None

@@ -1,0 +1,193 @@
+"""HDF5 layouts: CXI, ptypy's .ptyd and .ptyr."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ptycho_lib.data.readers.npz_formats import ELECTRON_VOLT_J, optional, wavelength
+from ptycho_lib.data.readers.raw import RawScan
+from ptycho_lib.data.readers.store import Hdf5Store, positive, scalar
+from ptycho_lib.data.stack import Array, read_patterns
+from ptycho_lib.errors import Fault, InputError
+
+CXI_SIGNAL_ONLY = 0x1000
+"""Bit of a CXI mask that marks a good pixel with signal; any other bit is a fault of the pixel."""
+
+
+class Joined:
+    """Several stacks, one after the other, as one."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *(part.shape[0] for part in parts)])
+        self.dtype = np.result_type(*(part.dtype for part in parts))
+        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+
+    def __getitem__(self, key: Any) -> Array:
+        wanted = np.atleast_1d(np.arange(self.shape[0])[key])
+        result = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        owner = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(owner):
+            mine = owner == number
+            result[mine] = read_patterns(self._parts[number], wanted[mine] - self._starts[number])
+        return result
+
+
+def is_cxi(store: Hdf5Store) -> bool:
+    """Recognise CXI by its first entry."""
+    return bool(store.groups("entry_1"))
+
+
+def read_cxi(store: Hdf5Store) -> RawScan:
+    """Read CXI: patterns, translations (x, y, z; metres), geometry, mask; probe and object if present.
+
+    Maia, Nat. Methods 9, 854 (2012). A translation moves the sample, so the probe moves over it by the
+    opposite vector; ptychodus writes probe positions instead, and says so by its group.
+    """
+    instrument, detector = "entry_1/instrument_1", "entry_1/instrument_1/detector_1"
+    data = _first(store, "entry_1/data_1/data", f"{detector}/data")
+    energy = positive(scalar(store, f"{instrument}/source_1/energy"))
+    wave = positive(scalar(store, f"{instrument}/source_1/wavelength"))
+    mask = optional(store, f"{detector}/mask")
+    images = {name: f"entry_1/image_{number}/data" for name, number in (("probe", 1), ("obj", 2))}
+    probe = _first(
+        store, f"{instrument}/source_1/illumination", f"{instrument}/source_1/probe", images["probe"]
+    )
+    obj = _first(store, images["obj"], "entry_1/object_1/data")
+    by_ptychodus = bool(store.groups("entry_1/ptychodus"))
+    notes = [] if by_ptychodus else ["positions: opposite of the sample translations"]
+    pixel = positive(scalar(store, "entry_1/ptychodus/object_pixel_width_m"))
+    obj_array = None if obj is None else _complex(store.array(obj))
+    origin = None
+    if by_ptychodus and obj_array is not None and pixel is not None:
+        centre = [scalar(store, f"entry_1/ptychodus/object_center_{axis}_m") or 0.0 for axis in ("y", "x")]
+        origin = np.asarray(centre) - np.asarray(obj_array.shape[-2:]) / 2 * pixel
+    return RawScan(
+        source=str(store.path),
+        program="CXI file",
+        patterns=None if data is None else store.stack(data),
+        positions=_translations(store, sign=1 if by_ptychodus else -1),
+        unit="m",
+        origin_m=origin,
+        probe=None if probe is None else _complex(store.array(probe)),
+        obj=obj_array,
+        bad_pixels=None if mask is None else (mask.astype(np.int64) & ~CXI_SIGNAL_ONLY) != 0,
+        detector_pixel_m=positive(scalar(store, f"{detector}/x_pixel_size")),
+        pixel_size_m=pixel,
+        wavelength_m=wave if wave is not None or energy is None else wavelength(energy),
+        detector_distance_m=positive(scalar(store, f"{detector}/distance")),
+        history=tuple(notes),
+    )
+
+
+def is_ptyd(store: Hdf5Store) -> bool:
+    """Recognise ptypy's prepared data."""
+    return bool(store.groups("chunks"))
+
+
+def read_ptyd(store: Hdf5Store) -> RawScan:
+    """Read ptypy's .ptyd: chunks of intensity and of positions (row, column; metres); energy in keV."""
+    chunks = [f"chunks/{name}" for name in store.groups("chunks") if f"chunks/{name}/data" in store]
+    if not chunks:
+        mend = "The acquisition may have been interrupted: link or copy its chunk files."
+        raise InputError(
+            Fault(str(store.path), "chunks", "no chunk with data", "chunks/0/data and so on", mend)
+        )
+    positions = [store.array(f"{chunk}/positions") for chunk in chunks]
+    if any(part.ndim != 2 or part.shape[1] != 2 for part in positions):
+        mend = "Write positions (n, 2) into each chunk."
+        raise InputError(Fault(str(store.path), "chunks/…/positions", "another shape", "(n, 2)", mend))
+    meta = {name: _meta(store, name) for name in ("energy", "distance", "psize", "lam")}
+    weight = _first(store, "common/weight2d", "meta/weight2d")
+    energy = meta["energy"]
+    return RawScan(
+        source=str(store.path),
+        program="ptypy .ptyd",
+        patterns=Joined([store.stack(f"{chunk}/data") for chunk in chunks]),
+        positions=np.concatenate(positions).astype(np.float64),
+        unit="m",
+        bad_pixels=None if weight is None else store.array(weight) == 0,
+        detector_pixel_m=meta["psize"],
+        wavelength_m=meta["lam"] or (None if energy is None else wavelength(energy * 1e3 * ELECTRON_VOLT_J)),
+        detector_distance_m=meta["distance"],
+    )
+
+
+def is_ptyr(store: Hdf5Store) -> bool:
+    """Recognise ptypy's reconstruction."""
+    return bool(store.groups("content/obj"))
+
+
+def read_ptyr(store: Hdf5Store) -> RawScan:
+    """Read ptypy's .ptyr: object, probe modes and positions (metres) of its first storage.
+
+    It holds no patterns. The place of the object's pixel (0, 0) is the first point of its `grids`.
+    """
+    name = store.groups("content/obj")[0]
+    probes = store.groups("content/probe")
+    positions = f"content/positions/{name}"
+    grids = optional(store, f"content/obj/{name}/grids")
+    pixel = next(
+        (
+            store.array(key)
+            for key in (f"content/obj/{name}/{psize}" for psize in ("_psize", "psize"))
+            if key in store
+        ),
+        None,
+    )
+    return RawScan(
+        source=str(store.path),
+        program="ptypy .ptyr",
+        positions=optional(store, positions),
+        unit="m",
+        origin_m=None if grids is None else grids.reshape(grids.shape[0], -1).min(axis=1)[:2],
+        probe=optional(store, f"content/probe/{probes[0]}/data") if probes else None,
+        obj=optional(store, f"content/obj/{name}/data"),
+        pixel_size_m=positive(pixel),
+    )
+
+
+def _first(store: Hdf5Store, *keys: str) -> str | None:
+    return next((key for key in keys if key in store), None)
+
+
+def _meta(store: Hdf5Store, name: str) -> float | None:
+    return next(
+        (v for v in (positive(scalar_or_first(store, f"{group}/{name}")) for group in ("meta", "info")) if v),
+        None,
+    )
+
+
+def scalar_or_first(store: Hdf5Store, key: str) -> float | None:
+    """Return a number, or the first of several equal ones (as a pixel size for both axes)."""
+    values = optional(store, key)
+    if values is None or values.dtype.kind not in "fiu" or not values.size:
+        return None
+    return float(values.reshape(-1)[0])
+
+
+def _complex(array: Array) -> Array:
+    """Return compound (r, i) records, as some programs store complex numbers, as complex numbers."""
+    if array.dtype.names and len(array.dtype.names) == 2:
+        real, imaginary = array.dtype.names
+        return np.asarray(array[real] + 1j * array[imaginary])
+    return array
+
+
+def _translations(store: Hdf5Store, sign: int) -> Array | None:
+    key = _first(
+        store,
+        "entry_1/sample_1/geometry_1/translation",
+        "entry_1/data_1/translation",
+        "entry_1/instrument_1/detector_1/translation",
+    )
+    if key is None:
+        return None
+    translation = store.array(key)
+    if translation.ndim != 2 or translation.shape[1] < 2 or translation.dtype.kind not in "fiu":
+        found = f"shape {translation.shape} of {translation.dtype}"
+        mend = "CXI wants x, y and z of each pattern."
+        raise InputError(Fault(str(store.path), key, found, "(n, 3), metres", mend))
+    return sign * translation[:, 1::-1].astype(np.float64)

@@ -1,0 +1,199 @@
+"""npz layouts: ours and PtychoPINN's, tike's, ptychodus's; and arrays named by options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ptycho_lib.data.options import ReadOptions
+from ptycho_lib.data.readers.raw import RawScan
+from ptycho_lib.data.readers.store import NpzStore, Store, positive, scalar
+from ptycho_lib.data.stack import Array
+
+PLANCK_J_S = 6.62607015e-34
+LIGHT_M_S = 299792458.0
+ELECTRON_VOLT_J = 1.602176634e-19
+
+
+def is_ptychopinn(store: Store) -> bool:
+    """Recognise our contract and the published PtychoPINN variants by their keys."""
+    return "probeGuess" in store or ("xcoords" in store and ("diffraction" in store or "diff3d" in store))
+
+
+def read_ptychopinn(store: NpzStore) -> RawScan:
+    """Read our contract and PtychoPINN's variants of it: ``diffraction`` or ``diff3d``, and so on.
+
+    Integers under either key are photon counts; floats under ``diff3d`` are amplitude, as PtychoPINN's
+    data contract has it. ``xcoords_start`` serves where ``xcoords`` is missing. Object arrays are ignored.
+    """
+    history: tuple[str, ...] = ()
+    key = "diffraction" if "diffraction" in store else "diff3d"
+    patterns = store.stack(key) if key in store else None
+    counts = patterns is not None and patterns.dtype.kind in "iu"
+    suffix = "" if "xcoords" in store or "xcoords_start" not in store else "_start"
+    notes = [f"ignored: {name} ({why})" for name, why in store.ignored.items()]
+    if suffix:
+        notes.append("positions: from xcoords_start and ycoords_start")
+    if "history" in store:
+        history = _history(store.array("history"))
+    return RawScan(
+        source=str(store.path),
+        program="npz of the contract" if "diffraction" in store else "PtychoPINN npz",
+        patterns=_without_channel(patterns, key, notes),
+        quantity="intensity" if counts else "amplitude",
+        positions=pair(store, f"ycoords{suffix}", f"xcoords{suffix}"),
+        probe=optional(store, "probeGuess"),
+        obj=optional(store, "objectGuess"),
+        patches=store.stack("Y") if "Y" in store else None,
+        coverage=optional(store, "coverage"),
+        scan_index=optional(store, "scan_index"),
+        history=(*history, *notes),
+        photons_per_pattern=positive(scalar(store, "photons_per_pattern")),
+        pixel_size_m=positive(scalar(store, "pixel_size_m")),
+        wavelength_m=positive(scalar(store, "wavelength_m")),
+        detector_distance_m=positive(scalar(store, "detector_distance_m")),
+    )
+
+
+def is_tike(store: Store) -> bool:
+    """Recognise tike by its keys."""
+    return "scan" in store and "data" in store
+
+
+def read_tike(store: Store) -> RawScan:
+    """Read tike: ``data`` (intensity, DC at the corner), ``scan`` (corners of patches), ``probe``, ``psi``.
+
+    A leading axis of length 1 counts the views; positions are (row, column).
+    """
+    return RawScan(
+        source=str(store.path),
+        program="tike npz",
+        patterns=_single_view(store, "data"),
+        dc="corner",
+        positions=_single_view(store, "scan", in_memory=True),
+        reference="corner",
+        probe=optional(store, "probe"),
+        obj=next((optional(store, key) for key in ("psi", "object", "obj") if key in store), None),
+    )
+
+
+def is_ptychodus_product(store: Store) -> bool:
+    """Recognise a ptychodus product by its keys."""
+    return "probe_position_x_m" in store
+
+
+def read_ptychodus_product(store: Store) -> RawScan:
+    """Read a ptychodus product (npz or HDF5): positions, probe and object, in metres; it holds no patterns.
+
+    Metadata are keys in npz and attributes in HDF5. A position x lies at column (x - centre)/pixel + W/2.
+    """
+
+    def number(name: str, *places: tuple[str, str]) -> float | None:
+        value = scalar(store, name)
+        attributes = (store.attribute(key, attribute) for key, attribute in (("/", name), *places))
+        return value if value is not None else next((float(a) for a in attributes if a is not None), None)
+
+    obj = optional(store, "object")
+    pixel = positive(number("object_pixel_width_m", ("object", "pixel_width_m")))
+    energy_ev = positive(number("probe_energy_eV"))
+    centre = [number(f"object_center_{axis}_m", ("object", f"center_{axis}_m")) or 0.0 for axis in ("y", "x")]
+    origin = None
+    if obj is not None and pixel is not None:
+        origin = np.asarray(centre) - np.asarray(obj.shape[-2:]) / 2 * pixel
+    return RawScan(
+        source=str(store.path),
+        program="ptychodus product",
+        positions=pair(store, "probe_position_y_m", "probe_position_x_m"),
+        unit="m",
+        origin_m=origin,
+        probe=optional(store, "probe"),
+        obj=obj,
+        pixel_size_m=pixel,
+        wavelength_m=None if energy_ev is None else wavelength(energy_ev * ELECTRON_VOLT_J),
+        detector_distance_m=positive(number("detector_object_distance_m")),
+    )
+
+
+def is_ptychodus_patterns(store: Store) -> bool:
+    """Recognise a ptychodus diffraction file by its keys."""
+    return "patterns" in store
+
+
+def read_ptychodus_patterns(store: Store) -> RawScan:
+    """Read a ptychodus diffraction file: ``patterns`` (intensity, DC in the centre)."""
+    mask = optional(store, "bad_pixels")
+    return RawScan(
+        source=str(store.path),
+        program="ptychodus diffraction file",
+        patterns=store.stack("patterns"),
+        bad_pixels=None if mask is None else mask.astype(bool),
+    )
+
+
+def read_named(store: Store, options: ReadOptions) -> RawScan:
+    """Read the arrays that the options name, from npz or HDF5; intensity and pixels unless options differ."""
+
+    def get(key: str | None, read: Callable[[str], Any]) -> Any:
+        return None if key is None else read(key)
+
+    positions = get(options.positions_key, store.array)
+    if options.x_key is not None and options.y_key is not None:
+        columns, rows = store.array(options.x_key), store.array(options.y_key)
+        positions = np.stack([rows.reshape(-1), columns.reshape(-1)], axis=1)
+    return RawScan(
+        source=str(store.path),
+        program="file with named arrays",
+        patterns=get(options.diffraction_key, store.stack),
+        positions=positions,
+        unit="px" if options.position_unit == "auto" else options.position_unit,
+        probe=get(options.probe_key, store.array),
+        obj=get(options.object_key, store.array),
+    )
+
+
+def wavelength(energy_j: float) -> float:
+    """Return λ = hc/E of photons, metres."""
+    return PLANCK_J_S * LIGHT_M_S / energy_j
+
+
+def optional(store: Store, key: str) -> Array | None:
+    """Return an array in memory, or None."""
+    return store.array(key) if key in store else None
+
+
+def pair(store: Store, rows: str, columns: str) -> Array | None:
+    """Return (n, 2) of two arrays of length n; None if one is missing or the lengths differ."""
+    if rows not in store or columns not in store:
+        return None
+    first, second = store.array(rows).reshape(-1), store.array(columns).reshape(-1)
+    if len(first) != len(second) or first.dtype.kind not in "fiu" or second.dtype.kind not in "fiu":
+        return None
+    return np.stack([first, second], axis=1).astype(np.float64)
+
+
+def _without_channel(patterns: Any, key: str, notes: list[str]) -> Any:
+    """Drop a trailing axis of length 1, as image networks add it."""
+    if patterns is None or len(patterns.shape) != 4 or patterns.shape[-1] != 1:
+        return patterns
+    notes.append(f"{key}: channel axis dropped")
+    return patterns[..., 0]
+
+
+def _single_view(store: Store, key: str, *, in_memory: bool = False) -> Any:
+    """Return the array without a leading axis of length 1."""
+    wanted = 2 if in_memory else 3
+    value = store.array(key) if in_memory else store.stack(key)
+    if len(value.shape) == wanted + 1 and value.shape[0] == 1:
+        return value[0]
+    return value
+
+
+def _history(array: Array) -> tuple[str, ...]:
+    try:
+        lines = json.loads(str(array))
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(str(line) for line in lines) if isinstance(lines, list) else ()

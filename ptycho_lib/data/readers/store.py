@@ -1,0 +1,201 @@
+"""One way to look into npz and HDF5 files: keys, and arrays that stay on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+import psutil
+
+from ptycho_lib.data.npz import HOW_TO_CONVERT, NpzArchive, file_kind, open_binary
+from ptycho_lib.data.stack import Array
+from ptycho_lib.errors import Fault, InputError
+
+HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError, MemoryError)
+"""What h5py raises on damaged files."""
+
+
+class Store(Protocol):
+    """A file as a mapping from keys to arrays."""
+
+    path: Path
+
+    def __contains__(self, key: str) -> bool:
+        """Return whether an array of this key can be read."""
+
+    def describe(self) -> Iterator[str]:
+        """Yield a line for each array: key, shape, dtype."""
+
+    def stack(self, key: str) -> Any:
+        """Return an array that may stay on disk."""
+
+    def array(self, key: str) -> Array:
+        """Return an array in memory."""
+
+    def attribute(self, key: str, name: str) -> Any:
+        """Return an HDF5 attribute, or None."""
+
+
+class NpzStore:
+    """An npz archive as a store."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._archive = NpzArchive(path)
+
+    @property
+    def ignored(self) -> dict[str, str]:
+        """Members that are never read, with the reason."""
+        return self._archive.ignored
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._archive.members
+
+    def describe(self) -> Iterator[str]:
+        """Yield a line for each array."""
+        return (f"{key} {member.shape} {member.dtype}" for key, member in self._archive.members.items())
+
+    def stack(self, key: str) -> Any:
+        """Return an array: mapped from the file if it is stored uncompressed."""
+        return self._archive.read(key)
+
+    def array(self, key: str) -> Array:
+        """Return an array in memory."""
+        return np.array(self._archive.read(key))
+
+    def attribute(self, key: str, name: str) -> Any:
+        """Return None: npz has no attributes."""
+        return None
+
+
+class Hdf5Stack:
+    """A dataset of an HDF5 file, read where it is indexed; keeps the file open."""
+
+    def __init__(self, file: h5py.File, dataset: h5py.Dataset) -> None:
+        self._file, self._dataset = file, dataset
+        self.shape, self.dtype = dataset.shape, dataset.dtype
+
+    def __getitem__(self, key: Any) -> Array:
+        try:
+            return np.asarray(self._dataset[key])
+        except HDF5_ERRORS as error:
+            raise InputError(_damaged(self._file.filename, self._dataset.name, error)) from None
+
+
+class Hdf5Store:
+    """An HDF5 file as a store."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = h5py.File(path, "r")
+        except HDF5_ERRORS as error:
+            raise InputError(_damaged(str(path), "", error)) from None
+
+    def __contains__(self, key: str) -> bool:
+        try:
+            return isinstance(self._file.get(key), h5py.Dataset)
+        except HDF5_ERRORS:
+            return False
+
+    def groups(self, key: str) -> list[str]:
+        """Return the names inside a group, sorted, numbers by value; empty if there is no such group."""
+        try:
+            group = self._file.get(key)
+            names = list(group) if isinstance(group, h5py.Group) else []
+        except HDF5_ERRORS:
+            return []
+        return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+
+    def describe(self) -> Iterator[str]:
+        """Yield a line for each dataset."""
+        lines: list[str] = []
+
+        def visit(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                lines.append(f"{name} {item.shape} {item.dtype}")
+
+        try:
+            self._file.visititems(visit)
+        except HDF5_ERRORS as error:
+            lines.append(f"… unreadable from here on ({error})")
+        return iter(lines)
+
+    def stack(self, key: str) -> Any:
+        """Return a dataset that stays on disk."""
+        dataset = self._dataset(key)
+        if dataset.dtype.kind not in "fiubc":
+            found = f"dtype {dataset.dtype}"
+            raise InputError(Fault(str(self.path), key, found, "numbers", "Name the array of the patterns."))
+        return Hdf5Stack(self._file, dataset)
+
+    def array(self, key: str) -> Array:
+        """Return a dataset in memory; refuses one that would fill it."""
+        dataset = self._dataset(key)
+        free = psutil.virtual_memory().available
+        try:
+            nbytes = int(np.prod(dataset.shape or (), dtype=object)) * dataset.dtype.itemsize
+            if nbytes <= free // 2:
+                return np.asarray(dataset[()])
+        except HDF5_ERRORS as error:
+            raise InputError(_damaged(str(self.path), key, error)) from None
+        found = f"{nbytes / 1e9:.1f} GB; {free / 1e9:.1f} GB of memory are free"
+        mend = "This array is read whole; give a smaller one."
+        raise InputError(Fault(str(self.path), key, found, "an array that fits in memory", mend))
+
+    def attribute(self, key: str, name: str) -> Any:
+        """Return an attribute of a dataset, a group or (key '/') the file; None if there is none."""
+        try:
+            return self._file[key].attrs.get(name)
+        except HDF5_ERRORS:
+            return None
+
+    def _dataset(self, key: str) -> h5py.Dataset:
+        try:
+            item = self._file.get(key)
+        except HDF5_ERRORS as error:
+            raise InputError(_damaged(str(self.path), key, error)) from None
+        if isinstance(item, h5py.Dataset) and item.shape is not None:
+            return item
+        found = "a group" if isinstance(item, h5py.Group) else "no such array"
+        mend = f"The file holds: {'; '.join(list(self.describe())[:12]) or 'nothing'}."
+        raise InputError(Fault(str(self.path), key, found, "an array", mend))
+
+
+def open_store(path: str | Path) -> NpzStore | Hdf5Store:
+    """Open an npz or HDF5 file by its first bytes, not by its name."""
+    path = Path(path)
+    with open_binary(path) as stream:
+        kind = file_kind(stream)
+    if kind == "zip":
+        return NpzStore(path)
+    if kind == "an HDF5 file":
+        return Hdf5Store(path)
+    raise InputError(Fault(str(path), "", kind, "an npz or HDF5 file", HOW_TO_CONVERT))
+
+
+def scalar(store: Store, key: str) -> float | None:
+    """Return a number stored under a key, or None if there is none or it is no number."""
+    if key not in store:
+        return None
+    value = store.array(key)
+    if value.size != 1 or value.dtype.kind not in "fiu":
+        return None
+    return float(value.reshape(-1)[0])
+
+
+def positive(value: Any) -> float | None:
+    """Return the value as float if it is a finite positive number, else None."""
+    try:
+        number = float(np.asarray(value).reshape(-1)[0]) if value is not None else float("nan")
+    except (TypeError, ValueError, IndexError):
+        return None
+    return number if np.isfinite(number) and number > 0 else None
+
+
+def _damaged(path: str, key: str, error: BaseException) -> Fault:
+    found = f"unreadable data ({' '.join(str(error).split()) or type(error).__name__})"
+    return Fault(path, key, found, "a complete HDF5 file", "Copy or export the file again.")
