@@ -33,6 +33,9 @@ SCORE_COLUMNS = (
 COLUMNS = (*RUN_COLUMNS, *SCORE_COLUMNS, "run")
 """All columns of the tidy table in order; `run` is the run folder relative to the study."""
 
+COLLAPSE_CONTRAST = 0.05
+"""A reconstruction with less than this share of the truth's contrast has collapsed to a constant."""
+
 COMPONENTS = ("amplitude", "phase", "complex")
 ALIGNMENTS = ("raw", "aligned")
 
@@ -68,5 +71,6 @@ METRICS: dict[str, Metric] = {
         Metric("frc_auc", "FRC area", "", "higher"),
         Metric("frc50_nm", "FRC50 full period", "nm", "lower"),
         Metric("e0", "E0", "", "lower"),
+        Metric("contrast", "contrast", "", "higher"),
     )
 }

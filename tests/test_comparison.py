@@ -126,6 +126,8 @@ def test_less_noise_is_better_in_every_metric(truth, mask):
     good, bad = (compare_objects(truth, estimate, mask, pixel_size_m=1e-9) for estimate in estimates)
     for low, high in zip(good.itertuples(), bad.itertuples(), strict=True):
         assert low.metric == high.metric
+        if low.metric == "contrast":  # noise has contrast too
+            continue
         if METRICS[low.metric].better == "lower":
             assert low.value <= high.value, (low.component, low.metric)
         else:

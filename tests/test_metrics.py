@@ -175,6 +175,16 @@ def test_a_zero_truth_has_no_complex_error():
     assert metrics.normalised_complex_error(one, zero) == 1.0
 
 
+def test_contrast_is_blind_to_scale_and_zero_for_a_constant():
+    truth = random_complex(0)
+    assert metrics.contrast(truth, 3j * truth) == pytest.approx(1)
+    assert metrics.contrast(truth, np.full(truth.shape, 2 + 1j)) == pytest.approx(0, abs=1e-9)
+    assert metrics.contrast(truth, np.zeros(truth.shape)) == 0
+    assert metrics.contrast(np.ones((2, 2)), np.ones((2, 2))).reason == "the ground truth is constant"
+    wave = np.exp(2j * np.pi * np.arange(8) / 8)[None]  # std = rms = 1
+    assert metrics.contrast(wave, 1 + 0.1 * wave) == pytest.approx(0.1 / np.sqrt(1.01))
+
+
 def test_shapes_that_differ_are_a_fault_of_the_program():
     with pytest.raises(ValueError, match=r"\(2, 2\) and estimate \(3, 3\)"):
         metrics.mae(np.ones((2, 2)), np.ones((3, 3)))

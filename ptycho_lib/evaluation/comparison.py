@@ -151,6 +151,7 @@ def _scores(
         yield component, "mse", metrics.mse(reference, guess, mask=mask), math.nan
         if component == "complex":
             yield component, "e0", metrics.normalised_complex_error(reference, guess, mask=mask), math.nan
+            yield component, "contrast", metrics.contrast(reference, guess, mask=mask), math.nan
         else:
             # One data range for all models: that of the truth. Complex images have no accepted one.
             span = metrics.peak_to_peak(reference, mask)

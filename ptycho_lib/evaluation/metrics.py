@@ -264,6 +264,31 @@ def normalised_complex_error(truth: Image, estimate: Image, *, mask: Mask | None
     return Score(float(np.vdot(residual, residual).real) / power)
 
 
+def contrast(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Score:
+    """Return the relative contrast of the estimate in units of the truth's: std/rms of either, divided.
+
+    1 if the estimate varies as much as the truth, whatever its scale; 0 if it is constant. A reconstruction
+    below `tidy.COLLAPSE_CONTRAST` counts as collapsed. Noise has contrast too: a high value proves nothing.
+
+    Parameters
+    ----------
+    truth, estimate : (H, W) complex
+        The estimate without a phase ramp, which would count as contrast.
+    mask : (H, W) bool, optional
+        The pixels that count; all by default.
+    """
+    if reason := fault_of(truth, estimate, mask):
+        return undefined(reason)
+    relative = []
+    for image in (truth, estimate):
+        pixels = _pixels(image, mask).astype(np.complex128)
+        rms = float(np.sqrt((np.abs(pixels) ** 2).mean()))
+        relative.append(float(pixels.std()) / rms if rms else 0.0)
+    if relative[0] < 1e-6:
+        return undefined("the ground truth is constant")
+    return Score(relative[1] / relative[0])
+
+
 def _pixels(image: Image, mask: Mask | None) -> Image:
     return image.ravel() if mask is None else image[mask]
 

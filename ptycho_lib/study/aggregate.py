@@ -1,0 +1,198 @@
+"""Many runs, one tidy table: nothing is computed here, nothing is left out.
+
+The table is the complete runs' `comparison_metrics.csv` put together. How every planned run ended is
+kept beside it, so that a statistic can say how many values it does not have, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.study.files import write_atomically
+from ptycho_lib.study.manifest import MANIFEST, read_manifest
+from ptycho_lib.study.record import METRICS, RECORD, CorruptRecordError, RunRecord, read_record
+from ptycho_lib.study.status import State, content_status
+from ptycho_lib.tidy import COLLAPSE_CONTRAST, COLUMNS
+
+AGGREGATED = "aggregated_metrics.csv"
+TEXT_COLUMNS = ("model", "condition", "component", "alignment", "metric", "reason", "run")
+FLAGS = ("shift_capped", "censored")
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """One run of a study, complete or not.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute.
+    n_train, trial : int
+    state : State
+    detail : str
+        Why it is not complete; empty if it is.
+    record : RunRecord or None
+        Of a complete run.
+    """
+
+    folder: Path
+    n_train: int
+    trial: int
+    state: State
+    detail: str = ""
+    record: RunRecord | None = None
+
+
+def load_runs(out_dir: str | Path) -> list[LoadedRun]:
+    """Return the runs of a study in the order of size and trial.
+
+    With a `study.yaml` these are the planned runs, judged against the plan that made them: code that has
+    changed since does not empty the table. Without one, every folder with a valid `run.json` counts.
+
+    Raises
+    ------
+    InputError
+        If `study.yaml` is damaged, or there is no run at all.
+    """
+    out_dir = Path(out_dir).resolve()
+    runs = list(_planned(out_dir) if (out_dir / MANIFEST).is_file() else _found(out_dir))
+    if not runs:
+        mend = "Give the OUT_DIR of `ptycho-study run`."
+        raise InputError(Fault(str(out_dir), "", "no run", "a folder with runs of a study", mend))
+    return sorted(runs, key=lambda run: (run.n_train, run.trial))
+
+
+def aggregate(out_dir: str | Path) -> pd.DataFrame:
+    """Join the complete runs into one tidy table and write `aggregated_metrics.csv`, atomically.
+
+    Returns
+    -------
+    DataFrame
+        Columns `tidy.COLUMNS`; every value of every complete run.
+
+    Raises
+    ------
+    InputError
+        If no run is complete (with one fault for each, saying why), or a table is damaged.
+    """
+    out_dir = Path(out_dir).resolve()
+    table = join_runs(load_runs(out_dir), out_dir)
+    write_atomically(out_dir / AGGREGATED, table.to_csv(index=False))
+    return table
+
+
+def join_runs(runs: list[LoadedRun], out_dir: Path) -> pd.DataFrame:
+    """Return the tidy table of the complete ones among `runs`; raises as `aggregate` does."""
+    complete = [run for run in runs if run.state is State.COMPLETE]
+    if not complete:
+        mend = "Start or continue the study with `ptycho-study run`."
+        raise InputError(
+            Fault(
+                str(run.folder),
+                "",
+                f"a {run.state} run ({run.detail or 'not started'})",
+                "a complete run",
+                mend,
+            )
+            for run in runs
+        )
+    tables = [read_metrics(run.folder / METRICS) for run in complete]
+    for run, table in zip(complete, tables, strict=True):
+        table["run"] = run.folder.relative_to(out_dir).as_posix()
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """Read a tidy table, `comparison_metrics.csv` or `aggregated_metrics.csv`, without losing a digit.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or lacks a column.
+    """
+    mend = "Run the study again; it repeats only what is not complete."
+    try:
+        table = pd.read_csv(path, float_precision="round_trip", dtype=dict.fromkeys(TEXT_COLUMNS, str))
+    except (OSError, ValueError) as error:
+        found = getattr(error, "strerror", None) or f"text that is not a table ({error})"
+        raise InputError(Fault(str(path), "", found, "a tidy table", mend)) from None
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        found = f"a table without {', '.join(missing)}"
+        raise InputError(Fault(str(path), "", found, f"the columns {', '.join(COLUMNS)}", mend))
+    table[list(TEXT_COLUMNS)] = table[list(TEXT_COLUMNS)].fillna("")
+    table[list(FLAGS)] = table[list(FLAGS)].fillna(False).astype(bool)
+    return table[list(COLUMNS)]
+
+
+def run_outcomes(runs: list[LoadedRun], table: pd.DataFrame, models: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Return how each model of each planned run ended, one row each.
+
+    A model has collapsed if its training said so, if its nominal reconstruction is not finite, or if it
+    has less than 5 % of the truth's contrast (`tidy.COLLAPSE_CONTRAST`). It stays in every table.
+
+    Parameters
+    ----------
+    runs : list of LoadedRun
+    table : DataFrame
+        The tidy table of the runs.
+    models : tuple of str
+        Models that the study asks for; those of the table by default.
+
+    Returns
+    -------
+    DataFrame
+        Columns n_train, trial, model, state, collapsed (bool), reason.
+    """
+    flat = _collapsed_reconstructions(table)
+    rows = []
+    for run in runs:
+        own = tuple(run.record.arms) if run.record else models or tuple(table["model"].unique())
+        for model in own:
+            reason = run.detail
+            if run.record and run.record.arms[model].collapsed:
+                reason = run.record.arms[model].reason or "the training collapsed"
+            elif run.record:
+                reason = flat.get((run.n_train, run.trial, model), "")
+            collapsed = run.record is not None and bool(reason)
+            rows.append((run.n_train, run.trial, model, str(run.state), collapsed, reason))
+    return pd.DataFrame(rows, columns=["n_train", "trial", "model", "state", "collapsed", "reason"])
+
+
+def _collapsed_reconstructions(table: pd.DataFrame) -> dict[tuple[int, int, str], str]:
+    nominal = table["condition"].isin(["nominal", ""]) & (table["alignment"] == "aligned")
+    contrast = table[nominal & (table["metric"] == "contrast")]
+    found = {}
+    for row in contrast.itertuples():
+        if not row.value >= COLLAPSE_CONTRAST:
+            share = f"{row.value:.1%} of the truth's contrast"
+            found[row.n_train, row.trial, row.model] = row.reason or f"the reconstruction has {share}"
+    return found
+
+
+def _planned(out_dir: Path) -> Iterator[LoadedRun]:
+    for planned in read_manifest(out_dir).runs(out_dir):
+        status = content_status(planned)
+        record = read_record(planned.folder) if status.state is State.COMPLETE else None
+        detail = "" if record else status.detail
+        yield LoadedRun(planned.folder, planned.n_train, planned.trial, status.state, detail, record)
+
+
+def _found(out_dir: Path) -> Iterator[LoadedRun]:
+    for path in (*out_dir.glob(f"*/{RECORD}"), *out_dir.glob(f"*/*/{RECORD}")):
+        try:
+            record = read_record(path.parent)
+        except CorruptRecordError as error:
+            # Without record and plan nobody knows which size this was to be.
+            raise InputError(
+                Fault(
+                    str(path), "", str(error), "the record of a run", "Repeat the run, or remove its folder."
+                )
+            ) from None
+        if record is not None:
+            yield LoadedRun(path.parent, record.n_train, record.trial, State.COMPLETE, "", record)
