@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import ptycho_lib
+from ptycho_lib import cli_data
 from ptycho_lib.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class StudyGroup(click.Group):
 )
 @click.version_option(ptycho_lib.__version__)
 def main() -> None:
-    """Generalization studies in ptychography: how many patterns does a network need?"""
+    """Generalization studies in ptychography: how many patterns a network needs."""
 
 
 def _file(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -87,6 +88,7 @@ def run(
     train_file: Path,
     test_file: Path,
     out_dir: Path,
+    *,
     jobs: int,
     timeout: float | None,
     keep_stale: bool,
@@ -101,9 +103,8 @@ def run(
     from ptycho_lib.study.runner import run_study
 
     plan = _plan(train_file, test_file, out_dir, settings, template)
-    console = Console()
     _announce(plan)
-    with watcher_for(console, len(plan.runs), jobs=jobs) as watcher:
+    with watcher_for(Console()) as watcher:
         outcome = run_study(plan, watcher, jobs=jobs, timeout_s=timeout, rerun_stale=not keep_stale)
     code = _conclude(outcome)
     if outcome.interrupted:
@@ -125,6 +126,7 @@ def plan(
     train_file: Path,
     test_file: Path,
     out_dir: Path,
+    *,
     jobs: int,
     commands: bool,
     template: Path | None,
@@ -259,3 +261,11 @@ def _summarise(out_dir: Path) -> int:
     write_report(out_dir)
     click.echo(str(out_dir / "report.html"))
     return 0
+
+
+main.add_command(cli_data.check)
+main.add_command(cli_data.prepare)
+main.add_command(cli_data.simulate)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Changed test conditions: one test set, seen under another dose, probe, scan error or detector."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ptycho_lib.config import ConditionConfig
+from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.data.npz import NpzArchive
+from ptycho_lib.data.projection import reprojection, spread_indices
+from ptycho_lib.data.stack import Array, StackView, read_patterns
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.physics.diffraction import amplitude
+from ptycho_lib.physics.probes import defocus
+
+
+def apply_condition(dataset: PtychoDataset, condition: ConditionConfig, seed: int) -> PtychoDataset:
+    """Return the test set under a condition; patterns are computed when they are read.
+
+    The amplitude keeps its scale: a lower dose makes patterns noisier, not darker, as after normalisation.
+
+    Parameters
+    ----------
+    dataset : PtychoDataset
+    condition : ConditionConfig
+    seed : int
+        Of noise, position errors and dead pixels.
+
+    Raises
+    ------
+    InputError
+        If the condition needs photon counts and there are none, or names a file that does not fit.
+    """
+    if condition.test_data is not None:
+        other = load_dataset(condition.test_data)
+        if other.patch_size != dataset.patch_size:
+            found = f"patterns of {other.patch_size} pixels"
+            mend = "Prepare it with the same `--crop` and `--bin` as the test file."
+            raise InputError(Fault(condition.test_data, "diffraction", found, f"{dataset.patch_size}", mend))
+        dataset = other
+    probe = _changed_probe(dataset, condition)
+    if probe is not None:
+        dataset = _with_probe(dataset, probe, seed)
+    if condition.photons_factor is not None:
+        dataset = _with_dose(dataset, condition.photons_factor, seed)
+    if condition.dead_pixel_fraction is not None:
+        dataset = _with_dead_pixels(dataset, condition.dead_pixel_fraction, seed)
+    if condition.position_jitter_px is not None:
+        dataset = _with_jitter(dataset, condition.position_jitter_px, seed)
+    return replace(dataset, history=(*dataset.history, f"condition: {condition.name}"))
+
+
+def _changed_probe(dataset: PtychoDataset, condition: ConditionConfig) -> Array | None:
+    probe = None if condition.probe_file is None else _load_probe(Path(condition.probe_file), dataset)
+    if condition.probe_defocus_rad is not None:
+        probe = defocus(dataset.probe if probe is None else probe, condition.probe_defocus_rad)
+    return probe
+
+
+def _load_probe(path: Path, dataset: PtychoDataset) -> Array:
+    """Return the file's probe with the total intensity of the dataset's."""
+    archive = NpzArchive(path)
+    size = dataset.patch_size
+    if "probeGuess" not in archive.members:
+        found = f"the keys {', '.join(archive.members) or 'none'}"
+        raise InputError(
+            Fault(str(path), "probeGuess", found, "the key 'probeGuess'", "Save the probe under it.")
+        )
+    probe = np.array(archive.read("probeGuess"))
+    if probe.shape != (size, size) or probe.dtype.kind != "c" or not np.any(probe):
+        found = f"shape {probe.shape} of {probe.dtype}"
+        mend = "Give a probe of this size."
+        raise InputError(Fault(str(path), "probeGuess", found, f"complex ({size}, {size})", mend))
+    return (probe * (np.linalg.norm(dataset.probe) / np.linalg.norm(probe))).astype(np.complex64)
+
+
+def _with_probe(dataset: PtychoDataset, probe: Array, seed: int) -> PtychoDataset:
+    """Simulate the patterns anew, on the measured scale, with Poisson noise if photons are known."""
+    sample = spread_indices(len(dataset), 32)
+    measured = read_patterns(dataset.diffraction, sample)
+    scale = reprojection(measured, dataset.object_patches(sample), dataset.probe).scale
+    gain = dataset.amplitude_scale() if dataset.photons_per_pattern is not None else None
+
+    def simulate(indices: Array) -> Array:
+        ideal = amplitude(dataset.object_patches(indices), probe) * np.float32(scale)
+        return ideal if gain is None else _poisson((ideal * gain) ** 2.0, indices, seed) / gain
+
+    return replace(dataset, probe=probe, diffraction=_computed(dataset, simulate))
+
+
+def _with_dose(dataset: PtychoDataset, factor: float, seed: int) -> PtychoDataset:
+    """Draw the counts of another dose.
+
+    Fewer photons: each measured photon is kept with the probability `factor`, which leaves exactly Poisson
+    statistics. More photons: Poisson noise about the measured counts, which keep the noise they have.
+    """
+    if dataset.photons_per_pattern is None:
+        mend = "Store `photons_per_pattern` in the test file: without counts a dose has no meaning."
+        raise InputError(
+            Fault(dataset.source, "photons_per_pattern", "no such key", "the mean photon number", mend)
+        )
+    gain = dataset.amplitude_scale()
+
+    def draw(indices: Array) -> Array:
+        counts = np.square(read_patterns(dataset.diffraction, indices) * gain, dtype=np.float64)
+        if factor > 1:
+            return _poisson(counts * factor, indices, seed) / (gain * np.sqrt(factor))
+        whole = np.rint(counts).astype(np.int64)
+        drawn = [
+            np.random.default_rng([seed, int(index)]).binomial(one, factor)
+            for index, one in zip(indices, whole, strict=True)
+        ]
+        return np.sqrt(np.stack(drawn)) / (gain * np.sqrt(factor))
+
+    photons = dataset.photons_per_pattern * factor
+    return replace(dataset, diffraction=_computed(dataset, draw), photons_per_pattern=photons)
+
+
+def _with_dead_pixels(dataset: PtychoDataset, fraction: float, seed: int) -> PtychoDataset:
+    size = dataset.patch_size
+    alive = np.random.default_rng([seed, 1]).uniform(size=(size, size)) >= fraction
+    return replace(dataset, diffraction=StackView(dataset.diffraction, function=lambda block: block * alive))
+
+
+def _with_jitter(dataset: PtychoDataset, sigma_px: float, seed: int) -> PtychoDataset:
+    """Tell wrong positions; patterns and object patches stay those of the true ones."""
+    error = np.random.default_rng([seed, 2]).normal(0, sigma_px, dataset.positions_px.shape)
+    margin = dataset.patch_size / 2
+    limits = np.asarray(dataset.obj.shape) - margin
+    told = np.clip(dataset.positions_px + error, margin, limits)
+    true_patches = StackView(
+        np.arange(len(dataset)),
+        function=dataset.object_patches,
+        pattern_shape=(dataset.patch_size, dataset.patch_size),
+        dtype=np.complex64,
+    )
+    return replace(dataset, positions_px=told, patches=true_patches)
+
+
+def _computed(dataset: PtychoDataset, function: object) -> StackView:
+    """Return a stack whose patterns are computed from their indices."""
+    assert callable(function)
+    size = dataset.patch_size
+    return StackView(np.arange(len(dataset)), function=function, pattern_shape=(size, size), dtype=np.float32)
+
+
+def _poisson(mean: Array, indices: Array, seed: int) -> Array:
+    """Return the root of Poisson counts; the noise of a pattern depends on its index alone."""
+    drawn = [
+        np.random.default_rng([seed, int(index)]).poisson(one)
+        for index, one in zip(indices, mean, strict=True)
+    ]
+    return np.sqrt(np.stack(drawn))
