@@ -19,6 +19,7 @@ from ptycho_lib.study.record import METRICS, RECORD, CorruptRecordError, RunReco
 from ptycho_lib.study.status import State, content_status
 from ptycho_lib.tidy import COLLAPSE_CONTRAST, COLUMNS
 
+NOMINAL = "nominal"
 AGGREGATED = "aggregated_metrics.csv"
 TEXT_COLUMNS = ("model", "condition", "component", "alignment", "metric", "reason", "run")
 FLAGS = ("shift_capped", "censored")
@@ -165,13 +166,15 @@ def run_outcomes(runs: list[LoadedRun], table: pd.DataFrame, models: tuple[str, 
 
 
 def _collapsed_reconstructions(table: pd.DataFrame) -> dict[tuple[int, int, str], str]:
-    nominal = table["condition"].isin(["nominal", ""]) & (table["alignment"] == "aligned")
-    contrast = table[nominal & (table["metric"] == "contrast")]
+    """Return, by n_train, trial and model, why the nominal reconstruction counts as collapsed."""
+    nominal = table[(table["condition"] == NOMINAL) & (table["alignment"] == "aligned")]
     found = {}
-    for row in contrast.itertuples():
-        if not row.value >= COLLAPSE_CONTRAST:
-            share = f"{row.value:.1%} of the truth's contrast"
-            found[row.n_train, row.trial, row.model] = row.reason or f"the reconstruction has {share}"
+    for row in nominal[nominal["metric"].isin(["contrast", "e0"])].itertuples():
+        key = (row.n_train, row.trial, row.model)
+        if row.metric == "contrast" and row.value < COLLAPSE_CONTRAST:
+            found[key] = f"the reconstruction has {row.value:.1%} of the truth's contrast"
+        elif row.metric == "e0" and pd.isna(row.value):
+            found[key] = row.reason or "the reconstruction cannot be compared"
     return found
 
 

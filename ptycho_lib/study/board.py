@@ -63,7 +63,7 @@ class RunProgress:
 class Tally:
     """The study as a whole: how many runs there are, how many ended, how long one takes."""
 
-    total: int
+    total: int = 0
     started: float = field(default_factory=time.time)
     done: int = 0
     failed: int = 0
@@ -103,23 +103,19 @@ class Lines:
     ----------
     console : Console
         Where to print.
-    total : int
-        Number of runs of the study.
-    complete : int
-        How many of them are complete already.
-    jobs : int
-        Runs at a time.
     every_s : float
         Seconds between two lines on the same run.
     """
 
-    def __init__(
-        self, console: Console, total: int, *, complete: int = 0, jobs: int = 1, every_s: float = LINE_EVERY_S
-    ) -> None:
+    def __init__(self, console: Console, *, every_s: float = LINE_EVERY_S) -> None:
         self.console = console
-        self.tally = Tally(total, done=complete, jobs=jobs)
+        self.tally = Tally()
         self.every_s = every_s
         self._next = time.time() + every_s
+
+    def begin(self, total: int, complete: int, jobs: int) -> None:
+        """Start counting."""
+        self.tally = Tally(total, done=complete, jobs=jobs)
 
     def message(self, text: str) -> None:
         """Print a line."""
@@ -168,8 +164,8 @@ class Lines:
 class Board(Lines):
     """A watcher for terminals and notebooks: a live table, one line a run, and the total below."""
 
-    def __init__(self, console: Console, total: int, *, complete: int = 0, jobs: int = 1) -> None:
-        super().__init__(console, total, complete=complete, jobs=jobs, every_s=BOARD_EVERY_S)
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, every_s=BOARD_EVERY_S)
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def tick(self) -> None:
@@ -205,10 +201,10 @@ class Board(Lines):
         return table
 
 
-def watcher_for(console: Console, total: int, *, complete: int = 0, jobs: int = 1) -> Lines:
+def watcher_for(console: Console) -> Lines:
     """Return a live board for a terminal or a notebook, plain lines for a pipe."""
     live = console.is_terminal or console.is_jupyter
-    return (Board if live else Lines)(console, total, complete=complete, jobs=jobs)
+    return (Board if live else Lines)(console)
 
 
 def duration(seconds: float) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
 
 from ptycho_lib.study.files import write_atomically
+
+SHOWN_LENGTH = 60
 
 
 def read_notebook(path: Path) -> dict[str, Any] | None:
@@ -18,14 +21,26 @@ def read_notebook(path: Path) -> dict[str, Any] | None:
     return notebook if isinstance(notebook, dict) and isinstance(notebook.get("cells"), list) else None
 
 
-def cell_error(notebook: dict[str, Any]) -> tuple[int, str] | None:
-    """Return number (from 1) and error line of the first cell that raised, or None."""
-    for number, cell in enumerate(notebook["cells"], start=1):
+def cell_error(notebook: dict[str, Any]) -> str:
+    """Return cell and error line of the first cell that raised, or an empty text."""
+    for index, cell in enumerate(notebook["cells"]):
         for output in cell.get("outputs", []):
             if output.get("output_type") == "error":
                 first = (str(output.get("evalue", "")).strip().splitlines() or [""])[0]
-                return number, f"{output.get('ename', 'Error')}: {first}"
-    return None
+                return f"{name_cell(notebook, index)}: {output.get('ename', 'Error')}: {first}"
+    return ""
+
+
+def name_cell(notebook: dict[str, Any], index: int) -> str:
+    """Return a cell as people find it: `In [4]`, as Jupyter counts, and its first line of code."""
+    cells = notebook["cells"]
+    if not 0 <= index < len(cells):
+        return "a cell unknown"
+    count = sum(cell.get("cell_type") == "code" for cell in cells[: index + 1])
+    lines = [line.strip() for line in "".join(cells[index].get("source", [])).splitlines()]
+    code = next((line for line in lines if line and not line.startswith("#")), "")
+    shown = code if len(code) <= SHOWN_LENGTH else f"{code[: SHOWN_LENGTH - 1]}…"
+    return f"In [{count}] {shown}".rstrip()
 
 
 def write_failed_notebook(partial: Path, failed: Path, reason: str) -> None:
@@ -35,13 +50,8 @@ def write_failed_notebook(partial: Path, failed: Path, reason: str) -> None:
     reason takes its place.
     """
     notebook = read_notebook(partial) or {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    text = f"**This run failed.** {reason}"
-    notice = {"cell_type": "markdown", "id": "run-failed", "metadata": {}, "source": _as_code(text)}
+    text = f"**This run failed.** {html.escape(reason, quote=False)}"
+    notice = {"cell_type": "markdown", "id": "run-failed", "metadata": {}, "source": text}
     notebook["cells"].insert(0, notice)
     write_atomically(failed, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     partial.unlink(missing_ok=True)
-
-
-def _as_code(text: str) -> str:
-    """Keep error messages from being read as HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -19,9 +19,10 @@ from ptycho_lib.study import provenance
 from ptycho_lib.study.files import require_inside, write_atomically
 from ptycho_lib.study.locks import EXECUTION
 from ptycho_lib.study.manifest import MANIFEST, DataFile, PlannedRun, StudyManifest, now_utc, read_manifest
+from ptycho_lib.study.process import FAILURE
 from ptycho_lib.study.record import RECORD
 from ptycho_lib.study.runs import check_counts, condition_files, default_n_test
-from ptycho_lib.study.status import FAILURE, PARTIAL
+from ptycho_lib.study.status import PARTIAL
 from ptycho_lib.study.templates import TRAIN_AND_COMPARE, template_path
 
 PARAMETERS = f"{EXECUTION}/parameters.yaml"

@@ -17,7 +17,7 @@ import psutil
 
 from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.locks import EXECUTION, note_papermill
-from ptycho_lib.study.notebook_errors import cell_error, read_notebook, write_failed_notebook
+from ptycho_lib.study.notebook_errors import cell_error, name_cell, read_notebook, write_failed_notebook
 from ptycho_lib.study.progress import LOG, current_cell
 from ptycho_lib.study.templates import TEMPLATE_VARIABLE
 
@@ -141,9 +141,9 @@ class NotebookProcess:
 
     def _judge(self, code: int) -> Ending:
         notebook = read_notebook(self.partial)
-        error = cell_error(notebook) if notebook else None
-        if error is not None:
-            return self._fail(f"cell {error[0]}: {error[1]}", code)
+        error = cell_error(notebook) if notebook else ""
+        if error:
+            return self._fail(error, code)
         if code != 0:
             return self._fail(self._cause_of_death(code), code)
         unverified = self.verify()
@@ -170,8 +170,7 @@ class NotebookProcess:
         return f"papermill ended with exit code {code}{where}: {last[:300]}"
 
     def _where(self) -> str:
-        cell = current_cell(self.folder)
-        return f" in cell {cell}" if cell else " before the first cell"
+        return where_it_stopped(self.folder, self.partial)
 
     def _fail(self, reason: str, code: int | None) -> Ending:
         """Note the failure beside the run; if even that cannot be written, say so."""
@@ -263,6 +262,15 @@ def environment(resources: Resources, template: Path) -> dict[str, str]:
     inherited: Mapping[str, str] = os.environ
     gpu = {"CUDA_VISIBLE_DEVICES": resources.gpu} if resources.gpu else {}
     return {**inherited, **fixed, **gpu}
+
+
+def where_it_stopped(folder: Path, partial: Path) -> str:
+    """Return the cell that was executed last, for a sentence such as `the kernel died <where>`."""
+    cell = current_cell(folder)
+    if cell is None:
+        return " before the first cell"
+    notebook = read_notebook(partial)
+    return f" at {name_cell(notebook, cell - 1)}" if notebook else f" at cell {cell}"
 
 
 def folder_bytes(folder: Path) -> int:

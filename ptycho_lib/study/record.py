@@ -14,7 +14,7 @@ from ptycho_lib.study.files import write_atomically
 RECORD = "run.json"
 METRICS = "comparison_metrics.csv"
 IDENTITY = "execution/identity.json"
-"""Written when a run begins: the fingerprint of what its folder is about to hold."""
+"""Written when a run begins: the identity of what its folder is about to hold."""
 PLOT = "comparison_plot.png"
 RECORD_FORMAT = 1
 
@@ -88,6 +88,10 @@ class RunRecord(Part):
     """What must be equal for the same numbers to come out again."""
     outputs: dict[str, str]
     """SHA-256 (hex) of the run's result files, keyed by path relative to the run folder."""
+
+    def __repr__(self) -> str:
+        """Return one line; a notebook that shows a record does not want the whole of it."""
+        return f"RunRecord(n_train={self.n_train}, trial={self.trial}, fingerprint={self.fingerprint[:12]})"
 
     @property
     def n_train(self) -> int:

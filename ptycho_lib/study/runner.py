@@ -24,7 +24,7 @@ from ptycho_lib.study.manifest import MANIFEST, PlannedRun, read_manifest, write
 from ptycho_lib.study.plan import StudyPlan, prepare_run
 from ptycho_lib.study.process import Ending, NotebookProcess, Resources
 from ptycho_lib.study.record import RECORD
-from ptycho_lib.study.status import State, content_status, run_status
+from ptycho_lib.study.status import NOTEBOOK, PARTIAL, State, content_status, run_status
 
 TICK_S = 0.2
 CLAIM_TIMEOUT_S = 60.0
@@ -34,6 +34,9 @@ LOOK_AGAIN_S = 2.0
 
 class Watcher(Protocol):
     """Whoever shows the progress; `board` has one for terminals and one for pipes."""
+
+    def begin(self, total: int, complete: int, jobs: int) -> None:
+        """Take note of how many runs there are, how many are complete, how many run at a time."""
 
     def message(self, text: str) -> None:
         """Show a line that stays."""
@@ -114,6 +117,7 @@ class _Study:
                 self.elsewhere.append(run)
                 self.watcher.message(f"{run.name}: another process computes it ({_describe(run.folder)})")
             elif content_status(run).state is State.COMPLETE:
+                _adopt_notebook(run)
                 lock.release(force=True)
                 self.outcomes[run.folder] = RunOutcome(run, True, "by another process")
             else:
@@ -330,14 +334,15 @@ def _sort_out(plan: StudyPlan, study: _Study, rerun_stale: bool) -> None:
                 study.watcher.message(f"{run.name}: stale, runs again ({status.detail})")
     settled = len(study.outcomes)
     if settled:
-        study.watcher.message(f"{settled} of {len(plan.runs)} runs are complete and are not run again")
+        study.watcher.message(f"not run again, because complete: {settled} of {len(plan.runs)} runs")
+    study.watcher.begin(len(plan.runs), settled, len(study.slots))
 
 
 def _adopt_notebook(run: PlannedRun) -> None:
     """Give a complete run its notebook's name if its runner was killed between record and renaming."""
-    partial, final = run.folder / "train_and_compare.partial.ipynb", run.folder / "train_and_compare.ipynb"
-    if partial.exists() and not locks.is_locked(run.folder):
-        partial.replace(final)
+    partial = run.folder / PARTIAL
+    if partial.exists() and not locks.is_computed_elsewhere(run.folder):
+        partial.replace(run.folder / NOTEBOOK)
 
 
 def _take(run: PlannedRun) -> FileLock | None:

@@ -306,11 +306,10 @@ def _possess(folder: Path, identity: RunIdentity) -> None:
         mend = "Wait for it, stop it, or give another output folder."
         raise InputError(Fault(str(folder), "", found, "a folder that no other process computes in", mend))
     (folder / RECORD).unlink(missing_ok=True)
-    note = folder / IDENTITY
-    fingerprint = identity.fingerprint()
-    if not note.is_file() or note.read_text(encoding="utf-8").strip() != fingerprint:
+    note = identity.model_dump_json(indent=2) + "\n"
+    if not (folder / IDENTITY).is_file() or (folder / IDENTITY).read_text(encoding="utf-8") != note:
         remove_outputs(folder)
-    write_atomically(note, fingerprint + "\n")
+    write_atomically(folder / IDENTITY, note)
     (folder / PROGRESS).unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ptycho_lib.study import locks
 from ptycho_lib.study.manifest import PlannedRun, StudyManifest, read_manifest
 from ptycho_lib.study.notebook_errors import cell_error, read_notebook
+from ptycho_lib.study.process import FAILURE, where_it_stopped
 from ptycho_lib.study.progress import current_cell, last_epoch
 from ptycho_lib.study.record import (
     IDENTITY,
@@ -25,7 +26,6 @@ from ptycho_lib.study.record import (
 NOTEBOOK = "train_and_compare.ipynb"
 PARTIAL = "train_and_compare.partial.ipynb"
 FAILED = "train_and_compare.failed.ipynb"
-FAILURE = f"{locks.EXECUTION}/failure.json"
 
 
 class State(StrEnum):
@@ -110,12 +110,11 @@ def _unfinished(folder: Path) -> tuple[State, str]:
         pass  # papermill was started by hand, or its runner was killed: look at the notebook itself
     for name in (FAILED, PARTIAL, NOTEBOOK):
         notebook = read_notebook(folder / name)
-        error = cell_error(notebook) if notebook else None
+        error = cell_error(notebook) if notebook else ""
         if error:
-            return State.FAILED, f"cell {error[0]}: {error[1]}"
+            return State.FAILED, error
     if any((folder / name).exists() for name in (IDENTITY, FAILED, PARTIAL, NOTEBOOK)):
-        cell = current_cell(folder)
-        where = f" in cell {cell}" if cell else ""
+        where = where_it_stopped(folder, folder / PARTIAL)
         return State.FAILED, f"stopped{where} without an error; its process was killed"
     return State.MISSING, ""
 

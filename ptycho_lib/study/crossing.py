@@ -1,0 +1,325 @@
+"""How many patterns does one model need for what the other reaches? The study's answer in one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ptycho_lib.study.statistics import CONFIDENCE, MIN_TRIALS, N_RESAMPLES, better_of, expanded_level
+from ptycho_lib.tidy import METRICS
+
+Floats = NDArray[np.float64]
+
+NAMES = {"pinn": "PtychoPINN", "baseline": "the supervised baseline"}
+NEVER = math.inf
+"""The reference does not reach the value at any size of the study."""
+AT_ONCE = 0.0
+"""The reference reaches the value at the smallest size of the study already."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The size at which a reference model reaches what a model reaches at one size.
+
+    Parameters
+    ----------
+    model, reference : str
+    n_train : int
+        Size of the model.
+    condition, component, alignment, metric : str
+    value : float
+        The model's mean there; NaN if it has none.
+    needed : float
+        Patterns that the reference needs, interpolated linearly in log2 n between the sizes of the study;
+        NEVER or AT_ONCE beyond them; NaN if undefined.
+    low, high : float
+        Interval of `needed`, with the same meaning; NaN with fewer than three trials.
+    confidence : float
+    n_trials : int
+        Trials that enter.
+    smallest, largest : int
+        Sizes between which the reference was studied.
+    """
+
+    model: str
+    reference: str
+    n_train: int
+    condition: str
+    component: str
+    alignment: str
+    metric: str
+    value: float
+    needed: float
+    low: float
+    high: float
+    confidence: float
+    n_trials: int
+    smallest: int
+    largest: int
+
+    def sentence(self) -> str:
+        """Return the crossing as one sentence that says no more than the data do."""
+        model, reference = (NAMES.get(name, name) for name in (self.model, self.reference))
+        subject = f"{_upper(model)} with {_count(self.n_train)} patterns"
+        if math.isnan(self.value) or math.isnan(self.needed):
+            return f"{subject} cannot be compared with {reference}: the {self._measure()} is undefined."
+        if self.needed == NEVER:
+            text = (
+                f"{subject} reaches what {reference} does not reach with up to {_count(self.largest)} "
+                f"({self._measure()} {self.value:.3g}"
+            )
+        elif self.needed == AT_ONCE:
+            text = (
+                f"{subject} reaches what {reference} reaches with {_count(self.smallest)} or fewer "
+                f"({self._measure()} {self.value:.3g}"
+            )
+        else:
+            text = (
+                f"{subject} reaches what {reference} needs {_count(self.needed)} for "
+                f"({self._measure()} {self.value:.3g}"
+            )
+        return f"{text}; {self._interval()})."
+
+    def _measure(self) -> str:
+        label = METRICS[self.metric].label if self.metric in METRICS else self.metric
+        condition = "" if self.condition == "nominal" else f", condition {self.condition}"
+        return f"{self.component} {label}, {self.alignment}{condition}"
+
+    def _interval(self) -> str:
+        if self.n_trials < MIN_TRIALS or math.isnan(self.low) or math.isnan(self.high):
+            trials = "one trial" if self.n_trials == 1 else f"{self.n_trials} trials"
+            return f"{trials}, no interval"
+        return f"{100 * self.confidence:g} % interval {self.interval_text()}; {self.n_trials} trials"
+
+    def interval_text(self) -> str:
+        """Return the interval in words, such as `1 400–2 600` or `1 400 to more than 2 048`."""
+        low, high = self._bound(self.low), self._bound(self.high)
+        if low == high:
+            return low
+        inside = all(0 < bound < math.inf for bound in (self.low, self.high))
+        return f"{low}–{high}" if inside else f"{low} to {high}"
+
+    def _bound(self, number: float) -> str:
+        if number == NEVER:
+            return f"more than {_count(self.largest)}"
+        return f"{_count(self.smallest)} or fewer" if number == AT_ONCE else _count(number)
+
+
+def crossing_point(
+    table: pd.DataFrame,
+    n_train: int,
+    *,
+    metric: str = "ssim",
+    component: str = "phase",
+    alignment: str = "aligned",
+    condition: str = "nominal",
+    model: str = "pinn",
+    reference: str = "baseline",
+    confidence: float = CONFIDENCE,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> Crossing:
+    """Find the size at which the reference reaches what the model reaches with `n_train` patterns.
+
+    The reference's curve is its mean over the trials, linear in log2 n between the sizes; its first crossing
+    counts. For the interval, trials are drawn anew with replacement, the same ones for both models and all
+    sizes (paired bootstrap, level expanded as in `statistics.mean_interval`).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy table, columns `tidy.COLUMNS`.
+    n_train : int
+        Size of the model.
+    metric, component, alignment, condition : str
+        Which values.
+    model, reference : str
+    confidence : float
+    n_resamples, seed : int
+        Of the bootstrap.
+
+    Raises
+    ------
+    ValueError
+        If the table holds no value of one of the models; the message says which.
+    """
+    wanted = {"metric": metric, "component": component, "alignment": alignment, "condition": condition}
+    rows = table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
+    own = _by_trial(rows[rows["n_train"] == n_train], model, f"n_train {n_train}, {component} {metric}")
+    other = _by_trial(rows, reference, f"{component} {metric}")
+    trials = sorted(set(own.index) & set(other.index))
+    values, curves = own.reindex(trials).to_numpy()[:, 0], other.reindex(trials).to_numpy()
+    sizes = other.columns.to_numpy(dtype=float)
+    higher = better_of(metric) == "higher"
+
+    def needed(chosen: NDArray[np.int64], axis: int = -1) -> Floats:
+        chosen = np.moveaxis(np.asarray(chosen, dtype=np.int64), axis, -1)
+        return _first_reach(_mean(values[chosen], -1), _mean(curves[chosen], -2), np.log2(sizes), higher)
+
+    everyone = np.arange(len(trials))
+    point = float(needed(everyone)) if trials else math.nan
+    low = high = math.nan
+    if len(trials) >= MIN_TRIALS and not math.isnan(point):
+        level = expanded_level(confidence, len(trials))
+        found = stats.bootstrap(
+            (everyone,),
+            needed,
+            vectorized=True,
+            method="percentile",
+            confidence_level=level,
+            n_resamples=n_resamples,
+            rng=np.random.default_rng(seed),
+        ).bootstrap_distribution
+        # Quantiles that are members of the distribution: nothing is interpolated towards "never".
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        if not np.isnan(found).any():
+            low, high = np.quantile(found, tails, method="closest_observation")
+    smallest, largest = int(sizes[0]), int(sizes[-1])
+    return Crossing(
+        model=model,
+        reference=reference,
+        n_train=int(n_train),
+        **wanted,
+        value=float(_mean(values, -1)) if trials else math.nan,
+        needed=_size(point, smallest, largest),
+        low=_size(low, smallest, largest),
+        high=_size(high, smallest, largest),
+        confidence=confidence,
+        n_trials=len(trials),
+        smallest=smallest,
+        largest=largest,
+    )
+
+
+def crossing_points(
+    table: pd.DataFrame, *, model: str = "pinn", reference: str = "baseline", n_resamples: int = N_RESAMPLES
+) -> pd.DataFrame:
+    """Return the crossings of every size, metric, component, alignment and condition, with their sentences.
+
+    Returns
+    -------
+    DataFrame
+        The fields of `Crossing`, and `sentence`; empty if one of the models is not in the table.
+    """
+    rows = [
+        asdict(crossing) | {"sentence": crossing.sentence()}
+        for crossing in _all_crossings(table, model, reference, n_resamples)
+    ]
+    return pd.DataFrame(rows, columns=[*Crossing.__dataclass_fields__, "sentence"])
+
+
+def headline(
+    table: pd.DataFrame,
+    *,
+    metric: str = "ssim",
+    component: str = "phase",
+    alignment: str = "aligned",
+    condition: str = "nominal",
+    model: str = "pinn",
+    reference: str = "baseline",
+) -> str:
+    """Return the one sentence that answers the study.
+
+    It is told from the side of the model that is better on average over the sizes both were trained at: at
+    the largest of its sizes that the other reaches within the study, or at its smallest if there is none.
+    """
+    wanted = {"metric": metric, "component": component, "alignment": alignment, "condition": condition}
+    rows = table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
+    means = rows.groupby(["n_train", "model"])["value"].mean().unstack("model")
+    if not {model, reference} <= set(means.columns):
+        return f"The study holds no {component} {metric} of both {model} and {reference}: nothing to compare."
+    lead = (means[model] - means[reference]).mean() * (1 if better_of(metric) == "higher" else -1)
+    ahead, behind = (reference, model) if lead < 0 else (model, reference)
+    crossings = [
+        crossing_point(
+            table,
+            size,
+            metric=metric,
+            component=component,
+            alignment=alignment,
+            condition=condition,
+            model=ahead,
+            reference=behind,
+        )
+        for size in means[ahead].dropna().index
+    ]
+    if not crossings:
+        return f"No {component} {metric} of {ahead} is defined: nothing to compare."
+    reached = [crossing for crossing in crossings if AT_ONCE < crossing.needed < NEVER]
+    return (reached[-1] if reached else crossings[0]).sentence()
+
+
+def _all_crossings(table: pd.DataFrame, model: str, reference: str, n_resamples: int) -> Iterator[Crossing]:
+    keys = ["metric", "component", "alignment", "condition"]
+    for values, rows in table.groupby(keys, sort=False):
+        if not {model, reference} <= set(rows["model"]):
+            continue
+        for size in sorted(rows.loc[rows["model"] == model, "n_train"].unique()):
+            chosen = dict(zip(keys, values, strict=True))
+            yield crossing_point(
+                rows, size, **chosen, model=model, reference=reference, n_resamples=n_resamples
+            )
+
+
+def _by_trial(rows: pd.DataFrame, model: str, what: str) -> pd.DataFrame:
+    """Return trials × sizes of one model; NaN where a run is missing or its value undefined."""
+    own = rows[rows["model"] == model]
+    if own.empty:
+        there = ", ".join(sorted(rows["model"].unique())) or "none"
+        raise ValueError(f"the table holds no value of model '{model}' for {what}; models with one: {there}")
+    return own.pivot_table(index="trial", columns="n_train", values="value", aggfunc="first", dropna=False)
+
+
+def _mean(values: Floats, axis: int) -> Floats:
+    """Return means over the finite values; NaN where there is none."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=axis)
+    total = np.where(defined, values, 0).sum(axis=axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _first_reach(value: Floats, curve: Floats, log_sizes: Floats, higher: bool) -> Floats:
+    """Return log2 n where a curve (..., sizes) first reaches a value (...).
+
+    One unit above the sizes if it never does, one below if it does at the smallest. An undefined size of
+    the curve counts as not reached.
+    """
+    excess = (curve - np.asarray(value)[..., None]) * (1 if higher else -1)
+    reached = excess >= 0
+    right = reached.argmax(axis=-1)[..., None]
+    left = np.maximum(right - 1, 0)
+    before, after = (np.take_along_axis(excess, index, -1)[..., 0] for index in (left, right))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(after > before, -before / (after - before), 1.0)
+    log_left, log_right = (log_sizes[index[..., 0]] for index in (left, right))
+    result = log_left + share * (log_right - log_left)
+    result = np.where(right[..., 0] == 0, log_sizes[0] - 1, result)
+    result = np.where(reached.any(axis=-1), result, log_sizes[-1] + 1)
+    return np.where(np.isnan(value) | np.isnan(curve).all(axis=-1), np.nan, result)
+
+
+def _size(log_size: float, smallest: int, largest: int) -> float:
+    """Turn log2 n into a number of patterns, or NEVER, or AT_ONCE."""
+    if math.isnan(log_size):
+        return math.nan
+    if log_size > math.log2(largest) + 1e-9:
+        return NEVER
+    return AT_ONCE if log_size < math.log2(smallest) - 1e-9 else float(2**log_size)
+
+
+def _count(number: float) -> str:
+    """Write a number of patterns: whole numbers of a study as they are, interpolated ones to two digits."""
+    if number != int(number):
+        digits = 1 - math.floor(math.log10(number))
+        number = round(number, min(digits, 0))
+    return f"{number:,.0f}".replace(",", "\u202f")
+
+
+def _upper(text: str) -> str:
+    return text[0].upper() + text[1:]
