@@ -26,7 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"errors", "tidy", "physics", "data"},
     "study": {"errors", "tidy", "config", "data"},
     "report": {"errors", "tidy", "config", "physics", "data", "evaluation", "study"},
-    "cli": {"errors", "tidy", "config", "physics", "data", "evaluation", "study", "report"},
+    "cli_data": {"errors", "config", "physics", "data", "report"},
+    "cli": {"errors", "tidy", "config", "data", "study", "report", "cli_data"},
 }
 
 TOP_LEVEL = {
