@@ -50,6 +50,11 @@ def main() -> None:
     """Generalization studies in ptychography: how many patterns a network needs."""
 
 
+main.add_command(cli_data.check)
+main.add_command(cli_data.prepare)
+main.add_command(cli_data.simulate)
+
+
 def _file(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return click.argument(name, type=click.Path(path_type=Path))
 
@@ -83,7 +88,7 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Limit of one run.")
 @click.option("--keep-stale", is_flag=True, help="Keep complete runs of another configuration, data or code.")
 @click.option("--template", type=click.Path(path_type=Path), help="Another notebook to execute for each run.")
-@click.option("--no-report", is_flag=True, help="Stop after the runs: no aggregation, no summary, no report.")
+@click.option("--no-report", is_flag=True, help="Stop before the summary notebook and the report.")
 def run(
     train_file: Path,
     test_file: Path,
@@ -109,8 +114,9 @@ def run(
     code = _conclude(outcome)
     if outcome.interrupted:
         sys.exit(INTERRUPTED)
-    if not no_report and any(result.succeeded for result in outcome.outcomes):
-        code = _summarise(plan.out_dir) or code
+    if any(result.succeeded for result in outcome.outcomes):
+        _join_runs(plan.out_dir)
+        code = code if no_report else _report(plan.out_dir) or code
     sys.exit(code)
 
 
@@ -152,23 +158,17 @@ def plan(
 
 @main.command()
 @_file("out_dir")
-def status(out_dir: Path) -> None:
+@click.option("--watch", is_flag=True, help="Look again every two seconds until no run is in progress.")
+def status(out_dir: Path, watch: bool) -> None:
     """List the runs of a study: complete, running, failed, stale or missing."""
     from rich.console import Console
-    from rich.table import Table
 
-    from ptycho_lib.study.status import study_status
+    from ptycho_lib.study.status_table import print_status, watch_status
 
-    table = Table("n_train", "trial", "state", "detail", box=None, pad_edge=False)
-    statuses = study_status(out_dir)
-    for found in statuses:
-        table.add_row(str(found.n_train), str(found.trial), found.state.value, found.detail)
-    Console().print(table, markup=False)
-    counts = {
-        state: sum(found.state == state for found in statuses)
-        for state in sorted({s.state for s in statuses})
-    }
-    click.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
+    if watch:
+        watch_status(out_dir, Console())
+    else:
+        print_status(out_dir, Console())
 
 
 @main.command()
@@ -176,11 +176,9 @@ def status(out_dir: Path) -> None:
 @click.option("--output-plot", type=click.Path(path_type=Path), help="Write the figure to this file, too.")
 def aggregate(out_dir: Path, output_plot: Path | None) -> None:
     """Join all complete runs into aggregated_metrics.csv and draw the study's figure."""
-    from ptycho_lib.report.study_figures import write_study_figure
-    from ptycho_lib.study.aggregate import aggregate as join_runs
+    from ptycho_lib.report.publication import write_study_figure
 
-    table = join_runs(out_dir)
-    click.echo(f"{out_dir / 'aggregated_metrics.csv'}: {len(table)} values of {table['run'].nunique()} runs")
+    _join_runs(out_dir)
     for path in write_study_figure(out_dir, output_plot):
         click.echo(str(path))
 
@@ -189,7 +187,8 @@ def aggregate(out_dir: Path, output_plot: Path | None) -> None:
 @_file("out_dir")
 def report(out_dir: Path) -> None:
     """Execute the summary notebook and write report.html, one self-contained file."""
-    sys.exit(_summarise(out_dir))
+    _join_runs(out_dir)
+    sys.exit(_report(out_dir))
 
 
 def _plan(
@@ -245,27 +244,28 @@ def _conclude(outcome: StudyOutcome) -> int:
     return FAILED if outcome.failures else 0
 
 
-def _summarise(out_dir: Path) -> int:
-    """Aggregate, execute the summary notebook, write the report; return the exit code."""
-    from ptycho_lib.report.html import write_report
+def _join_runs(out_dir: Path) -> None:
+    """Write aggregated_metrics.csv and say what it holds."""
+    from ptycho_lib.study.aggregate import AGGREGATED
     from ptycho_lib.study.aggregate import aggregate as join_runs
+
+    table = join_runs(out_dir)
+    click.echo(f"{out_dir / AGGREGATED}: {len(table)} values of {table['run'].nunique()} runs")
+
+
+def _report(out_dir: Path) -> int:
+    """Execute the summary notebook and write the report; return the exit code."""
+    from ptycho_lib.report.html import write_report
     from ptycho_lib.study.summary import SUMMARY, execute_summary
 
-    join_runs(out_dir)
-    click.echo(str(out_dir / "aggregated_metrics.csv"))
     ending = execute_summary(out_dir)
     if not ending.succeeded:
         click.echo(f"{out_dir / SUMMARY} failed: {ending.reason}", err=True)
         return FAILED
     click.echo(str(out_dir / SUMMARY))
-    write_report(out_dir)
-    click.echo(str(out_dir / "report.html"))
+    click.echo(str(write_report(out_dir)))
     return 0
 
-
-main.add_command(cli_data.check)
-main.add_command(cli_data.prepare)
-main.add_command(cli_data.simulate)
 
 if __name__ == "__main__":
     main()

@@ -1,1 +1,55 @@
 """Many runs: planning, execution through papermill, the run folder, aggregation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ptycho_lib.config import StudyConfig
+    from ptycho_lib.study.runner import StudyOutcome
+
+
+def run(
+    train_path: str | Path,
+    test_path: str | Path,
+    out_dir: str | Path,
+    config: StudyConfig | None = None,
+    *,
+    jobs: int = 1,
+    timeout_s: float | None = None,
+) -> StudyOutcome:
+    """Run a study from a notebook or a script, with the live board of `ptycho-study run`.
+
+    Parameters
+    ----------
+    train_path, test_path : path
+        Files of the dataset contract.
+    out_dir : path
+        The study folder; complete runs that it holds are not repeated.
+    config : StudyConfig, optional
+        From `load_config`; the defaults if left out.
+    jobs : int
+        Runs at a time.
+    timeout_s : float, optional
+        Wall-clock limit of one run.
+
+    Returns
+    -------
+    StudyOutcome
+        What became of each run; `failures` is empty if all are complete.
+
+    Raises
+    ------
+    InputError
+        With every fault of the input, before anything starts.
+    """
+    from rich.console import Console  # noqa: PLC0415 - the parts of this wing must import without papermill
+
+    from ptycho_lib.study.board import watcher_for  # noqa: PLC0415
+    from ptycho_lib.study.plan import plan_study  # noqa: PLC0415
+    from ptycho_lib.study.runner import run_study  # noqa: PLC0415
+
+    plan = plan_study(train_path, test_path, out_dir, config)
+    with watcher_for(Console()) as watcher:
+        return run_study(plan, watcher, jobs=jobs, timeout_s=timeout_s)
