@@ -65,6 +65,13 @@ def load_runs(out_dir: str | Path) -> list[LoadedRun]:
     if not runs:
         mend = "Give the OUT_DIR of `ptycho-study run`."
         raise InputError(Fault(str(out_dir), "", "no run", "a folder with runs of a study", mend))
+    seen: dict[tuple[int, int], LoadedRun] = {}
+    for run in runs:
+        other = seen.setdefault((run.n_train, run.trial), run)
+        if other is not run:
+            found = f"a second run of n_train {run.n_train}, trial {run.trial} (the first is {other.folder})"
+            mend = "Move one of the two out of the study."
+            raise InputError(Fault(str(run.folder), "", found, "each size and trial once", mend))
     return sorted(runs, key=lambda run: (run.n_train, run.trial))
 
 
@@ -118,7 +125,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
     """
     mend = "Run the study again; it repeats only what is not complete."
     try:
-        table = pd.read_csv(path, float_precision="round_trip", dtype=dict.fromkeys(TEXT_COLUMNS, str))
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str))
     except (OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or f"text that is not a table ({error})"
         raise InputError(Fault(str(path), "", found, "a tidy table", mend)) from None

@@ -69,27 +69,18 @@ class Crossing:
         subject = f"{_upper(model)} with {_count(self.n_train)} patterns"
         if math.isnan(self.value) or math.isnan(self.needed):
             return f"{subject} cannot be compared with {reference}: the {self._measure()} is undefined."
+        found = f"({self._measure()} {self.value:.3g}; {self._interval()})."
         if self.needed == NEVER:
-            text = (
-                f"{subject} reaches what {reference} does not reach with up to {_count(self.largest)} "
-                f"({self._measure()} {self.value:.3g}"
-            )
-        elif self.needed == AT_ONCE:
-            text = (
-                f"{subject} reaches what {reference} reaches with {_count(self.smallest)} or fewer "
-                f"({self._measure()} {self.value:.3g}"
-            )
-        else:
-            text = (
-                f"{subject} reaches what {reference} needs {_count(self.needed)} for "
-                f"({self._measure()} {self.value:.3g}"
-            )
-        return f"{text}; {self._interval()})."
+            most = f"{_upper(reference)} with up to {_count(self.largest)} patterns"
+            return f"{most} does not reach what {model} reaches with {_count(self.n_train)} {found}"
+        if self.needed == AT_ONCE:
+            return f"{subject} reaches what {reference} reaches with {_count(self.smallest)} or fewer {found}"
+        return f"{subject} reaches what {reference} needs {_count(self.needed)} for {found}"
 
     def _measure(self) -> str:
         label = METRICS[self.metric].label if self.metric in METRICS else self.metric
         condition = "" if self.condition == "nominal" else f", condition {self.condition}"
-        return f"{self.component} {label}, {self.alignment}{condition}"
+        return f"{self.alignment} {self.component} {label}{condition}"
 
     def _interval(self) -> str:
         if self.n_trials < MIN_TRIALS or math.isnan(self.low) or math.isnan(self.high):
@@ -154,15 +145,18 @@ def crossing_point(
     own = _by_trial(rows[rows["n_train"] == n_train], model, f"n_train {n_train}, {component} {metric}")
     other = _by_trial(rows, reference, f"{component} {metric}")
     trials = sorted(set(own.index) & set(other.index))
-    values, curves = own.reindex(trials).to_numpy()[:, 0], other.reindex(trials).to_numpy()
+    both = np.hstack([own.reindex(trials).to_numpy(), other.reindex(trials).to_numpy()])
     sizes = other.columns.to_numpy(dtype=float)
     higher = better_of(metric) == "higher"
 
-    def needed(chosen: NDArray[np.int64], axis: int = -1) -> Floats:
-        chosen = np.moveaxis(np.asarray(chosen, dtype=np.int64), axis, -1)
-        return _first_reach(_mean(values[chosen], -1), _mean(curves[chosen], -2), np.log2(sizes), higher)
-
     everyone = np.arange(len(trials))
+
+    def needed(chosen: NDArray[np.int64], axis: int = -1) -> Floats:
+        chosen = np.moveaxis(np.asarray(chosen), axis, -1)
+        times = (chosen[..., None] == everyone).sum(axis=-2)  # how often each trial was drawn
+        means = _mean(times, both)
+        return _first_reach(means[..., 0], means[..., 1:], np.log2(sizes), higher)
+
     point = float(needed(everyone)) if trials else math.nan
     low = high = math.nan
     if len(trials) >= MIN_TRIALS and not math.isnan(point):
@@ -186,7 +180,7 @@ def crossing_point(
         reference=reference,
         n_train=int(n_train),
         **wanted,
-        value=float(_mean(values, -1)) if trials else math.nan,
+        value=float(_mean(np.ones(len(trials)), both)[0]),
         needed=_size(point, smallest, largest),
         low=_size(low, smallest, largest),
         high=_size(high, smallest, largest),
@@ -276,11 +270,11 @@ def _by_trial(rows: pd.DataFrame, model: str, what: str) -> pd.DataFrame:
     return own.pivot_table(index="trial", columns="n_train", values="value", aggfunc="first", dropna=False)
 
 
-def _mean(values: Floats, axis: int) -> Floats:
-    """Return means over the finite values; NaN where there is none."""
+def _mean(times: NDArray, values: Floats) -> Floats:
+    """Return the means of trials × columns, each trial taken so many times; NaN where nothing is finite."""
     defined = np.isfinite(values)
-    count = defined.sum(axis=axis)
-    total = np.where(defined, values, 0).sum(axis=axis)
+    count = times @ defined
+    total = times @ np.where(defined, values, 0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptycho_lib.study.aggregate import AGGREGATED, join_runs, load_runs, run_outcomes
+from ptycho_lib.study.aggregate import AGGREGATED, NOMINAL, join_runs, load_runs, run_outcomes
 from ptycho_lib.study.crossing import crossing_points, headline
 from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.manifest import MANIFEST, read_manifest
@@ -34,7 +34,8 @@ class Evidence:
     differences : DataFrame
         PtychoPINN - baseline by trial (`statistics.paired_differences`); empty without both models.
     crossings : DataFrame
-        Which size one model needs for what the other reaches (`crossing.crossing_points`); empty without both.
+        Which size the baseline needs for what PtychoPINN reaches, on the unchanged test set
+        (`crossing.crossing_points`); likewise.
     """
 
     table: pd.DataFrame
@@ -66,7 +67,7 @@ def gather(out_dir: str | Path) -> Evidence:
         outcomes=outcomes,
         summary=summarize(table, outcomes),
         differences=paired_differences(table),
-        crossings=crossing_points(table),
+        crossings=crossing_points(table[table["condition"] == NOMINAL]),
     )
 
 
