@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+from unittest.mock import patch
+
 import numpy as np
 import pandas as pd
+from miniature import write_template
 from scipy.ndimage import gaussian_filter
 
-from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.config import parse_config
+from ptycho_lib.data.dataset import PtychoDataset, save_dataset
+from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
 from ptycho_lib.physics import diffraction, objects, probes, scan
+from ptycho_lib.study.manifest import PlannedRun, write_manifest
+from ptycho_lib.study.plan import CONFIG, plan_study, prepare_run
+from ptycho_lib.study.record import ArmOutcome
+from ptycho_lib.study.runs import finish_run, open_run
+from ptycho_lib.study.templates import TEMPLATE_VARIABLE
 from ptycho_lib.tidy import COLUMNS, METRICS
 
 PIXEL_M = 58e-9
@@ -96,3 +109,59 @@ def _rows(n_train: int, trial: int, model: str, condition: str, level: float) ->
         for a in ("raw", "aligned")
         for m, v in values.items()
     ]
+
+
+class FinishedStudy:
+    """A study folder made by the study wing itself; only the networks are replaced, by blurred truths."""
+
+    def __init__(
+        self, folder: Path, sizes: tuple[int, ...] = (4, 8, 16), trials: int = 1, **settings
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        template = write_template(folder / "template.ipynb")
+        for number, name in enumerate(("train", "test")):
+            save_dataset(dataset(n_side=6 - number), folder / f"{name}.npz")
+        config = parse_config(
+            {"name": "a_study", "n_train_sizes": sizes, "trials": trials} | settings, "test"
+        )
+        self.folder = folder / "study"
+        files = (folder / "train.npz", folder / "test.npz")
+        self.plan = plan_study(*files, self.folder, config, template=template)
+        self.folder.mkdir()
+        write_manifest(self.folder, self.plan.manifest)
+        for run in self.plan.runs:
+            prepare_run(self.plan, run)
+
+    def finish(self, *, collapse: tuple[int, int] | None = None, skip: tuple[int, int] | None = None) -> Path:
+        """Complete every run but `skip`; the baseline of the run `collapse` ends as a constant."""
+        for planned in self.plan.runs:
+            if (planned.n_train, planned.trial) != skip:
+                self._finish(planned, constant=(planned.n_train, planned.trial) == collapse)
+        return self.folder
+
+    def _finish(self, planned: PlannedRun, *, constant: bool) -> None:
+        config_file = planned.folder / CONFIG
+        files = (planned.train_data, planned.test_data, planned.folder)
+        with patch.dict(os.environ, {TEMPLATE_VARIABLE: str(self.plan.template)}):
+            run = open_run(*files, planned.n_train, planned.identity.n_test, planned.trial, config_file)
+            inside = comparison_mask(run.test.positions_px, run.test.probe, run.test.obj.shape)
+            tables, outcomes = [], {}
+            for arm in run.config.arms:
+                blur = (1.0 if arm == "pinn" else 2.0) * (8 / run.n_train) ** 0.5
+                obj = estimate(run.test.obj, blur, seed=run.trial)
+                collapsed = constant and arm == "baseline"
+                obj = np.ones_like(obj) if collapsed else obj
+                run.arm_dir(arm).mkdir(exist_ok=True)
+                np.savez(
+                    run.arm_dir(arm) / "reconstruction.npz", object=obj.astype(np.complex64), mask=inside
+                )
+                history().to_csv(run.arm_dir(arm) / "history.csv", index=False)
+                scores = compare_objects(run.test.obj, obj, inside, pixel_size_m=PIXEL_M)
+                tables.append(scores.assign(model=arm, condition="nominal"))
+                for condition in run.config.conditions:
+                    worse = scores.assign(value=0.9 * scores["value"], model=arm, condition=condition.name)
+                    tables.append(worse)
+                reason = "the loss became NaN" if collapsed else ""
+                outcomes[arm] = ArmOutcome(seconds=1.5, collapsed=collapsed, reason=reason)
+            finish_run(run, pd.concat(tables), outcomes)
+        shutil.copy(self.plan.template, planned.folder / "train_and_compare.ipynb")

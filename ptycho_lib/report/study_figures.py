@@ -174,8 +174,8 @@ def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.Dat
         ax.plot(rows["n_train"], rows["value"], marker, markersize=2.5, color=look.colour, alpha=0.35, mew=0)
     censored = rows[rows["censored"].fillna(False).astype(bool)]
     if not censored.empty:
-        open_points = {"markersize": 5, "markerfacecolor": "white", "color": look.colour}
-        ax.plot(censored["n_train"], censored["value"], marker, **open_points)
+        points = ax.plot(censored["n_train"], censored["value"], marker, markersize=5, color=look.colour)
+        points[0].set_markerfacecolor("white")
 
 
 def _intervals(

@@ -1,0 +1,234 @@
+"""What a study's report says in words: what was compared, what became of the runs, where numbers come from.
+
+Every function returns HTML with all texts escaped; links are relative, so that a study folder can be
+zipped and sent.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from ptycho_lib.report.results import StudyResults
+from ptycho_lib.report.style import model_looks
+from ptycho_lib.study.aggregate import LoadedRun
+from ptycho_lib.study.status import FAILED, NOTEBOOK, State
+
+STATE_WORDS = {
+    State.COMPLETE: "complete",
+    State.FAILED: "failed",
+    State.STALE: "stale (made with other settings, data or code)",
+    State.MISSING: "missing",
+}
+
+
+def overview(results: StudyResults) -> str:
+    """Return the paragraph that says what was compared with what, on which data."""
+    config, manifest = results.config, results.manifest
+    models = _listed(look.label for look in model_looks(config.arms).values())
+    sizes = _listed(map(str, config.n_train_sizes))
+    trials = f"{config.trials} trials each" if config.trials > 1 else "one trial each"
+    conditions = _listed(condition.name for condition in config.conditions)
+    changed = f" The same networks were also tested under: {conditions}." if conditions else ""
+    return _paragraph(
+        f"<strong>{_escape(results.name)}</strong>. {models} were trained on {sizes} diffraction patterns "
+        f"({trials}) of the {manifest.train.n_patterns} in {_file(manifest.train.path)}, and evaluated on "
+        f"the same {manifest.n_test} patterns of {_file(manifest.test.path)}, unseen by either.{changed}"
+    )
+
+
+def run_counts(results: StudyResults) -> str:
+    """Return how many runs are complete, and each that is not, with the reason."""
+    others = [run for run in results.runs if run.state is not State.COMPLETE]
+    words = [f"<strong>{len(results.complete)} of {len(results.runs)} runs are complete.</strong>"]
+    for state in (State.FAILED, State.STALE, State.MISSING):
+        if count := sum(run.state is state for run in others):
+            words.append(f"{count} {STATE_WORDS[state]}.")
+    n_collapsed = len(results.collapsed)
+    words.append(
+        f"{_count(n_collapsed, 'training')} collapsed; the numbers are in every table and figure."
+        if n_collapsed
+        else "No training collapsed."
+    )
+    items = [
+        f"{_run_name(run.n_train, run.trial)}: {STATE_WORDS[run.state]}. {_escape(run.detail)}".strip()
+        for run in others
+    ]
+    items += [
+        f"{_run_name(row.n_train, row.trial)}: {_model(row.model)} collapsed ({_escape(row.reason)})"
+        for row in results.collapsed.itertuples()
+    ]
+    return _paragraph(" ".join(words)) + (_list(items) if items else "")
+
+
+def run_list(results: StudyResults) -> str:
+    """Return a table of all runs: state, time, how each training ended, link to the executed notebook."""
+    arms = list(model_looks(results.config.arms))
+    trained = [f"{_model(arm)}, training" for arm in arms]
+    head = ["patterns", "trial", "state", *trained, "whole run", "notebook"]
+    collapsed = set(results.collapsed[["n_train", "trial", "model"]].itertuples(index=False, name=None))
+    rows = []
+    for run in results.runs:
+        times = []
+        for arm in arms:
+            outcome = run.record.arms.get(arm) if run.record else None
+            remark = ", collapsed" if (run.n_train, run.trial, arm) in collapsed else ""
+            times.append(f"{outcome.seconds:.0f} s{remark}" if outcome else "–")
+        whole = f"{run.record.seconds:.0f} s" if run.record else "–"
+        place = [str(run.n_train), str(run.trial), str(run.state)]
+        rows.append([*place, *times, whole, _link(results, run)])
+    return _table("Runs of the study", head, rows)
+
+
+def provenance(results: StudyResults) -> str:
+    """Return what produced the numbers: data, settings, code, versions, machine."""
+    manifest = results.manifest
+    record = next((run.record for run in results.complete), None)
+    facts = {
+        "Study fingerprint": results.fingerprint(),
+        "Training data": f"{manifest.train.path} ({manifest.train.fingerprint})",
+        "Test data": f"{manifest.test.path} ({manifest.test.fingerprint})",
+        "Configuration": manifest.config.fingerprint(),
+        "Code": manifest.code,
+        "Commit": manifest.commit or "not under version control",
+        "Versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
+        "First started": manifest.created,
+    }
+    if record is not None:
+        facts["Device"] = record.device
+        facts["Machine"] = ", ".join(f"{name}: {value}" for name, value in record.machine.items())
+        facts["Reproducibility"] = record.determinism
+    facts["Settings"] = "study.yaml, beside this report"
+    return _definitions(facts)
+
+
+def conditions(results: StudyResults) -> str:
+    """Return what the other test conditions are, or that there are none."""
+    if not results.config.conditions:
+        return _paragraph("The study's configuration lists no other test conditions.")
+    changes = {
+        c.name: ", ".join(f"{k} {v}" for k, v in c.model_dump(exclude={"name"}, exclude_none=True).items())
+        for c in results.config.conditions
+    }
+    text = "The networks were not trained again; the change of the phase's SSIM against the nominal test set:"
+    return _paragraph(text) + _definitions(changes)
+
+
+def files(results: StudyResults, paths: Iterable[Path]) -> str:
+    """Return links to files in the study folder."""
+    names = [path.relative_to(results.folder).as_posix() for path in paths]
+    return _list(f'<a href="{quote(name)}">{_escape(name)}</a>' for name in names)
+
+
+def study_alt(results: StudyResults) -> str:
+    """Return the alternative text of the metric-versus-size figure: its message in numbers."""
+    rows = results.table.query("metric == 'ssim' and alignment == 'aligned' and condition == 'nominal'")
+    phase = rows[rows["component"] == "phase"].groupby(["model", "n_train"])["value"].mean()
+    series = [
+        f"{_model(model)}: " + ", ".join(f"{phase[model, n]:.3f} with {n}" for n in phase[model].index)
+        for model in model_looks(rows["model"])
+    ]
+    return (
+        f"Metrics against number of training patterns. Mean SSIM of the phase. {'; '.join(series)} patterns."
+    )
+
+
+def montage_alt(results: StudyResults, component: str) -> str:
+    """Return the alternative text of a montage."""
+    sizes = _listed(str(run.n_train) for run in results.complete if run.trial == 1)
+    models = _listed(look.label for look in model_looks(results.config.arms).values())
+    return f"The {component} of the test object, and its reconstructions by {models} from {sizes} patterns."
+
+
+def condition_alt(results: StudyResults) -> str:
+    """Return the alternative text of the condition figure."""
+    names = _listed(condition.name for condition in results.config.conditions)
+    return (
+        f"SSIM of the phase against number of training patterns, nominal and under {names}, with the change."
+    )
+
+
+def caption(results: StudyResults, *, n_trials: int, has_interval: bool) -> str:
+    """Return the caption of the publication figure, numbers filled in, as plain text."""
+    config = results.config
+    models = _listed(look.label for look in model_looks(results.table["model"]).values())
+    several = f"Lines join the means of {n_trials} trials, each shown as a faint point"
+    band = "; bands are 95 % bootstrap intervals of the mean" if has_interval else ""
+    points = f"{several}{band}" if n_trials > 1 else "One trial for each size, hence no interval"
+    sentences = (
+        f"Generalization study '{config.name}'.",
+        f"{models} trained on {_listed(map(str, config.n_train_sizes))} diffraction patterns and evaluated",
+        f"on {results.manifest.n_test} patterns of an unseen region or object.",
+        "Upper row: amplitude; lower row: phase (errors in rad). Arrows point to better values.",
+        f"{points}.",
+        "Reconstructions are aligned to the truth (amplitude scale, phase ramp, sub-pixel shift) within the",
+        "illuminated region that all models share. PSNR and SSIM refer to the peak-to-peak range of the",
+        "truth.",
+        "FRC50 is the spatial frequency at which the Fourier ring correlation with the truth first falls",
+        "below 0.5; open points: not below it up to Nyquist.",
+        f"{_count(len(results.complete), 'complete run')};",
+        f"{_count(len(results.collapsed), 'collapsed training')}, included.",
+        f"Study fingerprint {results.fingerprint()[:12]}.",
+    )
+    return " ".join(sentences)
+
+
+def _link(results: StudyResults, run: LoadedRun) -> str:
+    there = [run.folder / name for name in (NOTEBOOK, FAILED) if (run.folder / name).is_file()]
+    if not there:
+        return "–"
+    target = Path(os.path.relpath(there[0], results.folder)).as_posix()
+    place = Path(target).parent.as_posix()
+    return f'<a href="{quote(target)}">{_escape(place)}</a>'
+
+
+def _run_name(n_train: int, trial: int) -> str:
+    return f"n_train {n_train}, trial {trial}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _model(arm: str) -> str:
+    return _escape(model_looks([arm])[arm].label)
+
+
+def _listed(words: Iterable[str]) -> str:
+    *first, last = [*map(str, words)] or [""]
+    return _escape(f"{', '.join(first)} and {last}" if first else last)
+
+
+def _file(path: str) -> str:
+    return f"<code>{_escape(Path(path).name)}</code>"
+
+
+def _paragraph(content: str) -> str:
+    return f"<p>{content}</p>"
+
+
+def _list(items: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+
+
+def _definitions(facts: Mapping[str, str]) -> str:
+    pairs = "".join(f"<dt>{_escape(name)}</dt><dd>{_escape(value)}</dd>" for name, value in facts.items())
+    return f'<dl>{pairs}</dl>'
+
+
+def _table(caption_text: str, head: list[str], rows: list[list[str]]) -> str:
+    """Return a table; cells hold HTML already."""
+    heads = "".join(f'<th scope="col">{name}</th>' for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        f'<div class="ptycho-table" role="region" aria-label="{_escape(caption_text)}" tabindex="0" '
+        f'style="overflow-x:auto"><table><caption>{_escape(caption_text)}</caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _escape(text: str) -> str:
+    return html.escape(text)

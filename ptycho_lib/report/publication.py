@@ -1,0 +1,89 @@
+"""The files that go into a paper: the figure (PNG and PDF), its caption, its table in LaTeX.
+
+Each figure file carries the study's fingerprint, so that it can be traced to the runs it shows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.report.html import png_bytes
+from ptycho_lib.report.narrative import caption
+from ptycho_lib.report.results import StudyResults, read_results
+from ptycho_lib.report.study_figures import study_figure
+from ptycho_lib.report.style import style
+from ptycho_lib.report.tables import study_table, to_latex
+
+FIGURE = "generalization_study_results"
+PRINT_DPI = 300
+FORMATS = (".png", ".pdf", ".svg")
+
+
+def publish(results: StudyResults, summary: pd.DataFrame | None = None) -> list[Path]:
+    """Write figure, caption and table into the study folder.
+
+    Parameters
+    ----------
+    results : StudyResults
+    summary : DataFrame, optional
+        Statistics with intervals, as for `study_figure`.
+
+    Returns
+    -------
+    list of Path
+        The files: .png, .pdf, _caption.txt, _table.tex.
+    """
+    figure = study_figure(results.table, summary)
+    trials = int(results.table["trial"].nunique())
+    text = caption(results, n_trials=trials, has_interval=summary is not None and trials > 1)
+    written = [
+        save_figure(figure, results.folder / f"{FIGURE}{ending}", results) for ending in (".png", ".pdf")
+    ]
+    for name, content in (
+        (f"{FIGURE}_caption.txt", text + "\n"),
+        (f"{FIGURE}_table.tex", to_latex(study_table(results.table, summary))),
+    ):
+        (results.folder / name).write_text(content, encoding="utf-8")
+        written.append(results.folder / name)
+    return written
+
+
+def write_study_figure(out_dir: str | Path, output_plot: str | Path | None = None) -> list[Path]:
+    """Draw the publication figure of a study folder, there and, if asked for, at `output_plot`, too.
+
+    Raises
+    ------
+    InputError
+        If no run is complete, or the ending of `output_plot` is not that of a figure.
+    """
+    results = read_results(out_dir)
+    written = publish(results)
+    if output_plot is not None:
+        path = Path(output_plot)
+        if path.suffix.lower() not in FORMATS:
+            mend = "Give a file name with one of these endings."
+            raise InputError(Fault(str(path), "--output-plot", f"'{path.suffix}'", ", ".join(FORMATS), mend))
+        written.append(save_figure(study_figure(results.table), path, results))
+    return written
+
+
+def save_figure(figure: Figure, path: Path, results: StudyResults) -> Path:
+    """Write a figure for print, with title and fingerprint in its metadata and no time of day."""
+    title, fingerprint = f"Generalization study '{results.config.name}'", results.fingerprint()
+    ending = path.suffix.lower()
+    if ending == ".png":
+        metadata = {"Title": title, "Study fingerprint": fingerprint}
+        path.write_bytes(png_bytes(figure, dpi=PRINT_DPI, metadata=metadata))
+        return path
+    facts: dict[str, object] = {"Title": title}
+    if ending == ".pdf":
+        facts |= {"Keywords": f"study fingerprint {fingerprint}", "CreationDate": None}
+    else:
+        facts |= {"Description": f"study fingerprint {fingerprint}", "Date": None}
+    with style():
+        figure.savefig(path, metadata=facts)
+    return path

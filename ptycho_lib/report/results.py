@@ -1,0 +1,145 @@
+"""A study folder as figures, tables and widgets want it: plan, state of the runs, numbers, objects."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ptycho_lib.config import StudyConfig
+from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.evaluation.alignment import align
+from ptycho_lib.report.object_figures import Complex2D, Mask
+from ptycho_lib.study.aggregate import LoadedRun, join_runs, load_runs, run_outcomes
+from ptycho_lib.study.manifest import StudyManifest, read_manifest
+from ptycho_lib.study.status import State
+
+RECONSTRUCTION = "reconstruction.npz"
+SIMULATED = "simulat"
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResults:
+    """What a study folder holds."""
+
+    folder: Path
+    manifest: StudyManifest
+    runs: tuple[LoadedRun, ...]
+    """All planned runs, complete or not, in the order of size and trial."""
+    table: pd.DataFrame
+    """Tidy, columns `tidy.COLUMNS`: every value of every complete run."""
+    outcomes: pd.DataFrame
+    """How each model of each run ended; columns of `study.aggregate.run_outcomes`."""
+
+    @property
+    def config(self) -> StudyConfig:
+        """The study's configuration."""
+        return self.manifest.config
+
+    @property
+    def name(self) -> str:
+        """The study's name, in words."""
+        return self.config.name.replace("_", " ")
+
+    @property
+    def complete(self) -> list[LoadedRun]:
+        """The runs whose numbers are in the table."""
+        return [run for run in self.runs if run.state is State.COMPLETE]
+
+    @property
+    def collapsed(self) -> pd.DataFrame:
+        """The rows of `outcomes` of collapsed trainings; their numbers are in the table."""
+        return self.outcomes[self.outcomes["collapsed"]]
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) over the fingerprints of all runs in the table."""
+        fingerprints = sorted(run.record.fingerprint for run in self.complete if run.record)
+        return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
+
+    def run(self, n_train: int, trial: int = 1) -> LoadedRun:
+        """Return one planned run.
+
+        Raises
+        ------
+        InputError
+            If the study has no such run.
+        """
+        for run in self.runs:
+            if (run.n_train, run.trial) == (n_train, trial):
+                return run
+        there = ", ".join(f"n_train {run.n_train} trial {run.trial}" for run in self.runs)
+        found = f"no run with n_train {n_train}, trial {trial}"
+        raise InputError(Fault(str(self.folder), "run", found, f"one of {there}", "Choose one of these."))
+
+
+def read_results(study_dir: str | Path) -> StudyResults:
+    """Read a study folder; runs that are missing, failed or stale are named, not an obstacle.
+
+    Nothing is written.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a study, or no run is complete.
+    """
+    folder = Path(study_dir).resolve()
+    manifest = read_manifest(folder)
+    runs = load_runs(folder)
+    table = join_runs(runs, folder)
+    return StudyResults(folder, manifest, tuple(runs), table, run_outcomes(runs, table, manifest.config.arms))
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstructions:
+    """The objects of one run on the grid of the truth, aligned to it as the metrics' aligned rows are."""
+
+    truth: Complex2D
+    mask: Mask
+    """The pixels that were compared."""
+    aligned: dict[str, Complex2D]
+    """By model."""
+    raw: dict[str, Complex2D]
+    """By model: only the global phase removed."""
+    pixel_size_m: float | None
+    truth_label: str
+
+
+def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) -> Reconstructions:
+    """Read the reconstructions of one complete run.
+
+    Raises
+    ------
+    InputError
+        If the study has no such run, or it is not complete.
+    """
+    run = results.run(n_train, trial)
+    paths = {arm: run.folder / f"{arm}_run" / RECONSTRUCTION for arm in results.config.arms}
+    there = {arm: path for arm, path in paths.items() if path.is_file()}
+    if run.state is not State.COMPLETE or not there:
+        found = f"no {RECONSTRUCTION}" if run.state is State.COMPLETE else f"a {run.state} run"
+        mend = "Run `ptycho-study run` again to finish the study."
+        raise InputError(Fault(str(run.folder), "", found, "a complete run", mend))
+    test = load_dataset(results.manifest.test.path)
+    aligned: dict[str, Complex2D] = {}
+    raw: dict[str, Complex2D] = {}
+    for arm, path in there.items():
+        with np.load(path, allow_pickle=False) as stored:
+            obj, mask = stored["object"], stored["mask"]
+        fit = align(test.obj, obj, mask, max_shift_px=results.config.evaluation.max_shift_px)
+        aligned[arm], raw[arm] = fit.aligned, fit.raw
+    return Reconstructions(test.obj, mask, aligned, raw, test.pixel_size_m, truth_label(test))
+
+
+def load_by_size(results: StudyResults, trial: int = 1) -> dict[int, Reconstructions]:
+    """Read the reconstructions of one trial at every size that is complete."""
+    sizes = [run.n_train for run in results.complete if run.trial == trial]
+    return {size: load_reconstructions(results, size, trial) for size in sizes}
+
+
+def truth_label(dataset: PtychoDataset) -> str:
+    """Return what to call the object: a ground truth if it was simulated, else a reference."""
+    return "Ground truth" if any(SIMULATED in line for line in dataset.history) else "Reference"
