@@ -1,0 +1,261 @@
+"""The study configuration: every setting, its default and its limits, in one place.
+
+A configuration is read from YAML (safe loader), validated as a whole, and immutable afterwards.
+Unknown keys are refused with the nearest known name. Nothing else in the library holds settings.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ptycho_lib.errors import Fault, InputError
+
+Arm = Literal["pinn", "baseline"]
+ARMS: tuple[Arm, ...] = ("pinn", "baseline")
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, unknown keys forbidden."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SamplingConfig(Section):
+    """Which training patterns make up a subset of a given size."""
+
+    method: Literal["representative", "random", "sequential"] = "representative"
+    """`representative` covers the scan evenly (farthest-point order); `random` draws; `sequential`
+    takes the first ones, which trains on one corner of the object and exists for comparison only."""
+    validation_fraction: Fraction = 0.125
+    """Share of the training patterns kept out of the gradient steps to choose the best weights."""
+
+
+class NetworkConfig(Section):
+    """The backbone that both arms share, and what is special to one of them."""
+
+    backbone: Literal["compact", "published"] = "compact"
+    """`compact`: space-to-depth encoder that corrects a physics first guess. `published`: the
+    encoder-decoder of Hoidn et al., Sci. Rep. 13, 22789 (2023)."""
+    width: Count = 32
+    """Channels of the finest level; the deeper levels are multiples of it."""
+    gridsize: Annotated[int, Field(ge=1, le=3)] = 1
+    """A sample is gridsize² neighbouring patterns."""
+    first_guess: Annotated[int, Field(ge=0)] = 5
+    """Iterations of the known-probe phase retrieval that turns each pattern into the object estimate on
+    which the network builds; 0 feeds the measured amplitude itself."""
+    trainable_scale: bool = True
+    """Let the log-intensity scale of the diffraction model follow the gradient (PtychoPINN)."""
+    trainable_probe: bool = False
+    """Refine the probe together with the network (PtychoPINN)."""
+
+
+class TrainingConfig(Section):
+    """One schedule for both arms."""
+
+    epochs: Count = 50
+    """Passes over the training subset."""
+    min_steps: Annotated[int, Field(ge=0)] = 0
+    """Small subsets are passed over more often until at least this many gradient steps are taken."""
+    batch_size: Count = 16
+    """Samples in one gradient step."""
+    learning_rate: Positive = 1e-3
+    """Peak of the cosine schedule."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the steps in which the learning rate rises linearly from zero."""
+    pinn_loss: Literal["auto", "poisson", "amplitude_mae"] = "auto"
+    """Poisson negative log-likelihood of the counts, or mean absolute error of the amplitudes; `auto` takes
+    Poisson where `photons_per_pattern` is known."""
+    overlap: Count = 4
+    """Neighbouring patterns whose predicted patches are merged before the diffraction model (PtychoPINN at
+    gridsize 1): the overlap constraint of ptychography in the loss. 1 fits each pattern alone."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Stop after this many epochs without a better validation loss; 0 never stops early."""
+    min_epochs: Annotated[int, Field(ge=0)] = 10
+    """Early stopping waits at least this long."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """`mixed_bfloat16` computes convolutions in bfloat16; complex arithmetic stays float32."""
+    jit_compile: bool = False
+    """Compile the training step with XLA."""
+
+
+class EvaluationConfig(Section):
+    """What is compared, and where."""
+
+    min_illumination: Fraction = 0.1
+    """Pixels count if their summed probe intensity is at least this share of the maximum."""
+    synchronise_phases: bool = True
+    """Estimate each patch's unobservable global phase from its overlaps before stitching."""
+    max_shift_px: Positive = 2.0
+    """Cap of the sub-pixel registration. A larger shift is a fault of the frame, not an alignment."""
+
+
+class ConditionConfig(Section):
+    """One change of the test data, evaluated without retraining."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    """Appears in the column `condition`."""
+    photons_factor: Positive | None = None
+    """Multiply the photons per pattern by this and draw Poisson noise anew."""
+    probe_defocus_rad: float | None = None
+    """Phase curvature (rad at the edge of the probe array) added to the probe; diffraction is simulated anew."""
+    probe_file: str | None = None
+    """An npz with `probeGuess`; diffraction is simulated anew from `objectGuess` with this probe."""
+    position_jitter_px: Positive | None = None
+    """Standard deviation of Gaussian errors added to the positions that the evaluation is told."""
+    dead_pixel_fraction: Fraction | None = None
+    """Share of detector pixels that read zero in every pattern."""
+    test_data: str | None = None
+    """Another test file with its own object, positions and probe."""
+
+    @model_validator(mode="after")
+    def _one_change(self) -> ConditionConfig:
+        changes = self.model_dump(exclude={"name"}, exclude_none=True)
+        if self.name == "nominal":
+            raise ValueError("the name 'nominal' is the unchanged test set; choose another name")
+        if not changes:
+            raise ValueError(f"condition '{self.name}' changes nothing; set one of {sorted(set(type(self).model_fields) - {'name'})}")
+        return self
+
+
+class StudyConfig(Section):
+    """A whole generalization study."""
+
+    name: str = "study"
+    """Short name, used in titles."""
+    n_train_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = (128, 256, 512)
+    """Numbers of training patterns."""
+    n_test_images: Count | None = None
+    """Number of test patterns; null takes 500, or all there are if fewer."""
+    trials: Count = 1
+    """Independent repetitions of each size."""
+    vary: tuple[Literal["subset", "weights", "order"], ...] = ("subset", "weights", "order")
+    """What a trial changes: the training subset, the initial weights, the batch order."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Root of every random number."""
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ARMS
+    """Models to train and compare."""
+    sampling: SamplingConfig = SamplingConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    conditions: tuple[ConditionConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        if list(self.n_train_sizes) != sorted(set(self.n_train_sizes)):
+            raise ValueError(f"n_train_sizes {list(self.n_train_sizes)} must rise strictly; each size once")
+        if len(set(self.arms)) != len(self.arms):
+            raise ValueError(f"arms {list(self.arms)} names an arm twice")
+        names = [condition.name for condition in self.conditions]
+        if len(set(names)) != len(names):
+            raise ValueError(f"conditions: the names {names} must differ")
+        return self
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings that change the numbers of a run; sizes, trials and names do not."""
+        return self.model_dump(mode="json", exclude={"name", "n_train_sizes", "n_test_images", "trials"})
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of `result_settings` in canonical JSON (hex)."""
+        text = json.dumps(self.result_settings(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def seeds(self, trial: int) -> dict[str, int]:
+        """Return the seeds of one trial, keyed `subset`, `weights`, `order`.
+
+        A seed depends on the trial only if `vary` names it, and never on the training size:
+        subsets of one trial are nested, and sizes differ in nothing but their patterns.
+        """
+
+        def seed(purpose: str) -> int:
+            number = trial if purpose in self.vary else 0
+            digest = hashlib.sha256(f"{self.seed}/{purpose}/{number}".encode()).digest()
+            return int.from_bytes(digest[:4], "big") >> 1
+
+        return {purpose: seed(purpose) for purpose in ("subset", "weights", "order")}
+
+    def to_yaml(self) -> str:
+        """Return the configuration as YAML; `load_config` reads it back unchanged."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: str | Path | None = None, **overrides: Any) -> StudyConfig:
+    """Read and validate a configuration.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        YAML file; without it the defaults hold.
+    **overrides
+        Top-level fields that replace those of the file; None means "not given".
+
+    Raises
+    ------
+    InputError
+        With one fault for each unknown key and each value out of its limits.
+    """
+    source = str(path) if path is not None else "command line"
+    settings = {} if path is None else _read_yaml(Path(path))
+    settings |= {key: value for key, value in overrides.items() if value is not None}
+    return parse_config(settings, source)
+
+
+def parse_config(settings: Mapping[str, Any], source: str) -> StudyConfig:
+    """Validate plain settings; `source` names their origin in the faults."""
+    try:
+        return StudyConfig.model_validate(dict(settings))
+    except ValidationError as error:
+        raise InputError(_faults(error, source)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    how = "Give a YAML file of settings; docs/configuration.md lists them all."
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(Fault(str(path), "", error.strerror or str(error), "a readable YAML file", how)) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(Fault(str(path), "", f"text that is not YAML ({' '.join(str(error).split())})", "YAML", how)) from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise InputError(Fault(str(path), "", type(settings).__name__, "a mapping of settings", how))
+    return settings
+
+
+def _faults(error: ValidationError, source: str) -> Iterator[Fault]:
+    for detail in error.errors():
+        place = [str(part) for part in detail["loc"]]
+        key = ".".join(place)
+        if detail["type"] == "extra_forbidden":
+            known = sorted(_fields(place[:-1]))
+            near = difflib.get_close_matches(place[-1], known, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else "Remove it, or see docs/configuration.md."
+            yield Fault(source, key, "an unknown setting", f"one of {', '.join(known)}", hint)
+        else:
+            found = repr(detail["input"]) if place else "settings that contradict each other"
+            message = detail["msg"].removeprefix("Value error, ")
+            yield Fault(source, key, found, message, "Change the value; docs/configuration.md gives the limits.")
+
+
+def _fields(place: list[str]) -> set[str]:
+    """Return the names known at a place such as ['training'] or ['conditions', '0']."""
+    section: Any = StudyConfig
+    for part in place:
+        if part.isdigit():
+            section = ConditionConfig
+        elif isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
+            section = section.model_fields[part].annotation
+    return set(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else set()

@@ -1,0 +1,1 @@
+"""The two networks and their training. The only wing that imports TensorFlow."""
