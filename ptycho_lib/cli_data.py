@@ -162,10 +162,8 @@ def _print_report(console: Console, report: CheckReport) -> None:
         for name, value in report.numbers.items():
             table.add_row(f"  {name}", str(value))
         console.print(table)
-    if report.dataset is not None and report.dataset.history:
-        console.print(
-            "  conversions: " + "; ".join(report.dataset.history[-6:]), markup=False, highlight=False
-        )
+    for line in report.dataset.history if report.dataset is not None else ():
+        console.print(f"  {line[:110]}{'…' if len(line) > 110 else ''}", markup=False, highlight=False)
     _print_findings(console, report.findings)
 
 

@@ -188,7 +188,7 @@ def _patterns(dataset: PtychoDataset, numbers: dict[str, float | int | str]) -> 
             digest = hash(pattern.tobytes())
             repeated += digest in digests
             digests.add(digest)
-    total = np.concatenate(totals)
+    total = np.nan_to_num(np.concatenate(totals), posinf=0)
     if dataset.photons_per_pattern is not None:
         numbers["photons per pattern"] = float(f"{dataset.photons_per_pattern:.4g}")
     else:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
 from ptycho_lib.data.check import Finding
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.stack import blocks
-from ptycho_lib.physics.scan import window_union
+from ptycho_lib.data.leakage import find_leakage
+from ptycho_lib.data.projection import spread_indices
+from ptycho_lib.data.stack import read_patterns
 
 SIMILAR_PROBE = 0.9
 """Below this correlation of the probes the test is out of distribution."""
@@ -34,6 +33,11 @@ def check_pair(train: PtychoDataset, test: PtychoDataset) -> tuple[Finding, ...]
         if not 0.5 < ratio < 2:
             message = f"photons per pattern differ by a factor of {max(ratio, 1 / ratio):.3g}"
             findings.append(Finding("pair-photons", "warning", message, "Fine for a dose study."))
+    brightness = _mean_intensity(train) / max(_mean_intensity(test), 1e-300)
+    if not 0.5 < brightness < 2:
+        message = f"mean Σ diffraction² differs by a factor of {max(brightness, 1 / brightness):.3g}"
+        mend = "Fine if the exposure changed; otherwise one file holds another unit or normalisation."
+        findings.append(Finding("pair-scale", "warning", message, mend))
     findings += _leakage(train, test)
     return tuple(findings)
 
@@ -45,29 +49,28 @@ def probe_similarity(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _leakage(train: PtychoDataset, test: PtychoDataset) -> list[Finding]:
+    leakage = find_leakage(train, test)
+    split = (
+        "Split the scan with `ptycho-study prepare`: it keeps training windows out of the test's coverage."
+    )
     findings = []
-    shared = len(_digests(train) & _digests(test))
-    if shared:
-        message = f"{shared} patterns are in both files"
+    if leakage.shared_patterns:
+        message = f"{leakage.shared_patterns} test patterns are also in the training file"
+        findings.append(Finding("pair-leak-patterns", "error", message, split))
+    if leakage.shared_positions:
+        message = f"{leakage.shared_positions} test positions were also measured in training"
+        findings.append(Finding("pair-leak-positions", "error", message, split))
+    if leakage.seen_fraction:
+        message = f"{leakage.seen_fraction:.0%} of the test's comparison area was seen in training"
+        findings.append(Finding("pair-leak-area", "error", message, split))
+    if not leakage.same_object:
+        message = "training and test belong to different objects"
         findings.append(
-            Finding("pair-leak-patterns", "error", message, "Split the scan with `ptycho-study prepare`.")
+            Finding("pair-object", "note", message, "Right for a held-out object, else the wrong file.")
         )
-    if train.obj.shape == test.obj.shape and np.allclose(train.obj, test.obj, atol=1e-6):
-        allowed = np.ones(test.obj.shape, bool) if test.coverage is None else test.coverage
-        seen = window_union(train.positions_px, train.patch_size, test.obj.shape)
-        share = float((allowed & seen).sum() / max(1, allowed.sum()))
-        if share > 0:
-            message = f"{share:.0%} of the test's comparison area was seen in training"
-            mend = (
-                "Split with `ptycho-study prepare`: it takes the training windows out of the test's coverage."
-            )
-            findings.append(Finding("pair-leak-area", "error", message, mend))
     return findings
 
 
-def _digests(dataset: PtychoDataset) -> set[bytes]:
-    return {
-        hashlib.blake2b(np.ascontiguousarray(pattern).tobytes(), digest_size=16).digest()
-        for _, block in blocks(dataset.diffraction)
-        for pattern in block
-    }
+def _mean_intensity(dataset: PtychoDataset) -> float:
+    sample = read_patterns(dataset.diffraction, spread_indices(len(dataset), 64))
+    return float(np.square(sample, dtype=np.float64).sum() / len(sample))

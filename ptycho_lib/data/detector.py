@@ -137,7 +137,7 @@ def crop(dataset: PtychoDataset, size: int) -> PtychoDataset:
     return replace(
         dataset,
         diffraction=view,
-        probe=resample(dataset.probe, rows, size),
+        probe=resample(dataset.probe, rows, size) * np.float32(1 / factor),
         obj=obj,
         positions_px=dataset.positions_px * factor,
         coverage=coverage,
