@@ -12,12 +12,14 @@ import pytest
 import report_examples as examples
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 
 from ptycho_lib.evaluation.frc import frc_curve
 from ptycho_lib.report import figures
 from ptycho_lib.report.html import png_bytes
+from ptycho_lib.report.study_figures import select
 from ptycho_lib.report.style import FULL_WIDTH, style
+from ptycho_lib.study.crossing import crossing_points
 
 TRUTH, MASK = examples.star(), examples.mask()
 ESTIMATES = {"baseline": examples.estimate(TRUTH, 3.0, 1), "pinn": examples.estimate(TRUTH, 1.0, 2)}
@@ -252,6 +254,16 @@ class TestStudyFigure:
     def test_unknown_condition_names_the_choices(self) -> None:
         with pytest.raises(ValueError, match="condition 'dark' is not in the table; there is nominal"):
             figures.study_figure(self.table, condition="dark")
+
+    def test_an_arrow_shows_how_many_patterns_are_saved(self) -> None:
+        crossings = crossing_points(self.table, n_resamples=99)
+        figure = figures.study_figure(self.table, crossings=crossings)
+        wanted = {"component": "phase", "metric": "ssim", "alignment": "aligned"}
+        rows = select(crossings, **wanted)
+        largest = rows[np.isfinite(rows["needed"]) & (rows["needed"] > 0)].iloc[-1]
+        arrows = [child for child in figure.axes[8].get_children() if isinstance(child, Annotation)]
+        assert [arrow.xy for arrow in arrows] == [(largest["n_train"], largest["value"])]
+        assert arrows[0].get_position()[0] == pytest.approx(largest["needed"])
 
     def test_pdf_embeds_real_fonts(self) -> None:
         buffer = io.BytesIO()

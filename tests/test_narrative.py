@@ -63,14 +63,26 @@ def test_provenance_holds_all_fingerprints(results: StudyResults) -> None:
     assert "numpy" in words
 
 
-def test_caption_claims_an_interval_only_where_there_is_one(results: StudyResults) -> None:
-    several = narrative.caption(results, n_trials=2, has_interval=True)
-    assert "means of 2 trials" in several
-    assert "95 %" in several
-    assert "3 complete runs; 1 collapsed training, included." in several
-    one = narrative.caption(results, n_trials=1, has_interval=False)
-    assert "hence no interval" in one
-    assert "95 %" not in one
+def test_caption_is_filled_in(results: StudyResults) -> None:
+    caption = narrative.caption(results)
+    assert "means of 2 trials" in caption
+    assert "3 complete runs; 1 collapsed training, included." in caption
+    assert results.fingerprint()[:12] in caption
+
+
+@pytest.mark.parametrize(("trials", "claimed"), [(1, False), (2, False), (3, True)])
+def test_an_interval_is_claimed_only_where_there_is_one(tmp_path: Path, trials: int, claimed: bool) -> None:
+    results = read_results(examples.FinishedStudy(tmp_path, sizes=(4, 8), trials=trials).finish())
+    assert ("95 %" in narrative.caption(results)) is claimed
+    assert ("95 % interval" in narrative.answer(results)) is claimed
+
+
+def test_the_answer_names_both_models_and_other_measures(results: StudyResults) -> None:
+    words = text(narrative.answer(results))
+    assert "PtychoPINN" in words
+    assert "supervised baseline" in words
+    assert "aligned phase SSIM" in words
+    assert "amplitude FRC50" in words
 
 
 def test_alternative_text_tells_the_message_in_numbers(results: StudyResults) -> None:

@@ -8,7 +8,16 @@ import pytest
 import report_examples as examples
 from bs4 import BeautifulSoup
 
-from ptycho_lib.report.tables import best_of, number_text, run_table, study_table, to_html, to_latex
+from ptycho_lib.report.tables import (
+    best_of,
+    number_text,
+    run_table,
+    study_table,
+    to_html,
+    to_latex,
+    winner_table,
+)
+from ptycho_lib.study.statistics import paired_differences, summarize
 
 
 def one_run() -> pd.DataFrame:
@@ -93,6 +102,32 @@ def test_html_rows_are_complete_and_headed(make: object) -> None:
     assert soup.find("caption").get_text()
     assert soup.find("strong")
     assert not soup.find(id=True)
+
+
+class TestWinners:
+    """Who is better where, and how sure that is."""
+
+    @staticmethod
+    def winners(table: pd.DataFrame):
+        return winner_table(summarize(table, n_resamples=99), paired_differences(table, n_resamples=99))
+
+    def test_one_trial_decides_nothing(self) -> None:
+        shown = self.winners(examples.tidy_table())
+        assert (shown.text == "PtychoPINN").all(axis=None)
+        assert not shown.best.any(axis=None)
+
+    def test_clear_differences_are_bold(self) -> None:
+        shown = self.winners(examples.tidy_table(trials=4))
+        assert shown.best.all(axis=None)
+        assert list(shown.text.columns) == ["32 patterns", "64 patterns", "128 patterns"]
+
+    def test_undecided_ones_are_in_brackets(self) -> None:
+        table = examples.tidy_table(trials=4)
+        signs = np.where(table["trial"] % 2, 1.0, -1.0) * np.where(table["model"] == "pinn", 1, -1)
+        shown = self.winners(table.assign(value=1.0 + 0.1 * signs + 1e-3 * table["model"].eq("pinn")))
+        assert shown.text.loc[("phase", "SSIM ↑")].tolist() == ["(PtychoPINN)"] * 3
+        assert shown.text.loc[("phase", "MAE (rad) ↓")].tolist() == ["(Supervised baseline)"] * 3
+        assert not shown.best.any(axis=None)
 
 
 def test_html_escapes_what_files_say() -> None:

@@ -64,6 +64,15 @@ def run_counts(results: StudyResults) -> str:
     return _paragraph(" ".join(words)) + (_list(items) if items else "")
 
 
+def answer(results: StudyResults) -> str:
+    """Return the sentence that answers the study, and the same for the other measures of quality."""
+    evidence = results.evidence
+    first = f'<p class="answer"><strong>{_escape(evidence.headline())}</strong></p>'
+    others = [("frc50", "phase"), ("ssim", "amplitude"), ("frc50", "amplitude")]
+    sentences = (evidence.headline(metric=metric, component=component) for metric, component in others)
+    return first + _paragraph("By other measures:") + _list(map(_escape, sentences))
+
+
 def run_list(results: StudyResults) -> str:
     """Return a table of all runs: state, time, how each training ended, link to the executed notebook."""
     arms = list(model_looks(results.config.arms))
@@ -151,12 +160,12 @@ def condition_alt(results: StudyResults) -> str:
     )
 
 
-def caption(results: StudyResults, *, n_trials: int, has_interval: bool) -> str:
+def caption(results: StudyResults) -> str:
     """Return the caption of the publication figure, numbers filled in, as plain text."""
-    config = results.config
+    config, n_trials = results.config, results.table["trial"].nunique()
     models = _listed(look.label for look in model_looks(results.table["model"]).values())
     several = f"Lines join the means of {n_trials} trials, each shown as a faint point"
-    band = "; bands are 95 % bootstrap intervals of the mean" if has_interval else ""
+    band = "; bands are 95 % bootstrap intervals of the mean" if results.has_intervals else ""
     points = f"{several}{band}" if n_trials > 1 else "One trial for each size, hence no interval"
     sentences = (
         f"Generalization study '{config.name}'.",
@@ -216,7 +225,7 @@ def _list(items: Iterable[str]) -> str:
 
 def _definitions(facts: Mapping[str, str]) -> str:
     pairs = "".join(f"<dt>{_escape(name)}</dt><dd>{_escape(value)}</dd>" for name, value in facts.items())
-    return f'<dl>{pairs}</dl>'
+    return f"<dl>{pairs}</dl>"
 
 
 def _table(caption_text: str, head: list[str], rows: list[list[str]]) -> str:

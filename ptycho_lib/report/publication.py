@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from ptycho_lib.errors import Fault, InputError
@@ -23,33 +22,32 @@ PRINT_DPI = 300
 FORMATS = (".png", ".pdf", ".svg")
 
 
-def publish(results: StudyResults, summary: pd.DataFrame | None = None) -> list[Path]:
+def publish(results: StudyResults) -> list[Path]:
     """Write figure, caption and table into the study folder.
-
-    Parameters
-    ----------
-    results : StudyResults
-    summary : DataFrame, optional
-        Statistics with intervals, as for `study_figure`.
 
     Returns
     -------
     list of Path
         The files: .png, .pdf, _caption.txt, _table.tex.
     """
-    figure = study_figure(results.table, summary)
-    trials = int(results.table["trial"].nunique())
-    text = caption(results, n_trials=trials, has_interval=summary is not None and trials > 1)
+    evidence = results.evidence
+    figure = publication_figure(results)
     written = [
         save_figure(figure, results.folder / f"{FIGURE}{ending}", results) for ending in (".png", ".pdf")
     ]
     for name, content in (
-        (f"{FIGURE}_caption.txt", text + "\n"),
-        (f"{FIGURE}_table.tex", to_latex(study_table(results.table, summary))),
+        (f"{FIGURE}_caption.txt", caption(results) + "\n"),
+        (f"{FIGURE}_table.tex", to_latex(study_table(evidence.table, evidence.summary))),
     ):
         (results.folder / name).write_text(content, encoding="utf-8")
         written.append(results.folder / name)
     return written
+
+
+def publication_figure(results: StudyResults) -> Figure:
+    """Return the figure that answers the study, with intervals and crossing points where there are any."""
+    evidence = results.evidence
+    return study_figure(evidence.table, evidence.summary, evidence.crossings)
 
 
 def write_study_figure(out_dir: str | Path, output_plot: str | Path | None = None) -> list[Path]:
@@ -61,13 +59,13 @@ def write_study_figure(out_dir: str | Path, output_plot: str | Path | None = Non
         If no run is complete, or the ending of `output_plot` is not that of a figure.
     """
     results = read_results(out_dir)
-    written = publish(results)
+    figure, written = publication_figure(results), publish(results)
     if output_plot is not None:
         path = Path(output_plot)
         if path.suffix.lower() not in FORMATS:
             mend = "Give a file name with one of these endings."
             raise InputError(Fault(str(path), "--output-plot", f"'{path.suffix}'", ", ".join(FORMATS), mend))
-        written.append(save_figure(study_figure(results.table), path, results))
+        written.append(save_figure(figure, path, results))
     return written
 
 

@@ -14,7 +14,8 @@ from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.evaluation.alignment import align
 from ptycho_lib.report.object_figures import Complex2D, Mask
-from ptycho_lib.study.aggregate import LoadedRun, join_runs, load_runs, run_outcomes
+from ptycho_lib.study.aggregate import LoadedRun, load_runs
+from ptycho_lib.study.evidence import Evidence, gather
 from ptycho_lib.study.manifest import StudyManifest, read_manifest
 from ptycho_lib.study.status import State
 
@@ -30,10 +31,18 @@ class StudyResults:
     manifest: StudyManifest
     runs: tuple[LoadedRun, ...]
     """All planned runs, complete or not, in the order of size and trial."""
-    table: pd.DataFrame
-    """Tidy, columns `tidy.COLUMNS`: every value of every complete run."""
-    outcomes: pd.DataFrame
-    """How each model of each run ended; columns of `study.aggregate.run_outcomes`."""
+    evidence: Evidence
+    """The tables: values, outcomes, statistics, differences, crossing points."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Tidy, columns `tidy.COLUMNS`: every value of every complete run."""
+        return self.evidence.table
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are enough trials for an interval to be claimed."""
+        return bool(self.evidence.summary["low"].notna().any())
 
     @property
     def config(self) -> StudyConfig:
@@ -52,8 +61,8 @@ class StudyResults:
 
     @property
     def collapsed(self) -> pd.DataFrame:
-        """The rows of `outcomes` of collapsed trainings; their numbers are in the table."""
-        return self.outcomes[self.outcomes["collapsed"]]
+        """Collapsed trainings, rows of `evidence.outcomes`; their numbers are in the table."""
+        return self.evidence.outcomes[self.evidence.outcomes["collapsed"]]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) over the fingerprints of all runs in the table."""
@@ -88,9 +97,7 @@ def read_results(study_dir: str | Path) -> StudyResults:
     """
     folder = Path(study_dir).resolve()
     manifest = read_manifest(folder)
-    runs = load_runs(folder)
-    table = join_runs(runs, folder)
-    return StudyResults(folder, manifest, tuple(runs), table, run_outcomes(runs, table, manifest.config.arms))
+    return StudyResults(folder, manifest, tuple(load_runs(folder)), gather(folder))
 
 
 @dataclass(frozen=True, eq=False)

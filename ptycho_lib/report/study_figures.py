@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from ptycho_lib.report.style import (
 from ptycho_lib.tidy import METRICS
 
 NOMINAL = "nominal"
+ARROW = {"arrowstyle": "->", "linestyle": ":", "linewidth": 0.9, "color": "#333333"}
 DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 2)))
 STUDY_METRICS = ("mae", "mse", "psnr", "ssim", "frc50")
 
@@ -52,6 +54,7 @@ def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:
 def study_figure(
     table: pd.DataFrame,
     summary: pd.DataFrame | None = None,
+    crossings: pd.DataFrame | None = None,
     *,
     metrics: Sequence[str] = STUDY_METRICS,
     components: Sequence[str] = ("amplitude", "phase"),
@@ -69,6 +72,9 @@ def study_figure(
         Tidy table, columns `tidy.COLUMNS`.
     summary : DataFrame, optional
         `study.statistics.summarize` of the table: columns ``mean``, ``low``, ``high`` beside the keys.
+    crossings : DataFrame, optional
+        `study.crossing.crossing_points` of the table: an arrow leads from the size that the reference needs
+        to the largest one at which the model needs fewer patterns for the same value.
     metrics, components : sequence of str
         Columns and rows of panels.
     alignment : str
@@ -90,6 +96,9 @@ def study_figure(
             for model, look in looks.items():
                 own = of_panel["model"] == model
                 _draw_model(ax, of_panel[own], look, intervals[intervals["model"] == model])
+            for crossing in _reached(crossings, component, metric, alignment, condition):
+                ends = {"xy": (crossing.n_train, crossing.value), "xytext": (crossing.needed, crossing.value)}
+                ax.annotate("", **ends, arrowprops=ARROW)
             ax.set_title(metric_title(metric, component), loc="center")
             ax.margins(x=0.08)
             ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
@@ -178,17 +187,27 @@ def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.Dat
         points[0].set_markerfacecolor("white")
 
 
-def _intervals(
-    summary: pd.DataFrame | None, component: str, metric: str, alignment: str, condition: str
-) -> pd.DataFrame:
+def _intervals(summary: pd.DataFrame | None, *of_panel: str) -> pd.DataFrame:
     columns = ["n_train", "model", "low", "high"]
     if summary is None:
         return pd.DataFrame(columns=columns)
+    return _of_panel(summary, *of_panel)[columns].dropna()
+
+
+def _reached(crossings: pd.DataFrame | None, *of_panel: str) -> Iterable[Any]:
+    """Return the crossing of the largest size that lies between the sizes of the study, as a row, if any."""
+    if crossings is None or crossings.empty:
+        return ()
+    rows = _of_panel(crossings, *of_panel)
+    within = rows[np.isfinite(rows["needed"]) & (rows["needed"] > rows["n_train"])]
+    return within.sort_values("n_train").tail(1).itertuples()
+
+
+def _of_panel(
+    rows: pd.DataFrame, component: str, metric: str, alignment: str, condition: str
+) -> pd.DataFrame:
     wanted = {"component": component, "metric": metric, "alignment": alignment, "condition": condition}
-    chosen = summary
-    for column, value in wanted.items():
-        chosen = chosen[chosen[column] == value]
-    return chosen[columns].dropna()
+    return rows[np.logical_and.reduce([rows[column] == value for column, value in wanted.items()])]
 
 
 def _size_axis(axes: Sequence[Axes], sizes: Sequence[int]) -> None:

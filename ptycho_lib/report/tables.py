@@ -94,12 +94,64 @@ def study_table(
         best += wins.to_numpy().tolist()
     names = pd.MultiIndex.from_tuples(index, names=["component", "patterns", "model"])
     header = [metric_title(metric, "") for metric in metrics]
-    spread = "Mean ± half of the 95 % bootstrap interval. " if half else ""
+    spread = "Mean ± half of the 95 % bootstrap interval. " if np.isfinite([*half.values()]).any() else ""
     caption = (
         f"{spread}Trials: {rows['trial'].nunique()}. Best of each size in bold; the arrow points to better. "
         f"Phase errors are in rad and rad². Alignment: {alignment}; test condition: {condition}."
     )
     return Table(pd.DataFrame(text, names, header), pd.DataFrame(best, names, header), caption)
+
+
+def winner_table(
+    summary: pd.DataFrame,
+    differences: pd.DataFrame,
+    *,
+    metrics: Sequence[str] = STUDY_METRICS,
+    alignment: str = "aligned",
+    condition: str = NOMINAL,
+) -> Table:
+    """Return which model is better where: a row a component and metric, a column a size.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        `study.statistics.summarize`.
+    differences : DataFrame
+        `study.statistics.paired_differences`; where its interval includes zero the winner is put in
+        brackets, where it excludes zero the winner is bold.
+    """
+    rows = select(summary, alignment=alignment, condition=condition)
+    looks = model_looks(rows["model"])
+    rows = rows[rows["metric"].isin(metrics)]
+    means = rows.pivot_table("mean", ["component", "metric", "n_train"], "model")
+    chosen = differences[(differences["alignment"] == alignment) & (differences["condition"] == condition)]
+    verdicts = chosen.set_index(["component", "metric", "n_train"])["verdict"]
+    sizes = sorted(rows["n_train"].unique())
+    keys = [(c, m) for c in ("amplitude", "phase") for m in metrics if (c, m) in means.index.droplevel(2)]
+    text, best = [], []
+    for key in keys:
+        winners = [_winner(means, (*key, size)) for size in sizes]
+        decided = [verdicts.get((*key, size), "") for size in sizes]
+        labels = [looks[winner].label if winner else "–" for winner in winners]
+        text.append([f"({a})" if v == "undecided" else a for a, v in zip(labels, decided, strict=True)])
+        best.append([verdict in looks for verdict in decided])
+    names = pd.MultiIndex.from_tuples(
+        [(c, metric_title(m, c)) for c, m in keys], names=["component", "metric"]
+    )
+    header = [f"{size} patterns" for size in sizes]
+    caption = (
+        "The model with the better mean. Bold: the 95 % interval of the difference, paired by trial, excludes "
+        "zero; in brackets: it does not; neither: too few trials for an interval."
+    )
+    return Table(pd.DataFrame(text, names, header), pd.DataFrame(best, names, header), caption)
+
+
+def _winner(means: pd.DataFrame, key: tuple[str, str, int]) -> str:
+    """Return the model with the best mean; empty if fewer than two models have one, or they are equal."""
+    if key not in means.index:
+        return ""
+    wins = best_of(key[1], means.loc[key])
+    return str(means.columns[wins.index(True)]) if sum(wins) == 1 else ""
 
 
 def to_html(table: Table) -> str:
