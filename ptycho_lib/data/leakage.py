@@ -1,0 +1,187 @@
+"""The leakage guard: a test that the training has seen measures memory, not generalization.
+
+Three ways in which test data can be known already: the very patterns, the same places of the same object,
+and parts of the compared area that training patterns were illuminated from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.stack import Array, blocks, read_patterns
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.physics.scan import window_union
+
+SAME_OBJECT = 0.99
+"""Correlation above which two objects on one pixel grid are one."""
+
+SAME_POSITION_PX = 0.5
+"""Positions nearer than this are one."""
+
+_SUMMARY_SIDE = 4
+"""A pattern is first compared by the sums of 4 x 4 blocks."""
+
+_TOLERANCE = 1e-4
+"""Relative to a pattern's norm: float32 rounding passes, photon noise does not."""
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What a test set shares with a training set.
+
+    Parameters
+    ----------
+    shared_patterns : int
+        Test patterns that are also training patterns, up to a scale.
+    shared_positions : int
+        Test positions on the training object within half a pixel of a training position; 0 if the objects
+        are different ones.
+    seen_fraction : float
+        Share of the comparison area that lies inside the window of a training pattern; likewise.
+    same_object : bool
+    """
+
+    shared_patterns: int
+    shared_positions: int
+    seen_fraction: float
+    same_object: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.shared_patterns or self.shared_positions or self.seen_fraction)
+
+    def __str__(self) -> str:
+        if not self:
+            return "no leakage between training and test data"
+        parts = []
+        if self.shared_patterns:
+            parts.append(f"{_plural(self.shared_patterns, 'test pattern')} also in the training data")
+        if self.shared_positions:
+            parts.append(f"{_plural(self.shared_positions, 'test position')} also measured in training")
+        if self.seen_fraction:
+            parts.append(f"{_percent(self.seen_fraction)} of the comparison area seen in training")
+        return "leakage: " + ", ".join(parts)
+
+
+def find_leakage(train: PtychoDataset, test: PtychoDataset) -> Leakage:
+    """Compare test data with training data pattern by pattern, by position, and by area.
+
+    Positions and areas are compared only if both sets belong to one object (`object_similarity`). The
+    comparison area is the test's `coverage`, or all that its patterns' windows cover.
+    """
+    same = object_similarity(train.obj, test.obj) > SAME_OBJECT
+    return Leakage(
+        shared_patterns=_shared_patterns(train, test),
+        shared_positions=_shared_positions(train, test) if same else 0,
+        seen_fraction=_seen_fraction(train, test) if same else 0.0,
+        same_object=same,
+    )
+
+
+def refuse_leakage(train: PtychoDataset, test: PtychoDataset, *, allow: bool = False) -> Leakage:
+    """Return what test and training data share; refuse it unless it is allowed.
+
+    Raises
+    ------
+    InputError
+        With one fault for each kind of leakage.
+    """
+    leakage = find_leakage(train, test)
+    if allow or not leakage:
+        return leakage
+    mend = (
+        "Split the scan with `ptycho-study prepare`, or run with --allow-leakage: every output will say so."
+    )
+    found = {
+        "diffraction": (leakage.shared_patterns, f"{leakage.shared_patterns} patterns of the training file"),
+        "positions": (leakage.shared_positions, f"{leakage.shared_positions} positions of the training scan"),
+        "coverage": (
+            leakage.seen_fraction,
+            f"a comparison area of which training patterns cover {_percent(leakage.seen_fraction)}",
+        ),
+    }
+    expected = f"data that {train.source or 'the training data'} does not hold"
+    source = test.source or "test data"
+    raise InputError(Fault(source, key, what, expected, mend) for key, (much, what) in found.items() if much)
+
+
+def object_similarity(first: Array, second: Array) -> float:
+    """Return |⟨O₁ - mean, O₂ - mean⟩| / (|…|·|…|), in [0, 1]; 0 if the shapes differ.
+
+    1 for objects that are equal up to a complex factor. The means are taken out, because everything
+    transparent is alike.
+    """
+    if first.shape != second.shape:
+        return 0.0
+    if np.array_equal(first, second):
+        return 1.0
+    one, two = (field.astype(np.complex128) - field.mean() for field in (first, second))
+    norm = np.linalg.norm(one) * np.linalg.norm(two)
+    return float(np.abs(np.vdot(one, two)) / norm) if norm else 0.0
+
+
+def _shared_patterns(train: PtychoDataset, test: PtychoDataset) -> int:
+    if train.patch_size != test.patch_size:
+        return 0
+    known, wanted = _summaries(train.diffraction), _summaries(test.diffraction)
+    bright = np.flatnonzero(np.isfinite(wanted).all(axis=1))  # dark patterns are all alike
+    tree = cKDTree(known[np.isfinite(known).all(axis=1)])
+    origin = np.flatnonzero(np.isfinite(known).all(axis=1))
+    if not bright.size or not origin.size:
+        return 0
+    suspects = tree.query_ball_point(wanted[bright], 10 * _TOLERANCE)
+    return sum(
+        any(_equal(train, int(origin[k]), test, int(index)) for k in near)
+        for index, near in zip(bright, suspects, strict=True)
+        if near
+    )
+
+
+def _summaries(stack: object) -> Array:
+    """Return the block sums of each pattern of unit norm, (n, 16); NaN for a dark pattern."""
+    found = []
+    for _, block in blocks(stack):
+        norm = np.sqrt(np.square(block, dtype=np.float64).sum(axis=(1, 2)))
+        pieces = [
+            part
+            for rows in np.array_split(np.asarray(block, np.float64), _SUMMARY_SIDE, axis=1)
+            for part in np.array_split(rows, _SUMMARY_SIDE, axis=2)
+        ]
+        sums = np.stack([piece.sum(axis=(1, 2)) / np.sqrt(piece[0].size) for piece in pieces], axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found.append(sums / norm[:, None])
+    return np.concatenate(found)
+
+
+def _equal(train: PtychoDataset, k: int, test: PtychoDataset, index: int) -> bool:
+    first, second = (
+        read_patterns(stack, np.array([number]))[0].astype(np.float64)
+        for stack, number in ((train.diffraction, k), (test.diffraction, index))
+    )
+    return bool(np.linalg.norm(first / np.linalg.norm(first) - second / np.linalg.norm(second)) < _TOLERANCE)
+
+
+def _shared_positions(train: PtychoDataset, test: PtychoDataset) -> int:
+    distance, _ = cKDTree(train.positions_px).query(test.positions_px)
+    return int((distance <= SAME_POSITION_PX).sum())
+
+
+def _seen_fraction(train: PtychoDataset, test: PtychoDataset) -> float:
+    shape = (int(test.obj.shape[0]), int(test.obj.shape[1]))
+    # Only what the test's patterns resolve is ever compared: the central half of their windows.
+    area = window_union(test.positions_px, test.patch_size // 2, shape)
+    if test.coverage is not None:
+        area &= test.coverage
+    seen = window_union(train.positions_px, train.patch_size, shape)
+    return float((area & seen).sum() / max(1, area.sum()))
+
+
+def _plural(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.995 else "all"

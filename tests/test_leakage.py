@@ -1,0 +1,129 @@
+"""The leakage guard: what the test shares with the training is found, however it is disguised."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptycho_lib.data.check_pair import check_pair
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.leakage import find_leakage, object_similarity, refuse_leakage
+from ptycho_lib.errors import InputError
+from ptycho_lib.physics import diffraction, objects, probes
+
+SIZE, SHAPE = 16, (96, 72)
+
+
+def simulate(positions, obj, seed=0, photons=1e4):
+    probe = probes.disc(SIZE, 8.0, smoothing_px=1.0).astype(np.complex64)
+    amplitude = diffraction.amplitude(diffraction.extract_patches(obj, positions, SIZE), probe)
+    counts = diffraction.poisson_counts(amplitude, photons, np.random.default_rng(seed))
+    return PtychoDataset(np.sqrt(counts).astype(np.float32), positions, probe, obj, source=f"file {seed}")
+
+
+def star(shape=SHAPE, spokes=12):
+    return objects.transmission(objects.siemens_star(shape, spokes=spokes)).astype(np.complex64)
+
+
+def scan(rows, seed=0, n=20):
+    low, high = np.array([rows[0], SIZE / 2]), np.array([rows[1], SHAPE[1] - SIZE / 2])
+    return np.random.default_rng(seed).uniform(low, high, (n, 2))
+
+
+@pytest.fixture
+def train():
+    return simulate(scan((8, 40)), star(), seed=1)
+
+
+@pytest.fixture
+def test_set():
+    return simulate(scan((64, 88), seed=5), star(), seed=2)
+
+
+def test_a_spatial_hold_out_is_clean(train, test_set):
+    leakage = find_leakage(train, test_set)
+    assert not leakage
+    assert leakage.same_object
+    assert str(leakage) == "no leakage between training and test data"
+    assert refuse_leakage(train, test_set) == leakage
+    assert "pair-leak" not in " ".join(finding.code for finding in check_pair(train, test_set))
+
+
+@pytest.mark.parametrize("disguise", [lambda x: x, lambda x: 3.7 * x, lambda x: (x / 7).astype(np.float64)])
+def test_patterns_in_both_files_are_found_whatever_their_order_and_scale(train, test_set, disguise):
+    stolen = train.diffraction[[7, 3]]
+    mixed = disguise(np.concatenate([test_set.diffraction[:5], stolen]))
+    test = replace(test_set, diffraction=mixed, positions_px=test_set.positions_px[:7])
+    assert find_leakage(train, test).shared_patterns == 2
+
+
+def test_another_noise_is_another_pattern_but_the_same_position(train):
+    again = simulate(train.positions_px, train.obj, seed=9)
+    leakage = find_leakage(train, again)
+    assert leakage.shared_patterns == 0
+    assert leakage.shared_positions == 20
+    assert leakage.seen_fraction == 1
+
+
+def test_dark_patterns_are_not_shared(train, test_set):
+    dark = np.zeros_like(train.diffraction)
+    assert (
+        find_leakage(replace(train, diffraction=dark), replace(test_set, diffraction=dark)).shared_patterns
+        == 0
+    )
+
+
+def test_the_seen_area_by_hand():
+    obj = star()
+    train = simulate(np.array([[40.0, 36.0]]), obj)
+    test = simulate(np.array([[52.0, 36.0]]), obj, seed=3)  # compares rows 48–55, training saw 32–47
+    assert find_leakage(train, test).seen_fraction == 0
+    nearer = simulate(np.array([[50.0, 36.0]]), obj, seed=3)  # compares rows 46–53
+    assert find_leakage(train, nearer).seen_fraction == pytest.approx(2 / 8)
+    coverage = np.ones(SHAPE, bool)
+    coverage[:48] = False
+    assert find_leakage(train, replace(nearer, coverage=coverage)).seen_fraction == 0
+
+
+def test_another_object_shares_neither_positions_nor_area(train):
+    other = simulate(train.positions_px, star(spokes=7), seed=4)
+    leakage = find_leakage(train, other)
+    assert not leakage
+    assert not leakage.same_object
+    assert [finding.code for finding in check_pair(train, other)] == ["pair-object"]
+
+
+def test_one_object_reconstructed_twice_is_the_same_object(train):
+    noise = np.random.default_rng(0).normal(0, 0.01, SHAPE)
+    assert object_similarity(train.obj, 1.3 * np.exp(0.5j) * train.obj + noise) > 0.99
+    assert object_similarity(train.obj, star(spokes=7)) < 0.9
+    assert object_similarity(train.obj, train.obj[:50]) == 0
+    assert object_similarity(np.ones((4, 4)), 2 * np.ones((4, 4))) == 0  # nothing to tell them by
+
+
+def test_leakage_is_refused_with_every_kind_named(train):
+    with pytest.raises(InputError) as error:
+        refuse_leakage(train, replace(train, source="copy.npz"))
+    assert [fault.key for fault in error.value.faults] == ["diffraction", "positions", "coverage"]
+    assert all(fault.source == "copy.npz" for fault in error.value.faults)
+    assert "--allow-leakage" in str(error.value)
+
+
+def test_allowed_leakage_is_stated(train):
+    leakage = refuse_leakage(train, train, allow=True)
+    assert str(leakage) == (
+        "leakage: 20 test patterns also in the training data, 20 test positions also measured in training, "
+        "all of the comparison area seen in training"
+    )
+
+
+def test_another_scale_and_another_probe_are_said(train, test_set):
+    bright = replace(test_set, diffraction=5 * test_set.diffraction)
+    assert [finding.code for finding in check_pair(train, bright)] == ["pair-scale"]
+    turned = replace(test_set, probe=np.roll(test_set.probe, 6, axis=0))
+    assert [finding.code for finding in check_pair(train, turned)] == ["pair-probe"]
+
+
+def test_patterns_of_another_size_share_nothing(train, test_set):
+    cropped = replace(test_set, diffraction=test_set.diffraction[:, 4:-4, 4:-4])
+    assert find_leakage(train, cropped).shared_patterns == 0
