@@ -15,7 +15,7 @@ import click
 
 import ptycho_lib
 from ptycho_lib import cli_data
-from ptycho_lib.errors import InputError
+from ptycho_lib.errors import Fault, InputError
 
 if TYPE_CHECKING:
     from ptycho_lib.config import StudyConfig
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+CLUSTERS = ("local", "slurm", "pbs", "sge", "lsf", "oar", "htcondor")
 
 
 class StudyGroup(click.Group):
@@ -75,6 +77,9 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--arms", metavar='"ARM …"', help='Models to train, as in "pinn baseline".'),
             click.option("--name", help="Short name of the study, for titles."),
             click.option(
+                "--template", type=click.Path(path_type=Path), help="Another notebook for the runs."
+            ),
+            click.option(
                 "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time."
             ),
         )
@@ -86,9 +91,13 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @study_input
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Limit of one run.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: cores / jobs]")
 @click.option("--keep-stale", is_flag=True, help="Keep complete runs of another configuration, data or code.")
-@click.option("--template", type=click.Path(path_type=Path), help="Another notebook to execute for each run.")
 @click.option("--no-report", is_flag=True, help="Stop before the summary notebook and the report.")
+@click.option("--scheduler", metavar="ADDRESS", help="Send the runs to this Dask scheduler.")
+@click.option("--cluster", type=click.Choice(CLUSTERS), help="Start Dask workers on this batch system.")
+@click.option("--cluster-config", type=click.Path(path_type=Path), help="YAML of dask-jobqueue options.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="With --cluster.")
 def run(
     train_file: Path,
     test_file: Path,
@@ -96,21 +105,42 @@ def run(
     *,
     jobs: int,
     timeout: float | None,
+    threads: int | None,
     keep_stale: bool,
-    template: Path | None,
     no_report: bool,
+    scheduler: str | None,
+    cluster: str | None,
+    cluster_config: Path | None,
+    workers: int,
     **settings: Any,
 ) -> None:
     """Run a study: train and evaluate at each size, then summarise. Complete runs are not repeated."""
+    from contextlib import ExitStack
+
     from rich.console import Console
 
     from ptycho_lib.study.board import watcher_for
     from ptycho_lib.study.runner import run_study
 
-    plan = _plan(train_file, test_file, out_dir, settings, template)
+    plan = _plan(train_file, test_file, out_dir, settings)
     _announce(plan)
-    with watcher_for(Console()) as watcher:
-        outcome = run_study(plan, watcher, jobs=jobs, timeout_s=timeout, rerun_stale=not keep_stale)
+    with ExitStack() as stack:
+        launch = None
+        if scheduler or cluster:
+            connect, cluster_launch = _dask()
+            client = stack.enter_context(connect(scheduler, cluster, cluster_config, workers=workers))
+            click.echo(f"  on Dask, dashboard {client.dashboard_link}")
+            launch, jobs = cluster_launch(plan, client, timeout_s=timeout, threads=threads), len(plan.runs)
+        watcher = stack.enter_context(watcher_for(Console()))
+        outcome = run_study(
+            plan,
+            watcher,
+            jobs=jobs,
+            timeout_s=timeout,
+            threads=threads,
+            rerun_stale=not keep_stale,
+            launch=launch,
+        )
     code = _conclude(outcome)
     if outcome.interrupted:
         sys.exit(INTERRUPTED)
@@ -127,7 +157,6 @@ def run(
     is_flag=True,
     help="Print one command a run, for job arrays and xargs; prepares the folders.",
 )
-@click.option("--template", type=click.Path(path_type=Path), help="Another notebook to execute for each run.")
 def plan(
     train_file: Path,
     test_file: Path,
@@ -135,14 +164,13 @@ def plan(
     *,
     jobs: int,
     commands: bool,
-    template: Path | None,
     **settings: Any,
 ) -> None:
     """Show what a study would run, with the exact papermill command of each run."""
     from ptycho_lib.study.plan import prepare_run, shell_line
     from ptycho_lib.study.status import State, run_status
 
-    study = _plan(train_file, test_file, out_dir, settings, template)
+    study = _plan(train_file, test_file, out_dir, settings)
     states = [run_status(planned) for planned in study.runs]
     if commands:
         for planned, status in zip(study.runs, states, strict=True):
@@ -191,11 +219,10 @@ def report(out_dir: Path) -> None:
     sys.exit(_report(out_dir))
 
 
-def _plan(
-    train_file: Path, test_file: Path, out_dir: Path, settings: dict[str, Any], template: Path | None
-) -> StudyPlan:
+def _plan(train_file: Path, test_file: Path, out_dir: Path, settings: dict[str, Any]) -> StudyPlan:
     from ptycho_lib.study.plan import plan_study
 
+    template = settings.pop("template")
     return plan_study(train_file, test_file, out_dir, _config(**settings), template=template)
 
 
@@ -242,6 +269,16 @@ def _conclude(outcome: StudyOutcome) -> int:
     if outcome.interrupted:
         click.echo("Stopped; the same command continues the study.", err=True)
     return FAILED if outcome.failures else 0
+
+
+def _dask() -> tuple[Any, Any]:
+    """Import what needs the extra `cluster`."""
+    try:
+        from ptycho_lib.study.cluster import cluster_launch, connect
+    except ImportError as error:
+        mend = "Install it with `pip install 'ptycho-lib[cluster]'`."
+        raise InputError(Fault("--scheduler/--cluster", "", str(error), "Dask", mend)) from None
+    return connect, cluster_launch
 
 
 def _join_runs(out_dir: Path) -> None:

@@ -85,6 +85,7 @@ class Miniature:
 
     def __init__(self, folder, n_train_sizes=(4, 8), trials=1):
         self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.train, self.test = self.folder / "train.npz", self.folder / "test.npz"
         save_dataset(dataset(20, seed=1), self.train)
         save_dataset(dataset(12, seed=2), self.test)

@@ -117,7 +117,7 @@ class _Study:
                 self.elsewhere.append(run)
                 self.watcher.message(f"{run.name}: another process computes it ({_describe(run.folder)})")
             elif content_status(run).state is State.COMPLETE:
-                _adopt_notebook(run)
+                adopt_notebook(run)
                 lock.release(force=True)
                 self.outcomes[run.folder] = RunOutcome(run, True, "by another process")
             else:
@@ -262,6 +262,13 @@ def notebook_process(
     )
 
 
+def adopt_notebook(run: PlannedRun) -> None:
+    """Give a complete run its notebook's name if its runner was killed between record and renaming."""
+    partial = run.folder / PARTIAL
+    if partial.exists() and not locks.is_computed_elsewhere(run.folder):
+        partial.replace(run.folder / NOTEBOOK)
+
+
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -286,7 +293,7 @@ def _unverified(run: PlannedRun) -> str:
     if status.state is State.COMPLETE:
         return ""
     if status.state is State.STALE:
-        return f"{status.detail} while the study ran; run it again"
+        return f"{status.detail} between plan and execution; run it again"
     return f"the notebook ended without a valid {RECORD}: {status.detail}"
 
 
@@ -324,7 +331,7 @@ def _sort_out(plan: StudyPlan, study: _Study, rerun_stale: bool) -> None:
     for run in plan.runs:
         status = run_status(run)
         if status.state is State.COMPLETE:
-            _adopt_notebook(run)
+            adopt_notebook(run)
             study.outcomes[run.folder] = RunOutcome(run, True, "complete before")
         elif status.state is State.STALE and not rerun_stale:
             study.outcomes[run.folder] = RunOutcome(run, True, f"kept, though stale ({status.detail})")
@@ -336,13 +343,6 @@ def _sort_out(plan: StudyPlan, study: _Study, rerun_stale: bool) -> None:
     if settled:
         study.watcher.message(f"not run again, because complete: {settled} of {len(plan.runs)} runs")
     study.watcher.begin(len(plan.runs), settled, len(study.slots))
-
-
-def _adopt_notebook(run: PlannedRun) -> None:
-    """Give a complete run its notebook's name if its runner was killed between record and renaming."""
-    partial = run.folder / PARTIAL
-    if partial.exists() and not locks.is_computed_elsewhere(run.folder):
-        partial.replace(run.folder / NOTEBOOK)
 
 
 def _take(run: PlannedRun) -> FileLock | None:

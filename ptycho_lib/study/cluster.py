@@ -1,0 +1,223 @@
+"""Runs on a Dask cluster: a worker starts papermill just as this machine would.
+
+Only this module imports Dask (extra `cluster`). The workers must see the data files and the study
+folder under the same paths, as on a shared file system; a worker that does not is refused with its
+name. Results are never sent through Dask: the run folder is the only place they exist.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from dask.distributed import Client, Future, LocalCluster, get_worker
+
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.study import locks
+from ptycho_lib.study.manifest import PlannedRun
+from ptycho_lib.study.plan import PARAMETERS, StudyPlan, prepare_run
+from ptycho_lib.study.process import Ending, Resources
+from ptycho_lib.study.runner import (
+    TICK_S,
+    Launch,
+    adopt_notebook,
+    available_cores,
+    notebook_process,
+    visible_gpus,
+)
+from ptycho_lib.study.status import State, content_status
+
+STOP = f"{locks.EXECUTION}/stop"
+"""Its content asks the worker to stop a run; Dask cannot interrupt a task that has begun."""
+
+CONNECT_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 30.0
+RETRIES = 3
+"""How often a run starts again after its worker was lost."""
+
+ClusterKind = Literal["local", "slurm", "pbs", "sge", "lsf", "oar", "htcondor"]
+
+
+@dataclass
+class ClusterJob:
+    """A run on the cluster."""
+
+    run: PlannedRun
+    future: Future
+    started: float
+
+    def poll(self) -> Ending | None:
+        """Return how the run ended, or None while it lasts."""
+        if not self.future.done():
+            return None
+        if self.future.status == "finished":
+            return Ending(**self.future.result())
+        why = f"the cluster gave it up: {self.future.exception() or self.future.status}"
+        return Ending(False, why, time.time() - self.started, 0)
+
+    def stop(self, why: str) -> Ending:
+        """Ask the worker to stop papermill, and wait until it did."""
+        (self.run.folder / STOP).write_text(why, encoding="utf-8")
+        deadline = time.time() + STOP_TIMEOUT_S
+        while (
+            not self.future.done() and locks.is_computed_elsewhere(self.run.folder) and time.time() < deadline
+        ):
+            time.sleep(TICK_S)
+        ending = self.poll()
+        self.future.cancel()
+        return ending or Ending(False, why, time.time() - self.started, 0)
+
+
+def cluster_launch(
+    plan: StudyPlan, client: Client, *, timeout_s: float | None = None, threads: int | None = None
+) -> Launch:
+    """Return what sends runs to a Dask cluster; the dashboard shows them by name.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        From `plan_study`.
+    client : dask.distributed.Client
+        Connected to the scheduler.
+    timeout_s : float, optional
+        Wall-clock limit of one run.
+    threads : int, optional
+        Threads of one run; by default the worker's cores are shared out over its slots.
+    """
+
+    def launch(run: PlannedRun, slot: int) -> ClusterJob:
+        del slot  # the scheduler chooses the place
+        prepare_run(plan, run)
+        (run.folder / STOP).unlink(missing_ok=True)
+        name = f"n_train_{run.n_train}_trial_{run.trial}"
+        key = f"{name}-{run.identity.fingerprint()[:8]}-{time.time_ns():x}"
+        future = client.submit(
+            execute_on_worker, plan, run, timeout_s, threads, key=key, retries=RETRIES, pure=False
+        )
+        return ClusterJob(run, future, time.time())
+
+    return launch
+
+
+def execute_on_worker(
+    plan: StudyPlan, run: PlannedRun, timeout_s: float | None, threads: int | None
+) -> dict[str, Any]:
+    """Execute one run inside a worker; return the fields of its `Ending`.
+
+    If an earlier worker was lost in the middle of the run, its papermill may still be at work on this
+    host. Then this one waits and takes the result.
+    """
+    unseen = _unseen(run)
+    if unseen:
+        return asdict(Ending(False, unseen, 0.0, 0))
+    started = time.time()
+    while locks.is_computed_elsewhere(run.folder) and not (run.folder / STOP).exists():
+        time.sleep(TICK_S)
+    if content_status(run).state is State.COMPLETE:
+        adopt_notebook(run)
+        return asdict(Ending(True, "", time.time() - started, 0))
+    process = notebook_process(plan, run, _share(threads), timeout_s)
+    process.start()
+    while (ending := process.poll()) is None:
+        if (run.folder / STOP).exists():
+            return asdict(process.stop((run.folder / STOP).read_text(encoding="utf-8")))
+        time.sleep(TICK_S)
+    return asdict(ending)
+
+
+@contextmanager
+def connect(
+    scheduler: str | None = None,
+    cluster: ClusterKind | None = None,
+    cluster_config: Path | None = None,
+    *,
+    workers: int = 1,
+) -> Iterator[Client]:
+    """Connect to a running scheduler, or start a cluster through dask-jobqueue for the time of the study.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address such as `tcp://host:8786`.
+    cluster : str, optional
+        Batch system whose jobs become workers, or `local`.
+    cluster_config : Path, optional
+        YAML with the keyword arguments of the dask-jobqueue cluster (queue, cores, memory, walltime …).
+    workers : int
+        Number of workers to ask the batch system for.
+
+    Raises
+    ------
+    InputError
+        If the scheduler does not answer, or the configuration does not suit the batch system.
+    """
+    if scheduler is not None:
+        with _client(scheduler) as client:
+            yield client
+        return
+    with _start_cluster(cluster or "local", _read_options(cluster_config)) as started:
+        started.scale(workers)
+        with Client(started) as client:
+            yield client
+
+
+def _client(address: str) -> Client:
+    try:
+        return Client(address, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, ValueError) as error:
+        mend = "Start one with `dask scheduler` and `dask worker`, and give the address that it prints."
+        found = f"no answer ({error})"
+        raise InputError(Fault("--scheduler", address, found, "a running Dask scheduler", mend)) from None
+
+
+def _start_cluster(kind: ClusterKind, options: dict[str, Any]) -> Any:
+    try:
+        if kind == "local":
+            return LocalCluster(**{"n_workers": 0, "threads_per_worker": 1} | options)
+        import dask_jobqueue  # noqa: PLC0415 - needed for batch systems alone
+
+        names = {"pbs": "PBSCluster", "oar": "OARCluster", "htcondor": "HTCondorCluster"}
+        return getattr(dask_jobqueue, names.get(kind, f"{kind.upper()}Cluster"))(**options)
+    except (TypeError, ValueError) as error:
+        mend = "See the documentation of dask-jobqueue for the options of this batch system."
+        raise InputError(Fault("--cluster-config", kind, str(error), "its options", mend)) from None
+
+
+def _read_options(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    mend = "Give a YAML file with the options of the cluster, such as queue, cores, memory, walltime."
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        found = " ".join(str(error).split())
+        raise InputError(Fault(str(path), "", found, "a readable YAML file", mend)) from None
+    if not isinstance(options, dict):
+        raise InputError(Fault(str(path), "", type(options).__name__, "a mapping of options", mend))
+    return options
+
+
+def _unseen(run: PlannedRun) -> str:
+    """Return which files this worker does not see, or an empty text."""
+    needed = [run.train_data, run.test_data, run.folder / PARAMETERS]
+    missing = [str(path) for path in needed if not path.is_file()]
+    if not missing:
+        return ""
+    host = json.dumps(get_worker().address)
+    return (
+        f"worker {host} does not see {', '.join(missing)}; data and OUT_DIR must be on a file system that "
+        "all workers share under the same path"
+    )
+
+
+def _share(threads: int | None) -> Resources:
+    """Share this worker's cores over its slots."""
+    slots = get_worker().state.nthreads
+    gpus = visible_gpus()
+    return Resources(threads or max(1, available_cores() // slots), gpus[0] if gpus else "")
