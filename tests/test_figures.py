@@ -256,11 +256,12 @@ class TestStudyFigure:
             figures.study_figure(self.table, condition="dark")
 
     def test_an_arrow_shows_how_many_patterns_are_saved(self) -> None:
-        crossings = crossing_points(self.table, n_resamples=99)
-        figure = figures.study_figure(self.table, crossings=crossings)
-        wanted = {"component": "phase", "metric": "ssim", "alignment": "aligned"}
-        rows = select(crossings, **wanted)
+        table = examples.tidy_table(sizes=(64, 128, 256, 512), trials=3)
+        crossings = crossing_points(table, n_resamples=99)
+        figure = figures.study_figure(table, crossings=crossings)
+        rows = select(crossings, component="phase", metric="ssim", alignment="aligned")
         largest = rows[np.isfinite(rows["needed"]) & (rows["needed"] > 0)].iloc[-1]
+        assert largest["needed"] > 2 * largest["n_train"]
         arrows = [child for child in figure.axes[8].get_children() if isinstance(child, Annotation)]
         assert [arrow.xy for arrow in arrows] == [(largest["n_train"], largest["value"])]
         assert arrows[0].get_position()[0] == pytest.approx(largest["needed"])

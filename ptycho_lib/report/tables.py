@@ -140,8 +140,8 @@ def winner_table(
     )
     header = [f"{size} patterns" for size in sizes]
     caption = (
-        "The model with the better mean. Bold: the 95 % interval of the difference, paired by trial, excludes "
-        "zero; in brackets: it does not; neither: too few trials for an interval."
+        "The model with the better mean. Bold: the 95 % interval of the difference, paired by trial, "
+        "excludes zero; in brackets: it does not; neither: too few trials for an interval."
     )
     return Table(pd.DataFrame(text, names, header), pd.DataFrame(best, names, header), caption)
 
