@@ -19,6 +19,7 @@ from ptycho_lib.errors import Fault, InputError
 
 if TYPE_CHECKING:
     from ptycho_lib.config import StudyConfig
+    from ptycho_lib.study.manifest import PlannedRun
     from ptycho_lib.study.plan import StudyPlan
     from ptycho_lib.study.runner import StudyOutcome
 
@@ -76,6 +77,12 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--trials", type=int, help="Repetitions of each size."),
             click.option("--arms", metavar='"ARM …"', help='Models to train, as in "pinn baseline".'),
             click.option("--name", help="Short name of the study, for titles."),
+            click.option(
+                "--allow-leakage",
+                is_flag=True,
+                default=None,
+                help="Run although the test data are known from training; every output says so.",
+            ),
             click.option(
                 "--template", type=click.Path(path_type=Path), help="Another notebook for the runs."
             ),
@@ -152,36 +159,40 @@ def run(
 
 @main.command()
 @study_input
-@click.option(
-    "--commands",
-    is_flag=True,
-    help="Print one command a run, for job arrays and xargs; prepares the folders.",
-)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: cores / jobs]")
+@click.option("--calibration/--no-calibration", default=True, help="Predict time, memory and disk.")
+@click.option("--commands", is_flag=True, help="Prepare the folders and print one command a run, no more.")
 def plan(
     train_file: Path,
     test_file: Path,
     out_dir: Path,
     *,
     jobs: int,
+    threads: int | None,
+    calibration: bool,
     commands: bool,
     **settings: Any,
 ) -> None:
-    """Show what a study would run, with the exact papermill command of each run."""
-    from ptycho_lib.study.plan import prepare_run, shell_line
+    """Show what a study would run, what it costs, and the exact papermill command of each run.
+
+    With --commands: one line a run that is not complete, for job arrays and `xargs -P`.
+    """
+    import shlex
+
     from ptycho_lib.study.status import State, run_status
 
     study = _plan(train_file, test_file, out_dir, settings)
     states = [run_status(planned) for planned in study.runs]
+    ahead = [run for run, found in zip(study.runs, states, strict=True) if found.state != State.COMPLETE]
     if commands:
-        for planned, status in zip(study.runs, states, strict=True):
-            if status.state not in (State.COMPLETE, State.RUNNING):
-                prepare_run(study, planned)
-                click.echo(shell_line(study.command(planned)))
+        _print_commands(study, ahead, jobs, threads)
         return
     _announce(study)
-    for planned, status in zip(study.runs, states, strict=True):
-        note = f" ({status.detail})" if status.detail else ""
-        click.echo(f"\n{planned.name}: {status.state}{note}\n  {shell_line(study.command(planned))}")
+    for planned, found in zip(study.runs, states, strict=True):
+        note = f" ({found.detail})" if found.detail else ""
+        click.echo(f"\n{planned.name}: {found.state}{note}\n  {shlex.join(study.command(planned))}")
+    if calibration and ahead:
+        _predict(study, ahead, jobs, threads)
 
 
 @main.command()
@@ -203,7 +214,7 @@ def status(out_dir: Path, watch: bool) -> None:
 @_file("out_dir")
 @click.option("--output-plot", type=click.Path(path_type=Path), help="Write the figure to this file, too.")
 def aggregate(out_dir: Path, output_plot: Path | None) -> None:
-    """Join all complete runs into aggregated_metrics.csv and draw the study's figure."""
+    """Join all complete runs into tables, with their statistics, and draw the study's figure."""
     from ptycho_lib.report.publication import write_study_figure
 
     _join_runs(out_dir)
@@ -217,6 +228,25 @@ def report(out_dir: Path) -> None:
     """Execute the summary notebook and write report.html, one self-contained file."""
     _join_runs(out_dir)
     sys.exit(_report(out_dir))
+
+
+@main.command()
+@_file("out_dir")
+def verify(out_dir: Path) -> None:
+    """Recompute metrics and tables, and compare them with what is published.
+
+    Exit code 1 if anything differs; each mismatch is named.
+    """
+    from ptycho_lib.evaluation.comparison import compare_objects
+    from ptycho_lib.study.verify import verify_study
+
+    result = verify_study(out_dir, compare_objects)
+    for mismatch in result.mismatches:
+        click.echo(str(mismatch), err=True)
+    for remark in result.unverified:
+        click.echo(f"not verified: {remark}", err=True)
+    click.echo(str(result))
+    sys.exit(0 if result.ok else FAILED)
 
 
 def _plan(train_file: Path, test_file: Path, out_dir: Path, settings: dict[str, Any]) -> StudyPlan:
@@ -233,6 +263,7 @@ def _config(
     trials: int | None,
     arms: str | None,
     name: str | None,
+    allow_leakage: bool | None,
 ) -> StudyConfig:
     """Read the configuration; options of the command line replace its values."""
     from ptycho_lib.config import load_config
@@ -246,6 +277,7 @@ def _config(
         trials=trials,
         arms=arms.replace(",", " ").split() if arms is not None else None,
         name=name,
+        allow_leakage=allow_leakage,
     )
 
 
@@ -258,6 +290,36 @@ def _announce(plan: StudyPlan) -> None:
     click.echo(f"  training sizes {sizes} of {manifest.train.n_patterns} patterns; trials {config.trials}")
     click.echo(f"  test patterns {manifest.n_test} of {manifest.test.n_patterns} ({origin})")
     click.echo(f"  models {', '.join(config.arms)}")
+    if manifest.leakage:
+        click.secho(f"  {manifest.leakage}", fg="yellow")
+
+
+def _print_commands(plan: StudyPlan, ahead: list[PlannedRun], jobs: int, threads: int | None) -> None:
+    """Write study.yaml and the runs' parameter files, and print what executes each run."""
+    from ptycho_lib.study.plan import prepare_run
+    from ptycho_lib.study.process import Resources
+    from ptycho_lib.study.runner import available_cores, claim
+
+    claim(plan)
+    resources = Resources(threads or max(1, available_cores() // jobs))
+    for run in ahead:
+        prepare_run(plan, run)
+        click.echo(plan.shell_line(run, resources))
+
+
+def _predict(plan: StudyPlan, ahead: list[PlannedRun], jobs: int, threads: int | None) -> None:
+    """Calibrate, print the schedule, refuse what cannot fit."""
+    from rich.console import Console
+
+    from ptycho_lib.study import cost
+    from ptycho_lib.study.board import watcher_for
+
+    click.echo("\nCalibration:")
+    with watcher_for(Console()) as watcher:
+        samples = cost.calibrate(plan, watcher, jobs=jobs, threads=threads)
+    costs = cost.predict(plan, samples)
+    click.echo("\n" + "\n".join(cost.table(cost.schedule(ahead, costs, jobs), costs)))
+    cost.require_room(plan, ahead, costs, jobs)
 
 
 def _conclude(outcome: StudyOutcome) -> int:
@@ -282,12 +344,14 @@ def _dask() -> tuple[Any, Any]:
 
 
 def _join_runs(out_dir: Path) -> None:
-    """Write aggregated_metrics.csv and say what it holds."""
-    from ptycho_lib.study.aggregate import AGGREGATED
-    from ptycho_lib.study.aggregate import aggregate as join_runs
+    """Write aggregated_metrics.csv and the statistics of the trials; say what they hold."""
+    from ptycho_lib.study.evidence import AGGREGATED, SUMMARY, write_evidence
 
-    table = join_runs(out_dir)
+    evidence = write_evidence(out_dir)
+    table = evidence.table
     click.echo(f"{out_dir / AGGREGATED}: {len(table)} values of {table['run'].nunique()} runs")
+    click.echo(f"{out_dir / SUMMARY}: {len(evidence.summary)} means")
+    click.echo(evidence.headline())
 
 
 def _report(out_dir: Path) -> int:

@@ -93,7 +93,8 @@ class Tally:
         if not known and not whole:
             return None
         typical = sum(whole) / len(whole) if whole else 0.0
-        return max(known, default=typical) + waiting * typical / self.jobs
+        in_progress = max(known, default=typical) if ahead else 0.0
+        return in_progress + waiting * typical / self.jobs
 
 
 class Lines:

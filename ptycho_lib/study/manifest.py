@@ -106,6 +106,8 @@ class StudyManifest(Part):
     train: DataFile
     test: DataFile
     n_test: int
+    leakage: str = ""
+    """What the test data share with the training data, allowed by the configuration; empty if nothing."""
     conditions: str
     """Fingerprint of the files that conditions refer to."""
     code: str

@@ -14,15 +14,16 @@ from papermill import inspect_notebook
 
 from ptycho_lib.config import StudyConfig, load_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.data.leakage import refuse_leakage
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import provenance
 from ptycho_lib.study.files import require_inside, write_atomically
 from ptycho_lib.study.locks import EXECUTION
 from ptycho_lib.study.manifest import MANIFEST, DataFile, PlannedRun, StudyManifest, now_utc, read_manifest
-from ptycho_lib.study.process import FAILURE
+from ptycho_lib.study.process import FAILURE, Resources, environment
 from ptycho_lib.study.record import RECORD
 from ptycho_lib.study.runs import check_counts, condition_files, default_n_test
-from ptycho_lib.study.status import PARTIAL
+from ptycho_lib.study.status import NOTEBOOK, PARTIAL
 from ptycho_lib.study.templates import TRAIN_AND_COMPARE, template_path
 
 PARAMETERS = f"{EXECUTION}/parameters.yaml"
@@ -44,9 +45,17 @@ class StudyPlan:
     start_timeout_s: int = START_TIMEOUT_S
 
     def command(self, run: PlannedRun) -> list[str]:
-        """Return the exact papermill command of a run."""
+        """Return the exact papermill command of a run; its notebook gets the final name on success."""
+        return self._command(run, PARTIAL)
+
+    def shell_line(self, run: PlannedRun, resources: Resources) -> str:
+        """Return one line that executes a run from a shell, `xargs` or a job array."""
+        variables = [f"{name}={value}" for name, value in environment(resources, self.template).items()]
+        return shlex.join(["env", *variables, *self._command(run, NOTEBOOK)])
+
+    def _command(self, run: PlannedRun, notebook: str) -> list[str]:
         return papermill_command(
-            self.template, run.folder / PARTIAL, run.folder / PARAMETERS, self.kernel, self.start_timeout_s
+            self.template, run.folder / notebook, run.folder / PARAMETERS, self.kernel, self.start_timeout_s
         )
 
 
@@ -80,7 +89,8 @@ def plan_study(
     Raises
     ------
     InputError
-        With every fault: of either file, of the sizes, of the folder, of the template's parameters.
+        With every fault: of either file, of the sizes, of the folder, of the template's parameters; or if
+        the test data are known from training.
     """
     config = config or load_config()
     out_dir = Path(out_dir).resolve()
@@ -97,11 +107,13 @@ def plan_study(
     train, test = datasets
     n_test = default_n_test(config, len(test))
     check_counts(train_path, len(train), config.n_train_sizes, test_path, len(test), n_test)
+    leakage = refuse_leakage(train, test, allow=config.allow_leakage)
     manifest = StudyManifest(
         created=_created(out_dir),
         train=DataFile.describe(Path(train_path), train.fingerprint(), len(train)),
         test=DataFile.describe(Path(test_path), test.fingerprint(), len(test)),
         n_test=n_test,
+        leakage=str(leakage) if leakage else "",
         conditions=condition_files(config),
         code=provenance.code_fingerprint(template),
         template=str(template),
@@ -147,11 +159,6 @@ def papermill_command(
         "--log-output",
         "--no-progress-bar",
     ]
-
-
-def shell_line(command: list[str]) -> str:
-    """Return a command as one line for a shell, `xargs` or a job array."""
-    return shlex.join(command)
 
 
 def free_disk_bytes(folder: Path) -> int:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.locks import EXECUTION, note_papermill
 from ptycho_lib.study.notebook_errors import cell_error, name_cell, read_notebook, write_failed_notebook
 from ptycho_lib.study.progress import LOG, current_cell
+from ptycho_lib.study.provenance import THREAD_VARIABLES
 from ptycho_lib.study.templates import TEMPLATE_VARIABLE
 
 FAILURE = f"{EXECUTION}/failure.json"
@@ -113,7 +114,7 @@ class NotebookProcess:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 cwd=self.template.parent,
-                env=environment(self.resources, self.template),
+                env=os.environ | environment(self.resources, self.template),
                 start_new_session=True,
             )
         note_papermill(self.folder, self._process.pid)
@@ -243,7 +244,7 @@ class NotebookProcess:
 
 
 def environment(resources: Resources, template: Path) -> dict[str, str]:
-    """Return the environment of an execution: this interpreter's kernel, quiet, a fixed thread count."""
+    """Return what an execution adds to the environment: this interpreter's kernel, its share of threads."""
     threads = str(resources.threads)
     kernels = str(Path(sys.prefix) / "share" / "jupyter")
     fixed = {
@@ -252,16 +253,10 @@ def environment(resources: Resources, template: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "TF_NUM_INTRAOP_THREADS": threads,
-        "TF_NUM_INTEROP_THREADS": threads,
-        "OMP_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
+        **dict.fromkeys(THREAD_VARIABLES, threads),
         TEMPLATE_VARIABLE: str(template),
     }
-    inherited: Mapping[str, str] = os.environ
-    gpu = {"CUDA_VISIBLE_DEVICES": resources.gpu} if resources.gpu else {}
-    return {**inherited, **fixed, **gpu}
+    return fixed | ({"CUDA_VISIBLE_DEVICES": resources.gpu} if resources.gpu else {})
 
 
 def where_it_stopped(folder: Path, partial: Path) -> str:

@@ -34,26 +34,39 @@ class Epoch:
 
 def last_epoch(folder: Path) -> Epoch | None:
     """Return the last epoch that a run reported, or None."""
-    for line in reversed(_tail(folder / PROGRESS).splitlines()):
-        try:
-            fields = json.loads(line)
-            return Epoch(
-                time=float(fields["time"]),
-                arm=str(fields["arm"]),
-                epoch=int(fields["epoch"]),
-                epochs=int(fields["epochs"]),
-                loss=float(fields["loss"]),
-                val_loss=float(fields.get("val_loss", "nan")),
-            )
-        except (ValueError, KeyError, TypeError):
-            continue  # the line is being written, or the kill of a writer cut it
-    return None
+    lines = reversed(_tail(folder / PROGRESS).splitlines())
+    return next((epoch for epoch in map(_parse, lines) if epoch is not None), None)
+
+
+def all_epochs(folder: Path) -> list[Epoch]:
+    """Return every epoch that a run reported, in order."""
+    try:
+        lines = (folder / PROGRESS).read_bytes().splitlines()
+    except OSError:
+        return []
+    return [epoch for epoch in map(_parse, lines) if epoch is not None]
 
 
 def current_cell(folder: Path) -> int | None:
     """Return the number (from 1, all kinds of cells counted) of the cell in execution, or the last one."""
     marks = _CELL.findall(_tail(folder / LOG))
     return int(marks[-1][1]) if marks else None
+
+
+def _parse(line: bytes) -> Epoch | None:
+    """Read one line; None if it is still being written, or the kill of its writer cut it."""
+    try:
+        fields = json.loads(line)
+        return Epoch(
+            time=float(fields["time"]),
+            arm=str(fields["arm"]),
+            epoch=int(fields["epoch"]),
+            epochs=int(fields["epochs"]),
+            loss=float(fields["loss"]),
+            val_loss=float(fields.get("val_loss", "nan")),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _tail(path: Path) -> bytes:

@@ -35,7 +35,13 @@ DETERMINISM = (
     "comparison_metrics.csv, byte for byte; another number of threads, another processor or a GPU sums in "
     "another order and may change the last digits (docs/running_studies.md gives the measured size)."
 )
-THREAD_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+THREAD_VARIABLES = (
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
 
 
 def executing_template() -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ptycho_lib.config import NOMINAL
 from ptycho_lib.study.files import write_atomically
 
 RECORD = "run.json"
@@ -75,6 +76,8 @@ class RunRecord(Part):
     """`StudyConfig.result_settings`."""
     train_data: str
     test_data: str
+    leakage: str = ""
+    """What the test patterns share with the training patterns; empty if nothing."""
     arms: dict[str, ArmOutcome]
     started: str
     finished: str
@@ -111,6 +114,11 @@ class RunRecord(Part):
 
 class CorruptRecordError(ValueError):
     """A `run.json` that is there but says nothing valid."""
+
+
+def reconstruction_name(condition: str) -> str:
+    """Return the name of the file that holds a model's reconstruction under a test condition."""
+    return "reconstruction.npz" if condition == NOMINAL else f"reconstruction_{condition}.npz"
 
 
 def read_record(folder: Path) -> RunRecord | None:

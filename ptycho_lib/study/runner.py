@@ -205,8 +205,7 @@ def run_study(
     InputError
         If another process computes a different study in the same folder.
     """
-    require_writable(plan.out_dir)
-    _claim(plan)
+    claim(plan)
     study = _Study(
         waiting=deque(),
         watcher=watcher,
@@ -229,6 +228,28 @@ def run_study(
         study.outcomes[run.folder] = RunOutcome(run, False, "not started")
     outcomes = tuple(study.outcomes[run.folder] for run in plan.runs)
     return StudyOutcome(outcomes, stop_signal[0] if stop_signal else "")
+
+
+def claim(plan: StudyPlan) -> None:
+    """Write `study.yaml`, unless a different study is being computed in the folder.
+
+    Raises
+    ------
+    InputError
+        If it is, or if the folder cannot be written.
+    """
+    require_writable(plan.out_dir)
+    lock = locks.take_lock(plan.out_dir, "runner", timeout_s=CLAIM_TIMEOUT_S)
+    if lock is None:
+        holder = _describe(plan.out_dir)
+        found = f"a folder that another study is just starting or summarising in ({holder})"
+        raise InputError(Fault(str(plan.out_dir), "", found, "a free folder", "Try again in a minute."))
+    try:
+        if (plan.out_dir / MANIFEST).is_file():
+            _refuse_other_study(plan)
+        write_manifest(plan.out_dir, plan.manifest)
+    finally:
+        lock.release()
 
 
 def local_launch(plan: StudyPlan, jobs: int, timeout_s: float | None, threads: int | None) -> Launch:
@@ -295,21 +316,6 @@ def _unverified(run: PlannedRun) -> str:
     if status.state is State.STALE:
         return f"{status.detail} between plan and execution; run it again"
     return f"the notebook ended without a valid {RECORD}: {status.detail}"
-
-
-def _claim(plan: StudyPlan) -> None:
-    """Write `study.yaml`, unless a different study is being computed in the folder."""
-    lock = locks.take_lock(plan.out_dir, "runner", timeout_s=CLAIM_TIMEOUT_S)
-    if lock is None:
-        holder = _describe(plan.out_dir)
-        found = f"a folder that another study is just starting or summarising in ({holder})"
-        raise InputError(Fault(str(plan.out_dir), "", found, "a free folder", "Try again in a minute."))
-    try:
-        if (plan.out_dir / MANIFEST).is_file():
-            _refuse_other_study(plan)
-        write_manifest(plan.out_dir, plan.manifest)
-    finally:
-        lock.release()
 
 
 def _refuse_other_study(plan: StudyPlan) -> None:

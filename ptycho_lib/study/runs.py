@@ -19,6 +19,7 @@ import pandas as pd
 
 from ptycho_lib.config import ARMS, StudyConfig, load_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.data.leakage import refuse_leakage
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import locks, provenance
@@ -35,6 +36,7 @@ from ptycho_lib.study.record import (
     RunIdentity,
     RunRecord,
     read_record,
+    reconstruction_name,
     write_record,
 )
 from ptycho_lib.tidy import COLUMNS
@@ -73,6 +75,8 @@ class Run:
     output_dir: Path
     started: float
     """Seconds since the epoch."""
+    leakage: str = ""
+    """What the test patterns share with the training patterns; empty if nothing."""
 
     @property
     def n_train(self) -> int:
@@ -102,6 +106,10 @@ class Run:
     def arm_dir(self, arm: str) -> Path:
         """Return the folder of one arm's model, history and reconstruction."""
         return self.output_dir / f"{arm}_run"
+
+    def reconstruction_file(self, arm: str, condition: str) -> Path:
+        """Return the file of an arm's reconstruction under a test condition."""
+        return self.arm_dir(arm) / reconstruction_name(condition)
 
 
 def open_run(
@@ -134,7 +142,8 @@ def open_run(
     Raises
     ------
     InputError
-        With every fault of the input, or if another process computes this run.
+        With every fault of the input, if the test patterns are known from training, or if another process
+        computes this run.
     """
     started = time.time()
     settings = load_config(config or None)
@@ -142,17 +151,21 @@ def open_run(
     n_test = n_test or default_n_test(settings, len(test))
     check_counts(train_data, len(train), (n_train,), test_data, len(test), n_test)
     identity = identify(settings, train.fingerprint(), test.fingerprint(), n_train, n_test, trial)
+    chosen = train.select(_training_subset(train, settings, n_train, trial))
+    seen = test.select(_test_subset(test, settings, n_test))
+    leakage = refuse_leakage(chosen, seen, allow=settings.allow_leakage)
     folder = require_writable(Path(output_dir).resolve())
     _possess(folder, identity)
     return Run(
         identity=identity,
         config=settings,
-        train=train.select(_training_subset(train, settings, n_train, trial)),
-        test=test.select(_test_subset(test, settings, n_test)),
+        train=chosen,
+        test=seen,
         train_data=Path(train_data).resolve(),
         test_data=Path(test_data).resolve(),
         output_dir=folder,
         started=started,
+        leakage=str(leakage) if leakage else "",
     )
 
 
@@ -192,6 +205,7 @@ def finish_run(
         trial=run.trial,
         seed=run.config.seed,
         run=relative_folder(run.output_dir),
+        leakage=run.leakage,
     )
     missing = [column for column in COLUMNS if column not in table]
     if missing:
@@ -333,6 +347,7 @@ def _record(run: Run, trained: Mapping[str, TrainedOutcome], n_groups: int, devi
         config=run.config.result_settings(),
         train_data=str(run.train_data),
         test_data=str(run.test_data),
+        leakage=run.leakage,
         arms={
             arm: ArmOutcome(
                 seconds=round(outcome.seconds, 3), collapsed=outcome.collapsed, reason=outcome.reason
