@@ -33,9 +33,9 @@ def find_bad_pixels(dataset: PtychoDataset) -> tuple[Array, Array]:
     count = len(dataset)
     total = np.zeros(dataset.diffraction.shape[1:])
     for _, block in blocks(dataset.diffraction):
-        total += np.nansum(np.square(np.clip(block, 0, None), dtype=np.float64), axis=0)
-    total = np.where(np.isfinite(total), total, np.inf)
-    around = median_filter(np.where(np.isfinite(total), total, 0), size=5, mode="mirror")
+        good = np.isfinite(block) & (block > 0)
+        total += np.sum(np.square(block, dtype=np.float64), axis=0, where=good)
+    around = median_filter(total, size=5, mode="mirror")
     dead = (total == 0) & (around > max(4.0, 0.05 * around.max() / count))
     hot = (total > HOT_FACTOR * around) & (total > around + HOT_SIGMA * np.sqrt(around + 1)) & (total > count)
     core = _core(total.shape)
