@@ -21,6 +21,9 @@ from ptycho_lib.errors import Fault, InputError
 Arm = Literal["pinn", "baseline"]
 ARMS: tuple[Arm, ...] = ("pinn", "baseline")
 
+NOMINAL = "nominal"
+"""Name of the condition in which the test set is unchanged."""
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -109,7 +112,7 @@ class ConditionConfig(Section):
     photons_factor: Positive | None = None
     """Multiply the photons per pattern by this and draw Poisson noise anew."""
     probe_defocus_rad: float | None = None
-    """Phase curvature (rad at the edge of the probe array) added to the probe; diffraction is simulated anew."""
+    """Phase curvature added to the probe, rad at the edge of its array; diffraction is simulated anew."""
     probe_file: str | None = None
     """An npz with `probeGuess`; diffraction is simulated anew from `objectGuess` with this probe."""
     position_jitter_px: Positive | None = None
@@ -122,10 +125,11 @@ class ConditionConfig(Section):
     @model_validator(mode="after")
     def _one_change(self) -> ConditionConfig:
         changes = self.model_dump(exclude={"name"}, exclude_none=True)
-        if self.name == "nominal":
-            raise ValueError("the name 'nominal' is the unchanged test set; choose another name")
+        if self.name == NOMINAL:
+            raise ValueError(f"the name '{NOMINAL}' is the unchanged test set; choose another name")
         if not changes:
-            raise ValueError(f"condition '{self.name}' changes nothing; set one of {sorted(set(type(self).model_fields) - {'name'})}")
+            known = ", ".join(sorted(set(type(self).model_fields) - {"name"}))
+            raise ValueError(f"condition '{self.name}' changes nothing; set one of {known}")
         return self
 
 
@@ -144,6 +148,9 @@ class StudyConfig(Section):
     """What a trial changes: the training subset, the initial weights, the batch order."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Root of every random number."""
+    allow_leakage: bool = False
+    """Run although test data share patterns, positions or compared area with the training data; every
+    output then says so."""
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ARMS
     """Models to train and compare."""
     sampling: SamplingConfig = SamplingConfig()
@@ -151,6 +158,7 @@ class StudyConfig(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     conditions: tuple[ConditionConfig, ...] = ()
+    """Changes of the test set under which every trained model is evaluated, too."""
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
@@ -225,9 +233,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(Fault(str(path), "", error.strerror or str(error), "a readable YAML file", how)) from None
+        found = error.strerror or str(error)
+        raise InputError(Fault(str(path), "", found, "a readable YAML file", how)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(Fault(str(path), "", f"text that is not YAML ({' '.join(str(error).split())})", "YAML", how)) from None
+        found = f"text that is not YAML ({' '.join(str(error).split())})"
+        raise InputError(Fault(str(path), "", found, "YAML", how)) from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -246,16 +256,19 @@ def _faults(error: ValidationError, source: str) -> Iterator[Fault]:
             yield Fault(source, key, "an unknown setting", f"one of {', '.join(known)}", hint)
         else:
             found = repr(detail["input"]) if place else "settings that contradict each other"
-            message = detail["msg"].removeprefix("Value error, ")
-            yield Fault(source, key, found, message, "Change the value; docs/configuration.md gives the limits.")
+            expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            yield Fault(source, key, found, expected, "docs/configuration.md gives the limits.")
 
 
 def _fields(place: list[str]) -> set[str]:
     """Return the names known at a place such as ['training'] or ['conditions', '0']."""
-    section: Any = StudyConfig
+    section: type[BaseModel] = StudyConfig
     for part in place:
         if part.isdigit():
             section = ConditionConfig
-        elif isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
-            section = section.model_fields[part].annotation
-    return set(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else set()
+        elif part in section.model_fields and part != "conditions":
+            annotation = section.model_fields[part].annotation
+            assert isinstance(annotation, type)
+            assert issubclass(annotation, BaseModel)
+            section = annotation
+    return set(section.model_fields)

@@ -30,8 +30,9 @@ SCORE_COLUMNS = (
 )
 """What was measured, and the audit of how: data range, alignment terms, remarks."""
 
-COLUMNS = (*RUN_COLUMNS, *SCORE_COLUMNS, "run")
-"""All columns of the tidy table in order; `run` is the run folder relative to the study."""
+COLUMNS = (*RUN_COLUMNS, *SCORE_COLUMNS, "run", "leakage")
+"""All columns of the tidy table in order; `run` is the run folder relative to the study, `leakage` what the
+test data shared with the training data (empty, unless that was allowed)."""
 
 COLLAPSE_CONTRAST = 0.05
 """A reconstruction with less than this share of the truth's contrast has collapsed to a constant."""

@@ -4,12 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from miniature import write_template
+from report_examples import dataset
 
+from ptycho_lib.config import parse_config
 from ptycho_lib.data.check_pair import check_pair
-from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.dataset import PtychoDataset, save_dataset
 from ptycho_lib.data.leakage import find_leakage, object_similarity, refuse_leakage
 from ptycho_lib.errors import InputError
+from ptycho_lib.evaluation.comparison import compare_objects
 from ptycho_lib.physics import diffraction, objects, probes
+from ptycho_lib.study.aggregate import read_metrics
+from ptycho_lib.study.plan import plan_study
+from ptycho_lib.study.record import ArmOutcome
+from ptycho_lib.study.runs import finish_run, open_run
 
 SIZE, SHAPE = 16, (96, 72)
 
@@ -127,3 +135,39 @@ def test_another_scale_and_another_probe_are_said(train, test_set):
 def test_patterns_of_another_size_share_nothing(train, test_set):
     cropped = replace(test_set, diffraction=test_set.diffraction[:, 4:-4, 4:-4])
     assert find_leakage(train, cropped).shared_patterns == 0
+
+
+@pytest.fixture
+def leaking(tmp_path):
+    """Training and test files of one scan of one object, and a template that needs no network."""
+    whole = dataset(n_side=6)
+    for name, part in (("train", np.s_[:24]), ("test", np.s_[20:])):
+        save_dataset(whole.select(np.arange(36)[part]), tmp_path / f"{name}.npz")
+    template = write_template(tmp_path / "template.ipynb")
+    return tmp_path / "train.npz", tmp_path / "test.npz", tmp_path / "study", template
+
+
+def test_a_study_on_known_test_data_is_refused_before_anything_starts(leaking):
+    train, test, out_dir, template = leaking
+    with pytest.raises(InputError, match="positions: found 4 positions of the training scan"):
+        plan_study(train, test, out_dir, parse_config({"n_train_sizes": [4]}, "test"), template=template)
+    assert not out_dir.exists()
+    with pytest.raises(InputError, match="--allow-leakage"):
+        open_run(train, test, out_dir / "by_hand", 4)
+    assert not out_dir.exists()
+
+
+def test_allowed_leakage_is_stamped_on_every_output(leaking, tmp_path):
+    train, test, out_dir, template = leaking
+    config = parse_config({"n_train_sizes": [4], "allow_leakage": True}, "test")
+    plan = plan_study(train, test, out_dir, config, template=template)
+    assert plan.manifest.leakage.startswith("leakage: ")
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    run = open_run(train, test, out_dir, 4, config=tmp_path / "config.yaml")
+    scores = compare_objects(run.test.obj, run.test.obj + 0.1, np.ones(run.test.obj.shape, bool))
+    record = finish_run(
+        run, scores.assign(model="pinn", condition="nominal"), {"pinn": ArmOutcome(seconds=1)}
+    )
+    assert record.leakage == run.leakage
+    assert "seen in training" in record.leakage
+    assert (read_metrics(out_dir / "comparison_metrics.csv")["leakage"] == run.leakage).all()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ptycho_lib.config import ConditionConfig
+from ptycho_lib.config import NOMINAL, ConditionConfig
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.npz import NpzArchive
 from ptycho_lib.data.projection import reprojection, spread_indices
@@ -15,6 +16,15 @@ from ptycho_lib.data.stack import Array, StackView, read_patterns
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.physics.diffraction import amplitude
 from ptycho_lib.physics.probes import defocus
+
+
+def under_conditions(
+    dataset: PtychoDataset, conditions: Iterable[ConditionConfig], seed: int
+) -> Iterator[tuple[str, PtychoDataset]]:
+    """Yield the name and the test set of each condition, the unchanged one ("nominal") first."""
+    yield NOMINAL, dataset
+    for condition in conditions:
+        yield condition.name, apply_condition(dataset, condition, seed)
 
 
 def apply_condition(dataset: PtychoDataset, condition: ConditionConfig, seed: int) -> PtychoDataset:

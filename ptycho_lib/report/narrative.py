@@ -33,11 +33,19 @@ def overview(results: StudyResults) -> str:
     trials = f"{config.trials} trials each" if config.trials > 1 else "one trial each"
     conditions = _listed(condition.name for condition in config.conditions)
     changed = f" The same networks were also tested under: {conditions}." if conditions else ""
+    test = f"{_file(manifest.test.path)}{_seen(manifest.leakage)}"
     return _paragraph(
         f"<strong>{_escape(results.name)}</strong>. {models} were trained on {sizes} diffraction patterns "
         f"({trials}) of the {manifest.train.n_patterns} in {_file(manifest.train.path)}, and evaluated on "
-        f"the same {manifest.n_test} patterns of {_file(manifest.test.path)}, unseen by either.{changed}"
+        f"the same {manifest.n_test} patterns of {test}.{changed}"
     )
+
+
+def _seen(leakage: str) -> str:
+    """Say whether the test data were new to the networks."""
+    if not leakage:
+        return ", unseen by either"
+    return f". <strong>Warning: {_escape(leakage)}</strong>; the numbers do not measure generalization"
 
 
 def run_counts(results: StudyResults) -> str:

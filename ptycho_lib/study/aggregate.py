@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ptycho_lib.config import NOMINAL
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.manifest import MANIFEST, read_manifest
@@ -19,9 +20,8 @@ from ptycho_lib.study.record import METRICS, RECORD, CorruptRecordError, RunReco
 from ptycho_lib.study.status import State, content_status
 from ptycho_lib.tidy import COLLAPSE_CONTRAST, COLUMNS
 
-NOMINAL = "nominal"
 AGGREGATED = "aggregated_metrics.csv"
-TEXT_COLUMNS = ("model", "condition", "component", "alignment", "metric", "reason", "run")
+TEXT_COLUMNS = ("model", "condition", "component", "alignment", "metric", "reason", "run", "leakage")
 FLAGS = ("shift_capped", "censored")
 
 

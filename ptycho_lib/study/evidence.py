@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptycho_lib.study.aggregate import AGGREGATED, NOMINAL, join_runs, load_runs, run_outcomes
+from ptycho_lib.config import NOMINAL
+from ptycho_lib.study.aggregate import AGGREGATED, join_runs, load_runs, run_outcomes
 from ptycho_lib.study.crossing import crossing_points, headline
 from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.manifest import MANIFEST, read_manifest

@@ -16,10 +16,10 @@ import pandas as pd
 
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.errors import InputError
-from ptycho_lib.study.aggregate import NOMINAL, LoadedRun, load_runs, read_metrics
+from ptycho_lib.study.aggregate import LoadedRun, load_runs, read_metrics
 from ptycho_lib.study.evidence import AGGREGATED, files_of, gather
 from ptycho_lib.study.files import file_sha256
-from ptycho_lib.study.record import METRICS, RunRecord
+from ptycho_lib.study.record import METRICS, RunRecord, reconstruction_name
 from ptycho_lib.study.status import State
 
 Compare = Callable[..., pd.DataFrame]
@@ -169,11 +169,6 @@ def _verify_metrics(run: LoadedRun, compare: Compare, truths: dict[str, PtychoDa
         options = {"max_shift_px": shift, "pixel_size_m": truth.pixel_size_m}
         recomputed = compare(truth.obj, obj, mask, **options).assign(model=model, condition=condition)
         _compare_rows(path, rows, recomputed, _KEYS, book)
-
-
-def reconstruction_name(condition: str) -> str:
-    """Return the name of the file that holds a model's reconstruction under a test condition."""
-    return "reconstruction.npz" if condition == NOMINAL else f"reconstruction_{condition}.npz"
 
 
 def _truth(record: RunRecord, condition: str, truths: dict[str, PtychoDataset]) -> PtychoDataset:
