@@ -20,6 +20,7 @@ from dask.distributed import Client, Future, LocalCluster, get_worker
 
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import locks
+from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.manifest import PlannedRun
 from ptycho_lib.study.plan import PARAMETERS, StudyPlan, prepare_run
 from ptycho_lib.study.process import Ending, Resources
@@ -61,9 +62,13 @@ class ClusterJob:
         why = f"the cluster gave it up: {self.future.exception() or self.future.status}"
         return Ending(False, why, time.time() - self.started, 0)
 
+    def ask_to_stop(self, why: str) -> None:
+        """Leave the worker a note, which it reads several times a second."""
+        write_atomically(self.run.folder / STOP, why)
+
     def stop(self, why: str) -> Ending:
-        """Ask the worker to stop papermill, and wait until it did."""
-        (self.run.folder / STOP).write_text(why, encoding="utf-8")
+        """Stop papermill on the worker, and wait until it did."""
+        self.ask_to_stop(why)
         deadline = time.time() + STOP_TIMEOUT_S
         while (
             not self.future.done() and locks.is_computed_elsewhere(self.run.folder) and time.time() < deadline

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from ptycho_lib.study.files import write_atomically
+from ptycho_lib.study.files import require_inside, write_atomically
 from ptycho_lib.study.locks import EXECUTION, note_papermill
 from ptycho_lib.study.notebook_errors import cell_error, name_cell, read_notebook, write_failed_notebook
 from ptycho_lib.study.progress import LOG, current_cell
@@ -105,7 +105,11 @@ class NotebookProcess:
     def start(self) -> None:
         """Start papermill in its own process group, its output going to the log."""
         log = self.folder / LOG
+        require_inside(log.parent, self.folder)
         log.parent.mkdir(parents=True, exist_ok=True)
+        for path in (self.partial, self.final, self.failed, log):
+            if path.is_symlink():
+                path.unlink()  # papermill would write through it
         self.started = time.time()
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
@@ -133,6 +137,12 @@ class NotebookProcess:
             self._sample()
             return None
         return self._judge(code)
+
+    def ask_to_stop(self, why: str) -> None:
+        """Ask papermill to shut its kernel down; `stop` then waits until it has."""
+        del why
+        self._relatives = self._family() or self._relatives
+        self._running().terminate()
 
     def stop(self, why: str) -> Ending:
         """Stop papermill and its kernel; the partial notebook keeps what was done."""
@@ -224,9 +234,8 @@ class NotebookProcess:
         self.peak_memory_bytes = max(self.peak_memory_bytes, total)
 
     def _terminate(self) -> None:
-        self._relatives = self._family() or self._relatives
         process = self._running()
-        process.terminate()
+        self.ask_to_stop("")
         try:
             process.wait(GRACE_S)
         except subprocess.TimeoutExpired:

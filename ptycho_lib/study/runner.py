@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from filelock import FileLock
@@ -24,6 +21,7 @@ from ptycho_lib.study.manifest import MANIFEST, PlannedRun, read_manifest, write
 from ptycho_lib.study.plan import StudyPlan, prepare_run
 from ptycho_lib.study.process import Ending, NotebookProcess, Resources
 from ptycho_lib.study.record import RECORD
+from ptycho_lib.study.signals import stop_signals
 from ptycho_lib.study.status import NOTEBOOK, PARTIAL, State, content_status, run_status
 
 TICK_S = 0.2
@@ -82,8 +80,11 @@ class Job(Protocol):
     def poll(self) -> Ending | None:
         """Return how it ended, or None while it lasts."""
 
+    def ask_to_stop(self, why: str) -> None:
+        """Ask it to stop, and return at once."""
+
     def stop(self, why: str) -> Ending:
-        """Stop it."""
+        """Stop it, and return when it has."""
 
 
 Launch = Callable[[PlannedRun, int], Job]
@@ -145,6 +146,8 @@ class _Study:
 
     def stop_all(self, why: str) -> None:
         """Stop every active run, keeping its partial notebook."""
+        for _, job, _ in self.active.values():
+            job.ask_to_stop(why)
         for slot, (run, job, lock) in list(self.active.items()):
             ending = job.stop(why)
             self._free(slot, lock)
@@ -214,7 +217,7 @@ def run_study(
         timeout_s=timeout_s,
     )
     _sort_out(plan, study, rerun_stale)
-    with _signals() as stop_signal:
+    with stop_signals() as stop_signal:
         while study.waiting or study.active or study.elsewhere:
             if stop_signal:
                 study.stop_all(f"interrupted by {stop_signal[0]}")
@@ -373,24 +376,3 @@ def _end_orphan(run: PlannedRun, timeout_s: float | None, watcher: Watcher) -> N
     if time.time() - float(process.get("taken", time.time())) > timeout_s and locks.is_alive(process):
         os.kill(int(process["pid"]), signal.SIGKILL)
         watcher.message(f"{run.name}: ended process {process['pid']}, left over from a killed study")
-
-
-@contextmanager
-def _signals() -> Iterator[list[str]]:
-    """Collect the names of stop signals instead of dying of them; only the main thread can."""
-    caught: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        del frame
-        caught.append(signal.Signals(number).name)
-
-    names = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    previous = {number: signal.signal(number, note) for number in names}
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

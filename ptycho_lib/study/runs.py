@@ -305,7 +305,7 @@ def relative_folder(folder: Path) -> str:
 def remove_outputs(folder: Path) -> None:
     """Remove a run's record and results, and nothing else; the record goes first."""
     for name in (RECORD, *OUTPUTS):
-        path = require_inside(folder / name, folder) if not (folder / name).is_symlink() else folder / name
+        path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -314,6 +314,8 @@ def remove_outputs(folder: Path) -> None:
 
 def _possess(folder: Path, identity: RunIdentity) -> None:
     """Lock the folder for this kernel and clear what another run left there."""
+    for name in (locks.EXECUTION, *OUTPUTS):
+        require_inside(folder / name, folder)
     if locks.take_lock(folder, "kernel", timeout_s=KERNEL_LOCK_TIMEOUT_S) is None:
         holder = locks.process_at_work(folder)
         found = f"a run in progress (process {holder.get('pid', '?')} on {holder.get('host', '?')})"

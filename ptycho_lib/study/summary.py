@@ -13,6 +13,7 @@ from ptycho_lib.study.files import require_writable, write_atomically
 from ptycho_lib.study.plan import KERNEL, START_TIMEOUT_S, papermill_command
 from ptycho_lib.study.process import Ending, NotebookProcess, Resources
 from ptycho_lib.study.runner import TICK_S, available_cores
+from ptycho_lib.study.signals import stop_signals
 from ptycho_lib.study.templates import SUMMARIZE_STUDY, template_path
 
 NAME = "summary"
@@ -56,11 +57,10 @@ def execute_summary(
 
 
 def _finish(process: NotebookProcess) -> Ending:
-    process.start()
-    try:
+    with stop_signals() as stop_signal:
+        process.start()
         while (ending := process.poll()) is None:
+            if stop_signal:
+                return process.stop(f"interrupted by {stop_signal[0]}")
             time.sleep(TICK_S)
-    except KeyboardInterrupt:
-        process.stop("interrupted by SIGINT")
-        raise
     return ending
