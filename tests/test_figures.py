@@ -52,6 +52,8 @@ def every_figure() -> dict[str, Figure]:
         "frc": figures.frc_figure(curves(), pixel_size_m=examples.PIXEL_M),
         "profile": figures.profile_figure(TRUTH, ESTIMATES, MASK, (20, 40), (70, 45)),
         "uncertainty": figures.uncertainty_figure(spread, residual, MASK),
+        "pattern": figures.pattern_figure(examples.dataset(), 7),
+        "overlap": figures.overlap_figure(examples.dataset()),
         "study": figures.study_figure(table, examples.summary(table)),
         "conditions": figures.condition_figure(table),
     }
@@ -67,19 +69,10 @@ def drawn() -> dict[str, Figure]:
     return made
 
 
-NAMES = [
-    "dataset",
-    "coverage",
-    "coverage_two_objects",
-    "history",
-    "comparison",
-    "montage",
-    "frc",
-    "profile",
-    "uncertainty",
-    "study",
-    "conditions",
-]
+NAMES = (
+    *("dataset", "coverage", "coverage_two_objects", "history", "comparison", "montage", "frc"),
+    *("profile", "uncertainty", "pattern", "overlap", "study", "conditions"),
+)
 
 
 def visible_texts(figure: Figure) -> list[Text]:
@@ -161,6 +154,16 @@ def test_phase_error_never_jumps_by_two_pi() -> None:
     figure = figures.comparison_figure(truth, {"pinn": truth * np.exp(-0.2j)}, MASK)
     error = next(ax for ax in figure.axes if ax.get_ylabel() == "phase error").get_images()[0].get_array()
     np.testing.assert_allclose(error, -0.2, atol=1e-9)
+
+
+def test_zoom_shows_the_same_part_of_all_panels_with_the_same_colours() -> None:
+    whole = figures.comparison_figure(TRUTH, ESTIMATES, MASK, rows=("phase",))
+    part = figures.comparison_figure(TRUTH, ESTIMATES, MASK, rows=("phase",), zoom=3.0, centre=(0.2, 0.9))
+    shapes = {image.get_array().shape for image in images(part, "phase")}
+    assert len(shapes) == 1
+    expected = np.array(images(whole, "phase")[0].get_array().shape) / 3
+    np.testing.assert_allclose(shapes.pop(), expected, atol=1)
+    assert images(part, "phase")[0].get_clim() == images(whole, "phase")[0].get_clim()
 
 
 def test_an_empty_mask_is_refused() -> None:

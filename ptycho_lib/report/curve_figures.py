@@ -1,10 +1,11 @@
-"""Figures of curves: Fourier ring correlation, and profiles along a line through the objects."""
+"""Figures of curves: training, Fourier ring correlation, profiles along a line through the objects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import map_coordinates
@@ -15,6 +16,42 @@ from ptycho_lib.report.style import FULL_WIDTH, ModelLook, letter, model_looks, 
 
 GREY = "#555555"
 THRESHOLDS = (("half-bit", half_bit_threshold, ":"), ("1-bit", one_bit_threshold, "-."))
+
+
+@styled
+def history_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Show loss, validation loss and learning rate of each arm against the epoch.
+
+    Each arm has its own axes: the losses are different quantities and rank nothing.
+
+    Parameters
+    ----------
+    histories : mapping of str to DataFrame
+        One row an epoch; columns ``loss`` and, where known, ``val_loss``, ``learning_rate``, ``epoch``.
+    """
+    figure = new_figure(2.7, width=3.6 * max(len(histories), 1))
+    panels = figure.subplots(2, len(histories), squeeze=False, sharex="col", height_ratios=(3, 1))
+    for column, (model, look) in enumerate(model_looks(histories).items()):
+        history, loss_ax, rate_ax = histories[model], panels[0, column], panels[1, column]
+        epochs = history["epoch"].to_numpy() if "epoch" in history else np.arange(1, len(history) + 1)
+        loss_ax.plot(epochs, history["loss"], color=look.colour, label="training")
+        if "val_loss" in history and history["val_loss"].notna().any():
+            validation = history["val_loss"].to_numpy(dtype=float)
+            loss_ax.plot(epochs, validation, color="black", linestyle=":", label="validation")
+            best = int(np.nanargmin(validation))
+            lowest = (epochs[best], validation[best])
+            loss_ax.plot(*lowest, marker="o", color="black", markersize=4, linestyle="none")
+            beside = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
+            loss_ax.annotate("best", lowest, **beside, fontsize=7)
+        if _spans_a_decade(loss_ax):
+            loss_ax.set_yscale("log")
+        loss_ax.set(title=look.label, ylabel="loss (own scale)")
+        loss_ax.legend(loc="upper right")
+        if "learning_rate" in history:
+            rate_ax.plot(epochs, history["learning_rate"], color="#555555", linewidth=1)
+        rate_ax.set(xlabel="epoch", ylabel="learning\nrate", ylim=(0, None))
+        rate_ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    return figure
 
 
 @styled
@@ -113,3 +150,9 @@ def profile_figure(
     ax.set(xlabel="distance (µm)" if pixel_size_m else "distance (px)", ylabel=f"{component} ({view.unit})")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4)
     return figure
+
+
+def _spans_a_decade(ax: Axes) -> bool:
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()])
+    values = values[np.isfinite(values)]
+    return bool(values.size and values.min() > 0 and values.max() > 10 * values.min())

@@ -4,9 +4,10 @@ Each function takes arrays or tables and returns a matplotlib Figure; none reads
 displays anything. `report.html.show` puts a figure into a notebook with its alternative text.
 """
 
-from ptycho_lib.report.curve_figures import frc_figure, profile_figure
-from ptycho_lib.report.dataset_figures import coverage_figure, dataset_figure, history_figure
+from ptycho_lib.report.curve_figures import frc_figure, history_figure, profile_figure
+from ptycho_lib.report.dataset_figures import dataset_figure, pattern_figure
 from ptycho_lib.report.object_figures import comparison_figure, montage_figure, uncertainty_figure
+from ptycho_lib.report.scan_figures import coverage_figure, overlap_figure
 from ptycho_lib.report.study_figures import condition_figure, study_figure
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "frc_figure",
     "history_figure",
     "montage_figure",
+    "overlap_figure",
+    "pattern_figure",
     "profile_figure",
     "study_figure",
     "uncertainty_figure",

@@ -15,7 +15,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptycho_lib.report.dataset_figures import robust_limits
+from ptycho_lib.report.panels import robust_limits
 from ptycho_lib.report.style import (
     AMPLITUDE_MAP,
     ERROR_MAP,
@@ -33,6 +33,7 @@ from ptycho_lib.report.style import (
 
 Complex2D = NDArray[np.complexfloating]
 Mask = NDArray[np.bool_]
+MARGIN = 6
 Cell = tuple[str, str] | None
 ROWS = ("amplitude", "amplitude error", "phase", "phase error")
 
@@ -54,10 +55,14 @@ class Comparison:
     ----------
     truth : ndarray, (H, W) complex
     mask : ndarray, (H, W) bool
-        The pixels that are compared. Pictures are cropped to their box, `margin` pixels wider.
+        The pixels that are compared. Pictures are cropped to their box, `MARGIN` pixels wider.
+    zoom, centre : float, (float, float)
+        Show a smaller part of the box; limits and the zero of the phase stay those of the whole mask.
     """
 
-    def __init__(self, truth: Complex2D, mask: Mask, margin: int = 6) -> None:
+    def __init__(
+        self, truth: Complex2D, mask: Mask, *, zoom: float = 1.0, centre: tuple[float, float] = (0.5, 0.5)
+    ) -> None:
         if truth.shape != mask.shape:
             raise ValueError(
                 f"truth has shape {truth.shape}, mask has shape {mask.shape}; they must be equal"
@@ -66,12 +71,13 @@ class Comparison:
         if rows.size == 0:
             raise ValueError("the mask holds no pixel; there is nothing to compare")
         self.box = (
-            slice(max(rows[0] - margin, 0), rows[-1] + margin + 1),
-            slice(max(columns[0] - margin, 0), columns[-1] + margin + 1),
+            _part(rows[0] - MARGIN, rows[-1] + MARGIN + 1, mask.shape[0], zoom, centre[0]),
+            _part(columns[0] - MARGIN, columns[-1] + MARGIN + 1, mask.shape[1], zoom, centre[1]),
         )
         self.mask = mask[self.box]
         self.truth = truth[self.box]
-        self._zero = np.exp(-1j * np.angle(np.sum(self.truth[self.mask])))
+        self._compared = truth[mask]
+        self._zero = np.exp(-1j * np.angle(np.sum(self._compared)))
 
     @property
     def aspect(self) -> float:
@@ -95,13 +101,13 @@ class Comparison:
     def view(self, row: str, estimates: Sequence[Complex2D]) -> View:
         """Return the colours of one row: limits of the truth, or of the largest error, in the mask."""
         if row == "amplitude":
-            return View(AMPLITUDE_MAP, *robust_limits(np.abs(self.truth[self.mask])), "arb. unit")
+            return View(AMPLITUDE_MAP, *robust_limits(np.abs(self._compared)), "arb. unit")
         if row == "phase":
-            phase = np.abs(np.angle(self.truth[self.mask] * self._zero))
+            phase = np.abs(np.angle(self._compared * self._zero))
             colours, limit = phase_view(float(np.quantile(phase, 0.995)))
             return View(colours, -limit, limit, "rad")
         errors = [np.abs(self.values(row, estimate)[self.mask]) for estimate in estimates]
-        limit = max([1e-6, *(robust_limits(error)[1] for error in errors)])
+        limit = max([1e-6, *(robust_limits(error)[1] for error in errors if error.size)])
         return View(ERROR_MAP, -limit, limit, "rad" if row == "phase error" else "arb. unit")
 
     def draw(self, ax: Axes, row: str, estimate: Complex2D, view: View) -> None:
@@ -109,9 +115,18 @@ class Comparison:
         ax.imshow(self.values(row, estimate), cmap=view.colours, vmin=view.lower, vmax=view.upper)
         veil = np.where(self.mask, 0.0, 0.55)
         ax.imshow(np.ones_like(veil), cmap="Greys_r", vmin=0, vmax=1, alpha=veil)
-        if not self.mask.all():
+        if self.mask.any() and not self.mask.all():
             ax.contour(self.mask, levels=[0.5], colors="black", linewidths=0.6)
         bare(ax)
+
+
+def _part(start: int, stop: int, length: int, zoom: float, centre: float) -> slice:
+    """Return 1/`zoom` of the pixels from `start` to `stop`, cut at an image of `length`, about `centre`."""
+    start, stop = max(start, 0), min(stop, length)
+    width = max(round((stop - start) / max(zoom, 1.0)), min(8, stop - start))
+    first = round(start + centre * (stop - start) - width / 2)
+    first = min(max(first, start), stop - width)
+    return slice(first, first + width)
 
 
 @styled
@@ -124,6 +139,8 @@ def comparison_figure(
     truth_label: str = "Ground truth",
     rows: Sequence[str] = ROWS,
     captions: Mapping[str, str] | None = None,
+    zoom: float = 1.0,
+    centre: tuple[float, float] = (0.5, 0.5),
 ) -> Figure:
     """Show the truth and the estimates side by side: amplitude, phase, and the error of each.
 
@@ -142,8 +159,10 @@ def comparison_figure(
         Any of ``amplitude``, ``amplitude error``, ``phase``, ``phase error``.
     captions : mapping of str to str, optional
         By model name: a line below its name, e.g. its phase SSIM.
+    zoom, centre : float, (float, float)
+        Magnification of all panels alike, about a point given as shares of the box (row, column).
     """
-    comparison = Comparison(truth, mask)
+    comparison = Comparison(truth, mask, zoom=zoom, centre=centre)
     looks = model_looks(estimates)
     grid = _comparison_grid(rows, list(looks), beside=comparison.aspect > 1.4)
     bars = 0.85 * len({cell[0] for cell in grid[0] if cell}) + 0.3

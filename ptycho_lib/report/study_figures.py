@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
+from ptycho_lib.config import NOMINAL
 from ptycho_lib.report.style import (
     FULL_WIDTH,
     ModelLook,
@@ -26,7 +27,6 @@ from ptycho_lib.report.style import (
 )
 from ptycho_lib.tidy import METRICS
 
-NOMINAL = "nominal"
 ARROW = {"arrowstyle": "->", "linestyle": ":", "linewidth": 0.9, "color": "#333333"}
 DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 2)))
 STUDY_METRICS = ("mae", "mse", "psnr", "ssim", "frc50")

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ptycho_lib.report.study_figures import NOMINAL, STUDY_METRICS, select
+from ptycho_lib.config import NOMINAL
+from ptycho_lib.report.study_figures import STUDY_METRICS, select
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.tidy import ALIGNMENTS, COMPONENTS, METRICS
 

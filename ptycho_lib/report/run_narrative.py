@@ -1,0 +1,65 @@
+"""What the notebook of one run says in words: what it works on, and what its numbers were made with."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+from ptycho_lib.report.style import model_looks
+from ptycho_lib.study.record import RunRecord
+from ptycho_lib.study.runs import Run
+
+
+def run_overview(run: Run) -> str:
+    """Return the table of what a run trains on, tests on and how."""
+    network, training = run.config.network, run.config.training
+    photons = run.train.photons_per_pattern
+    return _definitions(
+        {
+            "Training": f"{run.n_train} patterns of {run.train_data.name}, {run.config.sampling.method} subset",
+            "Test": f"{run.n_test} patterns of {run.test_data.name}",
+            "Trial": f"{run.trial}, seeds {', '.join(f'{k} {v}' for k, v in run.seeds.items())}",
+            "Pattern": f"{run.train.patch_size}×{run.train.patch_size} pixels, "
+            + (f"{photons:.3g} photons" if photons else "photons unknown"),
+            "Models": ", ".join(look.label for look in model_looks(run.config.arms).values()),
+            "Backbone": f"{network.backbone}, width {network.width}, gridsize {network.gridsize}",
+            "Schedule": f"{training.epochs} epochs, at least {training.min_steps} steps of "
+            f"{training.batch_size}, learning rate {training.learning_rate:g}, {training.precision}",
+            "Folder": run.output_dir.name,
+        }
+    )
+
+
+def run_provenance(record: RunRecord) -> str:
+    """Return what made the numbers of a run: data, settings, code, versions, machine, durations."""
+    arms = {
+        f"Training of {look.label}": f"{record.arms[arm].seconds:.1f} s"
+        + (f"; collapsed: {record.arms[arm].reason}" if record.arms[arm].collapsed else "")
+        for arm, look in model_looks(record.arms).items()
+    }
+    prints = record.identity.fingerprints
+    return _definitions(
+        {
+            **arms,
+            "Whole run": f"{record.seconds:.1f} s, finished {record.finished}",
+            "Device": record.device,
+            "Machine": ", ".join(f"{name}: {value}" for name, value in record.machine.items()),
+            "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+            "Commit": record.commit or "not under version control",
+            "Training data": f"{record.train_data} ({prints.train_data})",
+            "Test data": f"{record.test_data} ({prints.test_data})",
+            "Configuration": prints.config,
+            "Code": prints.code,
+            "Run fingerprint": record.fingerprint,
+            "Reproducibility": record.determinism,
+        }
+    )
+
+
+def _definitions(facts: Mapping[str, str]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align:left;vertical-align:top">{html.escape(name)}</th>'
+        f'<td style="text-align:left;overflow-wrap:anywhere">{html.escape(value)}</td></tr>'
+        for name, value in facts.items()
+    )
+    return f"<table>{rows}</table>"
