@@ -21,12 +21,8 @@ Floats = NDArray[np.float64]
 _SAMPLES_PER_SIDE = 16
 """Each patch is compared on about 16 x 16 lattice points: enough for one phase, whatever its size."""
 
-_PHASE_FLOOR_RAD = 0.1
-"""No patch's phase is believed to be better than this, however well the overlaps agree among themselves:
-errors that neighbours share, such as a slow ramp, are invisible to them and add up over the scan."""
-
-_INDEPENDENT_NEIGHBOURS = 3.0
-"""Overlaps with neighbouring patches share their errors; in effect about this many are independent."""
+_NEGLIGIBLE_RAD = 1e-3
+"""Phase errors of this size do not matter; keeps the ratio of error to signal finite."""
 
 
 def synchronise_phases(
@@ -153,20 +149,23 @@ def _eigenvector_phases(overlap: sparse.csr_array, degree: Floats) -> Floats:
 
 
 def _pull(overlap: sparse.csr_array, phases: Floats) -> float:
-    """Return the pull towards zero, relative to the mean overlap of a patch (empirical Bayes).
+    """Return the pull towards zero, in units of a patch's mean overlap.
 
     Phases of variance σ², compared with an error of variance τ², give pairs that differ by 2σ² + τ² before
-    synchronisation and by τ² after it; the best linear estimate then weighs "zero" by τ²/σ² against one
-    independent neighbour. Variances of angles are -2 ln of the mean cosine. With m pairs for n patches
-    the residual is short of τ² by n - 1 degrees of freedom; a chain of patches leaves none, and the error is
-    taken to be as large as the phases.
+    synchronisation and by τ² after it. Variances of angles are -2 ln of the mean cosine. With m pairs for n
+    patches the residual is short of τ² by n - 1 degrees of freedom; a chain of patches leaves none, and the
+    error is then taken to be as large as the differences.
+
+    Were the errors independent, a pull of about τ²/σ² would be best. They are not: what spoils an overlap
+    spoils its neighbours, and adds up. The pull is (τ²/σ²)⁴/10, almost nothing where the overlaps agree and
+    almost all where they do not. On trained networks the two cases lie far apart (docs/metrics.md).
     """
     before, after = (-2 * np.log(np.clip(agreement(overlap, p), 0.01, 1)) for p in (0 * phases, phases))
     patches, pairs = len(phases), overlap.nnz / 2
-    error = after * pairs / max(pairs - patches + 1, 1) + _PHASE_FLOOR_RAD**2
-    error += before / 3 * min(1, patches / pairs) ** 2
-    spread = max((before - error) / 2, 1e-3 * error)
-    return float(error / spread / _INDEPENDENT_NEIGHBOURS)
+    error = after * pairs / max(pairs - patches + 1, 1) + _NEGLIGIBLE_RAD**2
+    error += before / 2 * min(1, patches / pairs) ** 2
+    signal = max((before - error) / 2, 1e-3 * error)
+    return float(min((error / signal) ** 4 / 10, 1e3))
 
 
 def _least_squares(overlap: sparse.csr_array, phases: Floats, pull: float, *, steps: int = 8) -> Floats:
