@@ -68,9 +68,9 @@ class TrainingConfig(Section):
     """One schedule for both arms."""
 
     epochs: Count = 50
-    """Passes over the training subset."""
+    """Epochs. One is a pass over the training subset, or more where `min_steps` asks for it."""
     min_steps: Annotated[int, Field(ge=0)] = 0
-    """Small subsets are passed over more often until at least this many gradient steps are taken."""
+    """Least number of gradient steps of a training: an epoch of a small subset is several passes over it."""
     batch_size: Count = 16
     """Samples in one gradient step."""
     learning_rate: Positive = 1e-3

@@ -14,9 +14,10 @@ def run_overview(run: Run) -> str:
     """Return the table of what a run trains on, tests on and how."""
     network, training = run.config.network, run.config.training
     photons = run.train.photons_per_pattern
+    subset = f"{run.config.sampling.method} subset"
     return _definitions(
         {
-            "Training": f"{run.n_train} patterns of {run.train_data.name}, {run.config.sampling.method} subset",
+            "Training": f"{run.n_train} patterns of {run.train_data.name}, {subset}",
             "Test": f"{run.n_test} patterns of {run.test_data.name}",
             "Trial": f"{run.trial}, seeds {', '.join(f'{k} {v}' for k, v in run.seeds.items())}",
             "Pattern": f"{run.train.patch_size}×{run.train.patch_size} pixels, "

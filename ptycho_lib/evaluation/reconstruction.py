@@ -1,0 +1,149 @@
+"""From predicted patches to a reconstruction: the object, where it counts, how far to trust it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.stack import blocks
+from ptycho_lib.evaluation.alignment import Alignment, align
+from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
+from ptycho_lib.evaluation.stitching import stitch
+from ptycho_lib.physics.diffraction import add_patches, amplitude, extract_patches
+
+FAINTEST = 1e-3
+"""Weight of the faintest pixel of a patch when patches are stitched, relative to the brightest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """An object reconstructed from the test patterns, on the grid of the truth.
+
+    Parameters
+    ----------
+    truth : (H, W) complex64
+        `objectGuess` of the test file.
+    obj : (H, W) complex64
+        As stitched, not aligned; zero where no patch lies.
+    mask : (H, W) bool
+        The pixels compared, the same for every model.
+    spread : (H, W) float32
+        Standard deviation over the overlapping patches, units of the object: an uncertainty without truth.
+    residual : (H, W) float32
+        Misfit Σ|x − Â| / Σx of the patterns that illuminate a pixel, as their illumination-weighted mean;
+        Â are the amplitudes of the stitched object, scaled once. NaN where there is no light.
+    pixel_size_m : float, optional
+        Object pixel.
+    """
+
+    truth: NDArray[np.complex64]
+    obj: NDArray[np.complex64]
+    mask: NDArray[np.bool_]
+    spread: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    pixel_size_m: float | None = None
+
+    def compare(self, *, max_shift_px: float) -> pd.DataFrame:
+        """Return every metric against the truth, one value a row (`comparison.compare_objects`)."""
+        return compare_objects(
+            self.truth, self.obj, self.mask, max_shift_px=max_shift_px, pixel_size_m=self.pixel_size_m
+        )
+
+    def align(self, *, max_shift_px: float) -> Alignment:
+        """Align the object to the truth as the metrics do."""
+        return align(self.truth, self.obj, self.mask, max_shift_px=max_shift_px)
+
+    def save(self, path: str | Path) -> Path:
+        """Write `object`, `mask`, `spread` and `residual` to an npz; return its path."""
+        with Path(path).open("wb") as stream:
+            np.savez_compressed(
+                stream, object=self.obj, mask=self.mask, spread=self.spread, residual=self.residual
+            )
+        return Path(path)
+
+
+def reconstruct(
+    patches: NDArray[np.complex64],
+    positions_px: NDArray[np.float64],
+    dataset: PtychoDataset,
+    *,
+    min_illumination: float,
+    synchronise: bool,
+) -> Reconstruction:
+    """Stitch the patches that a model predicted for a dataset, weighted by the probe's illumination.
+
+    Parameters
+    ----------
+    patches : (m, M, M) complex64
+        Object patches, or their central regions, M <= N.
+    positions_px : (m, 2) float64
+        Their centres (row, column).
+    dataset : PtychoDataset
+        The test patterns: grid, probe, truth.
+    min_illumination : float
+        See `comparison.comparison_mask`.
+    synchronise : bool
+        Estimate the unobservable global phase of each patch from the overlaps first.
+    """
+    shape = dataset.obj.shape
+    border = (dataset.patch_size - patches.shape[-1]) // 2
+    window = slice(border, border + patches.shape[-1])
+    intensity = np.square(np.abs(dataset.probe[window, window]))
+    weights = intensity + FAINTEST * intensity.max()
+    stitched = stitch(patches, positions_px, shape, weights=weights, synchronise=synchronise)
+    mask = comparison_mask(
+        dataset.positions_px,
+        dataset.probe,
+        shape,
+        coverage=dataset.coverage,
+        min_illumination=min_illumination,
+    )
+    residual = residual_map(stitched.obj, stitched.weight > 0, dataset)
+    return Reconstruction(dataset.obj, stitched.obj, mask, stitched.spread, residual, dataset.pixel_size_m)
+
+
+def residual_map(
+    obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: PtychoDataset
+) -> NDArray[np.float32]:
+    """Return how badly the patterns that illuminate a pixel are explained; see `Reconstruction.residual`.
+
+    Parameters
+    ----------
+    obj : (H, W) complex
+    known : (H, W) bool
+        Where `obj` holds a value; elsewhere its mean is taken.
+    dataset : PtychoDataset
+        Measured patterns, positions and probe.
+    """
+    if not known.any():
+        return np.full(obj.shape, np.nan, np.float32)
+    filled = np.where(known, obj, obj[known].mean()).astype(np.complex64)
+    products, squares = np.zeros(len(dataset)), np.zeros(len(dataset))
+    for part, measured in blocks(dataset.diffraction):
+        predicted = _amplitudes(filled, dataset, part)
+        products[part] = np.einsum("nij,nij->n", measured, predicted, dtype=np.float64)
+        squares[part] = np.einsum("nij,nij->n", predicted, predicted, dtype=np.float64)
+    scale = products.sum() / max(squares.sum(), np.finfo(float).tiny)
+    misfit = np.zeros(len(dataset))
+    for part, measured in blocks(dataset.diffraction):
+        error = np.abs(measured - scale * _amplitudes(filled, dataset, part)).sum(axis=(1, 2))
+        misfit[part] = error / np.maximum(measured.sum(axis=(1, 2)), np.finfo(np.float32).tiny)
+    light = np.square(np.abs(dataset.probe)).astype(np.complex64)
+    both = np.zeros((2, *obj.shape))
+    for part, _ in blocks(dataset.diffraction):
+        stack = np.broadcast_to(light, (part.stop - part.start, *light.shape))
+        positions = dataset.positions_px[part]
+        both[0] += add_patches(stack * misfit[part, None, None], positions, obj.shape).real
+        both[1] += add_patches(stack, positions, obj.shape).real
+    lit = both[1] > 1e-6 * both[1].max()
+    return np.where(lit, both[0] / np.where(lit, both[1], 1), np.nan).astype(np.float32)
+
+
+def _amplitudes(obj: NDArray[np.complex64], dataset: PtychoDataset, part: slice) -> NDArray[np.float32]:
+    positions = dataset.positions_px[part]
+    return amplitude(extract_patches(obj, positions, dataset.patch_size), dataset.probe)

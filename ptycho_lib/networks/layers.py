@@ -1,0 +1,246 @@
+"""The diffraction model as Keras layers: illumination, propagation, and patches merged where they overlap.
+
+Complex arithmetic is complex64 whatever the precision of the convolutions. Each layer has a twin in
+`ptycho_lib.physics.diffraction`, against which it is tested.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+serializable = keras.saving.register_keras_serializable(package="ptycho_lib")
+
+
+def to_complex(channels: tf.Tensor) -> tf.Tensor:
+    """Turn (..., 2) real and imaginary parts into (...) complex64."""
+    channels = tf.cast(channels, tf.float32)
+    return tf.complex(channels[..., 0], channels[..., 1])
+
+
+def to_channels(field: tf.Tensor) -> tf.Tensor:
+    """Turn (...) complex64 into (..., 2) real and imaginary parts."""
+    return tf.stack([tf.math.real(field), tf.math.imag(field)], axis=-1)
+
+
+def far_field(wave: tf.Tensor) -> tf.Tensor:
+    """Propagate (..., N, N) exit waves to the detector: unitary Fourier transform, DC at pixel N/2."""
+    size = wave.shape[-1]
+    return tf.signal.fftshift(tf.signal.fft2d(wave), axes=(-2, -1)) / size
+
+
+def near_field(wave: tf.Tensor) -> tf.Tensor:
+    """Propagate (..., N, N) detector waves back to the object: the inverse of `far_field`."""
+    size = wave.shape[-1]
+    return tf.signal.ifft2d(tf.signal.ifftshift(wave, axes=(-2, -1))) * size
+
+
+class ProbeLayer(keras.layers.Layer):
+    """A layer that holds a probe as a weight, so that it is saved with the model.
+
+    Parameters
+    ----------
+    patch_size : int
+        Edge N of patterns and patches, pixels.
+    probe : (N, N) complex array, optional
+        Left out when a saved model is loaded: the weight then comes from the file.
+    trainable_probe : bool
+        Let the gradient refine it.
+    """
+
+    def __init__(
+        self,
+        patch_size: int,
+        probe: np.ndarray | None = None,
+        *,
+        trainable_probe: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.patch_size = patch_size
+        self.trainable_probe = trainable_probe
+        parts = np.zeros((patch_size, patch_size, 2), np.float32)
+        if probe is not None:
+            parts[...] = np.stack([probe.real, probe.imag], axis=-1)
+        self.probe_parts = self.add_weight(
+            shape=parts.shape, initializer=lambda *_, **__: parts, trainable=trainable_probe, name="probe"
+        )
+
+    @property
+    def probe(self) -> tf.Tensor:
+        """The probe, (N, N) complex64."""
+        return to_complex(tf.convert_to_tensor(self.probe_parts))
+
+    def illumination(self) -> tf.Tensor:
+        """Return |P|² over its maximum, (N, N) float32; no gradient flows through it."""
+        intensity = tf.stop_gradient(tf.square(tf.abs(self.probe)))
+        return intensity / tf.reduce_max(intensity)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer; the probe itself is a weight."""
+        settings = {"patch_size": self.patch_size, "trainable_probe": self.trainable_probe}
+        return {"name": self.name, **settings}
+
+
+@serializable
+class DiffractionModel(ProbeLayer):
+    """Predict the measured amplitude of object patches, Â = |F(O·P)|·exp(α).
+
+    The log-scale α starts at zero: with probe and amplitudes on the input scale of `training.input_scale`,
+    an object of unit amplitude then has the measured mean intensity.
+    """
+
+    def __init__(self, *args: Any, trainable_scale: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.trainable_scale = trainable_scale
+        self.log_scale = self.add_weight(
+            shape=(), initializer="zeros", trainable=trainable_scale, name="log_scale"
+        )
+
+    def call(self, patches: tf.Tensor) -> tf.Tensor:
+        """Return (..., N, N) float32 amplitudes of (..., N, N) complex64 patches."""
+        return tf.abs(far_field(patches * self.probe)) * tf.exp(tf.convert_to_tensor(self.log_scale))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {**super().get_config(), "trainable_scale": self.trainable_scale}
+
+
+@serializable
+class FirstGuess(ProbeLayer):
+    """Estimate each pattern's object from that pattern alone, by phase retrieval with the known probe.
+
+    One iteration replaces the modulus of the far field by the measured amplitude, propagates back and
+    divides by the probe where it is bright (error reduction: Fienup, Appl. Opt. 21, 2758, 1982;
+    regularised division as in rPIE: Maiden, Johnson & Li, Optica 4, 736, 2017). It starts from |O| = 1.
+
+    Parameters
+    ----------
+    iterations : int
+        Zero returns the starting object.
+    damping : float
+        Regularisation of the division, relative to the largest probe intensity.
+    """
+
+    def __init__(self, *args: Any, iterations: int = 5, damping: float = 0.05, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.iterations = iterations
+        self.damping = damping
+
+    def call(self, amplitude: tf.Tensor) -> tf.Tensor:
+        """Return the guess, (..., N, N, 2) real and imaginary parts, of (..., N, N) float32 amplitudes."""
+        probe = self.probe
+        intensity = tf.square(tf.abs(probe))
+        damped = intensity + self.damping * tf.reduce_max(intensity)
+        divide = tf.math.conj(probe) / tf.cast(damped, tf.complex64)
+        keep = tf.cast(1.0 - intensity / damped, tf.complex64)
+        obj = tf.complex(tf.ones_like(amplitude), tf.zeros_like(amplitude))
+        for _ in range(self.iterations):
+            wave = far_field(obj * probe)
+            measured = wave * tf.cast(amplitude / tf.maximum(tf.abs(wave), 1e-12), tf.complex64)
+            obj = divide * near_field(measured) + keep * obj
+        return to_channels(obj)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {**super().get_config(), "iterations": self.iterations, "damping": self.damping}
+
+
+def merge_patches(
+    patches: tf.Tensor, offsets_px: tf.Tensor, weights: tf.Tensor, *, reach_px: int
+) -> tf.Tensor:
+    """Make overlapping patches agree: merge them in a common frame and cut them out again.
+
+    The patches of a group are translated to their places by bilinear interpolation (two products with
+    banded matrices, exactly differentiable), summed with their weights, divided by the summed weights, and
+    re-extracted at each place (Hoidn et al., Sci. Rep. 13, 22789, 2023).
+
+    Parameters
+    ----------
+    patches : (b, k, N, N) complex64
+        k patches in each of b groups.
+    offsets_px : (b, k, 2) float32
+        Positions (row, column) of the patch centres relative to the centre of the frame.
+    weights : (N, N) float32
+        Confidence in each pixel of a patch; positive.
+    reach_px : int
+        Largest absolute offset; sets the size of the frame, N + 2·reach + 2.
+
+    Returns
+    -------
+    (b, k, N, N) complex64
+    """
+    size = patches.shape[-1]
+    frame = size + 2 * reach_px + 2
+    rows = _placement(offsets_px[..., 0], size, frame)
+    columns = _placement(offsets_px[..., 1], size, frame)
+
+    def into_frame(images: tf.Tensor) -> tf.Tensor:
+        placed = tf.matmul(tf.matmul(rows, images, transpose_a=True), columns)
+        return tf.reduce_sum(placed, axis=1, keepdims=True)
+
+    def out_of_frame(images: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(tf.matmul(rows, images), columns, transpose_b=True)
+
+    parts = [tf.math.real(patches), tf.math.imag(patches)]
+    total = into_frame(weights * tf.ones_like(parts[0]))
+    merged = [out_of_frame(tf.math.divide_no_nan(into_frame(weights * part), total)) for part in parts]
+    return tf.complex(*merged)
+
+
+def _placement(offsets_px: tf.Tensor, size: int, frame: int) -> tf.Tensor:
+    """Return (b, k, N, frame) matrices that sample a line of the frame at a patch's pixels."""
+    patch = tf.range(size, dtype=tf.float32)[:, None] - size // 2
+    place = tf.range(frame, dtype=tf.float32)[None, :] - frame // 2
+    return tf.maximum(0.0, 1.0 - tf.abs(patch + offsets_px[..., None, None] - place))
+
+
+@serializable
+class SpaceToDepth(keras.layers.Layer):
+    """Fold 2x2 pixels into channels: (b, H, W, c) to (b, H/2, W/2, 4c)."""
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Fold."""
+        return tf.nn.space_to_depth(images, 2)
+
+
+@serializable
+class DepthToSpace(keras.layers.Layer):
+    """Unfold channels into 2x2 pixels: the inverse of `SpaceToDepth`."""
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Unfold."""
+        return tf.nn.depth_to_space(images, 2)
+
+
+@serializable
+class CentreOn(keras.layers.Layer):
+    """Put the resolved central half of a patch into its coarse continuation.
+
+    Takes (b, N/2, N/2, c) and (b, N, N, c); returns (b, N, N, c).
+    """
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Replace the centre."""
+        fine, coarse = inputs
+        quarter = fine.shape[1] // 2
+        centre = coarse[:, quarter:-quarter, quarter:-quarter]
+        border = [[0, 0], [quarter, quarter], [quarter, quarter], [0, 0]]
+        return coarse + tf.pad(fine - centre, border)
+
+
+@serializable
+class PolarObject(keras.layers.Layer):
+    """Combine amplitudes and phases (rad) of k patches into real and imaginary parts.
+
+    Takes twice (b, N, N, k); returns (b, N, N, 2k).
+    """
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Combine; the parts of a patch are neighbours."""
+        amplitude, phase = inputs
+        parts = tf.stack([amplitude * tf.cos(phase), amplitude * tf.sin(phase)], axis=-1)
+        return tf.reshape(parts, (-1, *parts.shape[1:3], parts.shape[3] * 2))

@@ -1,0 +1,274 @@
+"""The two networks: PtychoPINN and the supervised baseline, on one backbone.
+
+A sample is a group of g² neighbouring patterns (g = gridsize). Both networks turn its amplitudes into object
+patches; they differ in the loss alone. PtychoPINN sends its patches through the diffraction model and
+compares with the measurement; the baseline compares them with patches of a known object.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ptycho_lib.config import NetworkConfig, TrainingConfig
+from ptycho_lib.networks.backbones import BACKBONES
+from ptycho_lib.networks.layers import (
+    DiffractionModel,
+    FirstGuess,
+    merge_patches,
+    serializable,
+    to_complex,
+)
+
+FLOOR = 1e-6
+"""Least intensity, on the input scale (mean 1/4 per pixel), that a logarithm sees."""
+
+
+class ReconstructionNetwork(keras.Model):
+    """What both arms share: amplitudes in, object patches out.
+
+    Call it with ``{"diffraction": (b, k, N, N)}``, float32 amplitudes on the input scale
+    (`training.input_scale`), optionally with their ``"guess"``, (b, k, N, N, 2), computed before.
+    It returns (b, k, N, N, 2) float32: real and imaginary parts of the patches, in units of `object_scale`
+    (the amplitude of the objects a supervised network learned from; 1 for PtychoPINN).
+
+    Parameters
+    ----------
+    patch_size : int
+        N, pixels; a power of two from 32.
+    settings : dict
+        `NetworkConfig` as plain values.
+    precision : str
+        Keras dtype policy of the convolutions.
+    probe : (N, N) complex array, optional
+        On the input scale, see `training.normalised_probe`. Left out when a saved model is loaded.
+    """
+
+    def __init__(
+        self,
+        patch_size: int,
+        settings: dict[str, Any],
+        precision: str = "float32",
+        probe: np.ndarray | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.patch_size, self.settings, self.precision = patch_size, dict(settings), precision
+        self.options = NetworkConfig(**settings)
+        self.first_guess = FirstGuess(
+            patch_size, probe, iterations=self.options.first_guess, name="first_guess"
+        )
+        self.object_scale = self.add_weight(
+            shape=(), initializer="ones", trainable=False, name="object_scale", dtype="float32"
+        )
+        self.corrects_guess = self.options.first_guess > 0 and self.options.backbone == "compact"
+        patches = self.options.gridsize**2
+        channels = patches * (2 if self.corrects_guess else 1) + 1
+        self.backbone = BACKBONES[self.options.backbone](
+            patch_size, channels, patches, self.options.width, precision
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """All weights exist since the constructor."""
+        self.built = True
+
+    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Reconstruct the object patches of each sample."""
+        amplitude = inputs["diffraction"]
+        illumination = tf.broadcast_to(
+            self.first_guess.illumination()[None, ..., None], (*self._batch(amplitude), 1)
+        )
+        if not self.corrects_guess:
+            features = tf.concat([tf.transpose(amplitude, (0, 2, 3, 1)), illumination], axis=-1)
+            return self._split(self.backbone(features, training=training))
+        guess = inputs["guess"] if "guess" in inputs else self.first_guess(amplitude)
+        flat = tf.constant([1.0, 0.0])
+        features = tf.concat([self._join(guess - flat), illumination], axis=-1)
+        correction = self._split(self.backbone(features, training=training))
+        return flat + correction + self._centre() * (guess - flat)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the network; probe and scales are weights."""
+        return {
+            "name": self.name,
+            "patch_size": self.patch_size,
+            "settings": self.settings,
+            "precision": self.precision,
+        }
+
+    def _centre(self) -> tf.Tensor:
+        """Return 1 in the resolved central half and 0 around it, (N, N, 1)."""
+        quarter = self.patch_size // 4
+        inside = np.zeros((self.patch_size, self.patch_size, 1), np.float32)
+        inside[quarter:-quarter, quarter:-quarter] = 1
+        return tf.constant(inside)
+
+    def _batch(self, amplitude: tf.Tensor) -> tuple[Any, int, int]:
+        return tf.shape(amplitude)[0], self.patch_size, self.patch_size
+
+    def _join(self, parts: tf.Tensor) -> tf.Tensor:
+        """Turn (b, k, N, N, 2) into (b, N, N, 2k) channels."""
+        k = parts.shape[1]
+        return tf.reshape(tf.transpose(parts, (0, 2, 3, 1, 4)), (*self._batch(parts), 2 * k))
+
+    def _split(self, channels: tf.Tensor) -> tf.Tensor:
+        """Turn (b, N, N, 2k) channels into (b, k, N, N, 2)."""
+        k = channels.shape[-1] // 2
+        return tf.transpose(tf.reshape(channels, (*self._batch(channels), k, 2)), (0, 3, 1, 2, 4))
+
+
+@serializable
+class PtychoPINN(ReconstructionNetwork):
+    """Learns from the measurement alone: its patches must reproduce the patterns (self-supervised).
+
+    The patches of each group, and at gridsize 1 those of `overlap` neighbouring samples, are merged where
+    they overlap before the diffraction model sees them (Hoidn et al., Sci. Rep. 13, 22789, 2023).
+    """
+
+    def __init__(
+        self,
+        patch_size: int,
+        settings: dict[str, Any],
+        precision: str = "float32",
+        probe: np.ndarray | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(patch_size, settings, precision, probe, **kwargs)
+        self.diffraction_model = DiffractionModel(
+            patch_size,
+            probe,
+            trainable_probe=self.options.trainable_probe,
+            trainable_scale=self.options.trainable_scale,
+            name="diffraction_model",
+        )
+        self.loss_name, self.overlap, self.reach_px = "poisson", 1, 0
+
+    def prepare_loss(
+        self, training: TrainingConfig, *, counts_known: bool, overlap: int, reach_px: int
+    ) -> None:
+        """Choose the loss before `compile`: `overlap` samples are merged, at most `reach_px` apart."""
+        automatic = "poisson" if counts_known else "amplitude_mae"
+        self.loss_name = automatic if training.pinn_loss == "auto" else training.pinn_loss
+        self.overlap, self.reach_px = overlap, reach_px
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Return the mean loss of the predicted amplitudes, weighted by ``x["weight"]``, (b, k)."""
+        predicted = self.predict_amplitude(y_pred, x["positions_px"])
+        measured = self._grouped(x["diffraction"])
+        weight = self._grouped(x["weight"])
+        error = poisson_deviance if self.loss_name == "poisson" else amplitude_error
+        per_pattern = tf.reduce_mean(error(measured, predicted), axis=(-2, -1))
+        return tf.math.divide_no_nan(tf.reduce_sum(weight * per_pattern), tf.reduce_sum(weight))
+
+    def predict_amplitude(self, patches: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
+        """Return the amplitudes of merged patches.
+
+        Parameters
+        ----------
+        patches : (b, k, N, N, 2) float32
+        positions_px : (b, k, 2) float32
+
+        Returns
+        -------
+        (b / overlap, overlap·k, N, N) float32
+        """
+        obj = self._grouped(to_complex(patches))
+        if obj.shape[1] > 1:
+            positions = self._grouped(positions_px)
+            offsets = positions - positions[:, :1]
+            weights = self.diffraction_model.illumination() + 1e-3
+            obj = merge_patches(obj, offsets, weights, reach_px=self.reach_px)
+        return self.diffraction_model(obj)
+
+    def _grouped(self, samples: tf.Tensor) -> tf.Tensor:
+        """Put `overlap` consecutive samples into one group."""
+        k = samples.shape[1] * self.overlap
+        return tf.reshape(samples, (-1, k, *samples.shape[2:]))
+
+
+@serializable
+class SupervisedBaseline(ReconstructionNetwork):
+    """Learns from a known object: PtychoNN's paradigm (Cherukara et al., APL 117, 044103, 2020).
+
+    Mean absolute error of amplitude and phase (rad) in the resolved central half; no diffraction model.
+    """
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Return the mean loss against the object patches ``y``, (b, k, N/2, N/2, 2)."""
+        quarter = self.patch_size // 4
+        predicted = to_complex(y_pred[:, :, quarter:-quarter, quarter:-quarter])
+        truth = to_complex(y)
+        amplitude = tf.abs(tf.abs(predicted) - tf.abs(truth))
+        turned = predicted * tf.math.conj(truth)
+        phase = tf.abs(tf.atan2(tf.math.imag(turned), tf.math.real(turned)))
+        return tf.reduce_mean(amplitude + phase)
+
+
+def poisson_deviance(measured: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """Return λ − n·log λ less its minimum, with n = measured² and λ = predicted².
+
+    Poisson negative log-likelihood (Thibault & Guizar-Sicairos, New J. Phys. 14, 063004, 2012) on the input
+    scale: photon counts multiply it by a constant, which changes no minimum.
+    """
+    counts, rate = tf.square(measured) + FLOOR, tf.square(predicted) + FLOOR
+    return rate - counts + counts * tf.math.log(counts / rate)
+
+
+def amplitude_error(measured: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """Return abs(measured − predicted), for amplitudes whose counts are unknown."""
+    return tf.abs(measured - predicted)
+
+
+def build_pinn(config: NetworkConfig, probe: np.ndarray, *, precision: str = "float32") -> PtychoPINN:
+    """Build PtychoPINN for (N, N) patterns of this probe.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    probe : (N, N) complex array
+        On the input scale, see `training.normalised_probe`.
+    precision : {"float32", "mixed_bfloat16"}
+
+    Raises
+    ------
+    ValueError
+        If N is not a power of two from 32.
+    """
+    return PtychoPINN(_checked(probe), config.model_dump(), precision, probe, name="pinn")
+
+
+def build_baseline(
+    config: NetworkConfig, probe: np.ndarray, *, precision: str = "float32"
+) -> SupervisedBaseline:
+    """Build the supervised baseline; it uses the probe for its first guess alone. See `build_pinn`."""
+    return SupervisedBaseline(_checked(probe), config.model_dump(), precision, probe, name="baseline")
+
+
+def load_model(path: str | Path) -> ReconstructionNetwork:
+    """Load a network that was saved as `.keras`, in safe mode: nothing in the file is executed."""
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def _checked(probe: np.ndarray) -> int:
+    size = probe.shape[-1]
+    if probe.shape != (size, size) or size < 32 or size & (size - 1):
+        raise ValueError(f"probe must be (N, N) with N a power of two from 32, not {probe.shape}")
+    return size

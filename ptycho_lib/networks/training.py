@@ -1,0 +1,372 @@
+"""Training and prediction: the same schedule, batches and care for both arms.
+
+`train_arm` is all that a notebook needs: it builds, trains, keeps the best weights on validation loss,
+survives a kill, says whether the training collapsed, and leaves `model.keras` and `history.csv`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ptycho_lib.config import Arm, StudyConfig
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.sampling import neighbour_groups
+from ptycho_lib.networks.devices import configure_devices, distribution
+from ptycho_lib.networks.keeper import Keeper
+from ptycho_lib.networks.models import (
+    PtychoPINN,
+    ReconstructionNetwork,
+    build_baseline,
+    build_pinn,
+    load_model,
+)
+from ptycho_lib.networks.samples import (
+    Indices,
+    Samples,
+    central_half,
+    epoch_batches,
+    first_guesses,
+    hold_out,
+    input_scale,
+    normalised_probe,
+    overlap_partners,
+    sample_groups,
+)
+
+MODEL, HISTORY, OUTCOME = "model.keras", "history.csv", "outcome.json"
+
+CONSTANT = 0.01
+"""Patches that vary by less than this share of their mean amplitude are a constant object: a collapse."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended."""
+
+    seconds: float
+    """Wall time of gradient steps and validations."""
+    epochs: int
+    steps: int
+    n_groups: int
+    """Training samples: patterns at gridsize 1, groups above."""
+    parameters: int
+    """Trainable weights."""
+    best_epoch: int
+    """The epoch whose weights were kept: least validation loss."""
+    collapsed: bool
+    reason: str
+    """Why it counts as collapsed; empty if it does not."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedArm:
+    """A trained network and the record of its training."""
+
+    arm: Arm
+    model: ReconstructionNetwork
+    history: pd.DataFrame
+    """One row an epoch: epoch, loss, val_loss, learning_rate, seconds."""
+    outcome: Outcome
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training."""
+        return self.outcome.seconds
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the training diverged or ended in a constant object."""
+        return self.outcome.collapsed
+
+    @property
+    def reason(self) -> str:
+        """Why it counts as collapsed; empty if it does not."""
+        return self.outcome.reason
+
+
+@dataclass(frozen=True)
+class PredictedPatches:
+    """Object patches that a network sees in diffraction patterns.
+
+    Parameters
+    ----------
+    patches : (m, N/2, N/2) complex64
+        The resolved central regions.
+    positions_px : (m, 2) float64
+        Their centres (row, column), object pixels.
+    seconds : float
+        Wall time of the prediction, without loading and compiling.
+    """
+
+    patches: NDArray[np.complex64]
+    positions_px: NDArray[np.float64]
+    seconds: float
+
+
+def train_arm(
+    arm: Arm,
+    dataset: PtychoDataset,
+    config: StudyConfig,
+    trial: int,
+    output_dir: str | Path,
+    *,
+    progress_file: str | Path | None = None,
+    on_epoch: Callable[[ReconstructionNetwork, pd.DataFrame], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainedArm:
+    """Train one arm on a training subset.
+
+    Same dataset, configuration, trial, machine and number of threads give the same weights. A killed
+    training that is started again in the same folder continues, to the same weights; a finished one is
+    loaded.
+
+    Parameters
+    ----------
+    arm : {"pinn", "baseline"}
+    dataset : PtychoDataset
+        The training subset, in nested order.
+    config : StudyConfig
+    trial : int
+        Selects the seeds.
+    output_dir : path
+        Receives `model.keras`, `history.csv` and `outcome.json`.
+    progress_file : path, optional
+        JSON lines are appended to it: time, arm, epoch, epochs, loss, val_loss.
+    on_epoch : callable, optional
+        Called after every epoch with the network and the history so far.
+    should_stop : callable, optional
+        Asked after every epoch; on True the training ends with the best weights so far.
+    """
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / OUTCOME).exists():
+        outcome = Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+        return TrainedArm(arm, load_model(folder / MODEL), pd.read_csv(folder / HISTORY), outcome)
+
+    configure_devices()
+    seeds = config.seeds(trial)
+    keras.utils.set_random_seed(seeds["weights"])
+    tf.config.experimental.enable_op_determinism()
+    probe = normalised_probe(dataset.probe)
+    with distribution().scope():
+        build = build_pinn if arm == "pinn" else build_baseline
+        network = build(config.network, probe, precision=config.training.precision)
+        feed = _Feed(network, dataset, config, seeds["order"])
+        feed.prepare(network)
+
+    def report(history: pd.DataFrame) -> None:
+        if progress_file is not None:
+            _append_progress(Path(progress_file), arm, history, feed.epochs)
+        if on_epoch is not None:
+            on_epoch(network, history)
+
+    keeper = Keeper(
+        folder, config.training, feed.epochs, report=report, should_stop=should_stop or (lambda: False)
+    )
+    keeper.set_model(network)
+    done = keeper.restore(network)
+    if done < feed.epochs:
+        network.fit(
+            feed.training(done),
+            validation_data=feed.validation(),
+            initial_epoch=done,
+            epochs=feed.epochs,
+            steps_per_epoch=feed.steps,
+            callbacks=[keeper],
+            shuffle=False,
+            verbose=0,
+        )
+    keeper.finish()
+    reason = keeper.diverged or _constant(network, feed)
+    outcome = Outcome(
+        seconds=float(keeper.history["seconds"].sum()),
+        epochs=len(keeper.rows),
+        steps=len(keeper.rows) * feed.steps,
+        n_groups=len(feed.samples),
+        parameters=_size(network),
+        best_epoch=keeper.best_epoch,
+        collapsed=bool(reason),
+        reason=reason,
+    )
+    network.save(folder / MODEL)
+    keeper.history.to_csv(folder / HISTORY, index=False)
+    (folder / OUTCOME).write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
+    return TrainedArm(arm, network, keeper.history, outcome)
+
+
+def predict_patches(
+    network: ReconstructionNetwork, dataset: PtychoDataset, *, batch_size: int = 64, seed: int = 0
+) -> PredictedPatches:
+    """Reconstruct the object patches of a dataset's patterns.
+
+    Parameters
+    ----------
+    network : ReconstructionNetwork
+    dataset : PtychoDataset
+        Of the network's pattern size; it has its own input scale. For gridsize > 1 each pattern forms a
+        group with its nearest neighbours, and gives gridsize² patches.
+    batch_size : int
+        Samples at a time.
+    seed : int
+        Of `data.sampling.neighbour_groups`.
+    """
+    members = neighbour_groups(dataset.positions_px, network.options.gridsize, seed)
+    samples = Samples(dataset, members, input_scale(dataset))
+    half = dataset.patch_size // 2
+    patches = np.empty((*members.shape, half, half), np.complex64)
+    scale = float(keras.ops.convert_to_numpy(network.object_scale))
+    seconds = 0.0
+    for start in range(-batch_size, len(samples), batch_size):
+        # The first, uncounted round compiles.
+        chosen = np.arange(max(start, 0), max(start, 0) + batch_size) % len(samples)
+        inputs = {"diffraction": samples.inputs(chosen)["diffraction"]}
+        started = time.perf_counter()
+        parts = central_half(np.moveaxis(network.predict_on_batch(inputs), -1, 0))
+        if start >= 0:
+            seconds += time.perf_counter() - started
+            stop = min(start + batch_size, len(samples))
+            patches[start:stop] = (scale * (parts[0] + 1j * parts[1]))[: stop - start]
+    positions = dataset.positions_px[members].reshape(-1, 2)
+    return PredictedPatches(patches.reshape(-1, half, half), positions, seconds)
+
+
+class _Feed:
+    """All that a training is fed with: samples, batches, schedule, loss."""
+
+    def __init__(
+        self, network: ReconstructionNetwork, dataset: PtychoDataset, config: StudyConfig, seed: int
+    ) -> None:
+        self.config, self.seed, self.dataset = config.training, seed, dataset
+        self.labels = not isinstance(network, PtychoPINN)
+        gridsize = config.network.gridsize
+        fit, held = hold_out(len(dataset), config.sampling.validation_fraction, gridsize)
+        groups = [sample_groups(dataset.positions_px, part, gridsize, seed) for part in (fit, held)]
+        self.count, scale = len(groups[0]), input_scale(dataset)
+        guess = first_guesses(network.first_guess, dataset, scale) if network.corrects_guess else None
+        self.samples = Samples(
+            dataset, np.concatenate(groups), scale, self._object_scale() if self.labels else 1.0, guess
+        )
+        single = self.labels or gridsize > 1
+        self.overlap = 1 if single else min(self.config.overlap, self.count)
+        self.batch_size = max(self.overlap, self.config.batch_size // self.overlap * self.overlap)
+        self.epochs = self.config.epochs
+        self.steps = max(-(-self.count // self.batch_size), -(-self.config.min_steps // self.epochs))
+        centres = dataset.positions_px[self.samples.members[:, 0]]
+        self.partners = overlap_partners(centres, centres[: self.count], reach_px=dataset.patch_size / 2)
+
+    def prepare(self, network: ReconstructionNetwork) -> None:
+        """Set scale, loss and optimiser of the network."""
+        network.object_scale.assign(self.samples.object_scale)
+        if isinstance(network, PtychoPINN):
+            counts_known = self.dataset.photons_per_pattern is not None
+            network.prepare_loss(
+                self.config, counts_known=counts_known, overlap=self.overlap, reach_px=self._reach_px()
+            )
+        total = self.steps * self.epochs
+        warmup = round(total * self.config.warmup_fraction)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            self.config.learning_rate / 100 if warmup else self.config.learning_rate,
+            max(total - warmup, 1),
+            warmup_target=self.config.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+        optimizer = keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=1.0)
+        optimizer.build(network.trainable_variables)
+        network.compile(optimizer=optimizer, jit_compile=self.config.jit_compile)
+
+    def training(self, epoch: int) -> tf.data.Dataset:
+        """Return the batches from an epoch on."""
+
+        def batches() -> Iterator[Any]:
+            for number in itertools.count(epoch):
+                shape = (self.steps, self.batch_size, self.overlap)
+                order = epoch_batches(self.count, *shape, self.partners, self.seed, number)
+                yield from (self._batch(chosen) for chosen in order)
+
+        return self._stream(batches, self.batch_size)
+
+    def validation(self) -> tf.data.Dataset:
+        """Return the held-out samples, each with its nearest training samples as overlap partners."""
+        held = np.arange(self.count, len(self.samples))
+        groups = np.repeat(held[:, None], self.overlap, axis=1)
+        nearest = self.partners[held, : self.overlap - 1]
+        groups[:, 1:] = np.where(nearest >= 0, nearest, groups[:, 1:])
+        per_batch = max(1, 64 // self.overlap)
+
+        def batches() -> Iterator[Any]:
+            for start in range(0, len(held), per_batch):
+                yield self._batch(groups[start : start + per_batch].ravel(), only_first=True)
+
+        return self._stream(batches, None)
+
+    def _batch(self, chosen: Indices, *, only_first: bool = False) -> Any:
+        inputs = self.samples.inputs(chosen)
+        if only_first:
+            inputs["weight"][np.arange(len(chosen)) % self.overlap > 0] = 0
+        return (inputs, self.samples.labels(chosen)) if self.labels else (inputs,)
+
+    def _stream(self, batches: Callable[[], Iterator[Any]], size: int | None) -> tf.data.Dataset:
+        example = self._batch(np.zeros(1, np.int64))
+        signature = tf.nest.map_structure(lambda x: tf.TensorSpec((size, *x.shape[1:]), x.dtype), example)
+        return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
+
+    def _object_scale(self) -> float:
+        """Return the root mean square amplitude of the object that the labels are cut from."""
+        some = np.unique(np.linspace(0, len(self.dataset) - 1, 512).astype(np.int64))
+        power = np.square(np.abs(central_half(self.dataset.object_patches(some))), dtype=np.float64).mean()
+        return float(np.sqrt(power)) or 1.0
+
+    def _reach_px(self) -> int:
+        """Return the largest offset within a group of merged patches, whole pixels."""
+        positions = self.dataset.positions_px
+        members = self.samples.members
+        offsets = [positions[members] - positions[members[:, :1]]]
+        if self.overlap > 1:
+            near = np.where(self.partners >= 0, self.partners, np.arange(len(members))[:, None])
+            centres = positions[members[:, 0]]
+            offsets.append(centres[near] - centres[:, None])
+        return math.ceil(max(float(np.abs(offset).max()) for offset in offsets))
+
+
+def _constant(network: ReconstructionNetwork, feed: _Feed) -> str:
+    """Return why the network's patches count as a constant object, or nothing."""
+    chosen = np.arange(min(64, feed.count))
+    parts = central_half(np.moveaxis(network.predict_on_batch(feed.samples.inputs(chosen)), -1, 0))
+    patches = parts[0] + 1j * parts[1]
+    if not np.isfinite(patches).all():
+        return "the network returns values that are not finite"
+    share = float(np.std(patches) / max(float(np.abs(patches).mean()), np.finfo(np.float32).tiny))
+    return f"the network returns a constant object (contrast {share:.1e})" if share < CONSTANT else ""
+
+
+def _size(network: ReconstructionNetwork) -> int:
+    return sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+
+
+def _append_progress(path: Path, arm: str, history: pd.DataFrame, epochs: int) -> None:
+    last = history.iloc[-1]
+    line = {
+        "time": time.time(),
+        "arm": arm,
+        "epoch": int(last["epoch"]),
+        "epochs": epochs,
+        "loss": float(last["loss"]),
+        "val_loss": float(last["val_loss"]),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + os.linesep)
