@@ -38,7 +38,8 @@ def lock_path(folder: Path, holder: Holder) -> Path:
 def take_lock(folder: Path, holder: Holder, *, timeout_s: float = 1.0) -> FileLock | None:
     """Take a run folder's lock, or return None if another process keeps it for `timeout_s`.
 
-    Taking a lock again that this process holds succeeds: a cell may be executed twice.
+    Taking a lock again that this process holds succeeds: a cell may be executed twice. The lock is
+    held as long as somebody keeps the object.
     """
     path = lock_path(folder, holder)
     path.parent.mkdir(parents=True, exist_ok=True)

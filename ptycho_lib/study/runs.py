@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from ptycho_lib.config import ARMS, StudyConfig, load_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
@@ -75,6 +76,8 @@ class Run:
     output_dir: Path
     started: float
     """Seconds since the epoch."""
+    lock: FileLock
+    """Keeps the folder as long as the run is held by somebody."""
     leakage: str = ""
     """What the test patterns share with the training patterns; empty if nothing."""
 
@@ -155,7 +158,7 @@ def open_run(
     seen = test.select(_test_subset(test, settings, n_test))
     leakage = refuse_leakage(chosen, seen, allow=settings.allow_leakage)
     folder = require_writable(Path(output_dir).resolve())
-    _possess(folder, identity)
+    lock = _possess(folder, identity)
     return Run(
         identity=identity,
         config=settings,
@@ -165,6 +168,7 @@ def open_run(
         test_data=Path(test_data).resolve(),
         output_dir=folder,
         started=started,
+        lock=lock,
         leakage=str(leakage) if leakage else "",
     )
 
@@ -213,9 +217,7 @@ def finish_run(
     write_atomically(run.output_dir / METRICS, table.loc[:, list(COLUMNS)].to_csv(index=False))
     record = _record(run, trained, n_groups or run.n_train, device)
     write_record(run.output_dir, record)
-    lock = locks.take_lock(run.output_dir, "kernel")
-    if lock is not None:
-        lock.release(force=True)
+    run.lock.release(force=True)
     return record
 
 
@@ -312,11 +314,12 @@ def remove_outputs(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _possess(folder: Path, identity: RunIdentity) -> None:
-    """Lock the folder for this kernel and clear what another run left there."""
+def _possess(folder: Path, identity: RunIdentity) -> FileLock:
+    """Lock the folder for this kernel and clear what another run left there; return the lock."""
     for name in (locks.EXECUTION, *OUTPUTS):
         require_inside(folder / name, folder)
-    if locks.take_lock(folder, "kernel", timeout_s=KERNEL_LOCK_TIMEOUT_S) is None:
+    lock = locks.take_lock(folder, "kernel", timeout_s=KERNEL_LOCK_TIMEOUT_S)
+    if lock is None:
         holder = locks.process_at_work(folder)
         found = f"a run in progress (process {holder.get('pid', '?')} on {holder.get('host', '?')})"
         mend = "Wait for it, stop it, or give another output folder."
@@ -327,6 +330,7 @@ def _possess(folder: Path, identity: RunIdentity) -> None:
         remove_outputs(folder)
     write_atomically(folder / IDENTITY, note)
     (folder / PROGRESS).unlink(missing_ok=True)
+    return lock
 
 
 def _training_subset(train: PtychoDataset, config: StudyConfig, n_train: int, trial: int) -> Any:
