@@ -14,7 +14,6 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
 from ptycho_lib.errors import Fault, InputError
-from ptycho_lib.report.style import style
 from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.manifest import read_manifest
 from ptycho_lib.study.summary import SUMMARY
@@ -28,8 +27,7 @@ DPI = 100
 def png_bytes(figure: Figure, *, dpi: int = DPI, metadata: dict[str, str] | None = None) -> bytes:
     """Return the figure as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    with style():
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None, **(metadata or {})})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None, **(metadata or {})})
     return buffer.getvalue()
 
 

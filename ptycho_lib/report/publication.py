@@ -14,7 +14,6 @@ from ptycho_lib.report.html import png_bytes
 from ptycho_lib.report.narrative import caption
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.report.study_figures import study_figure
-from ptycho_lib.report.style import style
 from ptycho_lib.report.tables import study_table, to_latex
 
 FIGURE = "generalization_study_results"
@@ -82,6 +81,5 @@ def save_figure(figure: Figure, path: Path, results: StudyResults) -> Path:
         facts |= {"Keywords": f"study fingerprint {fingerprint}", "CreationDate": None}
     else:
         facts |= {"Description": f"study fingerprint {fingerprint}", "Date": None}
-    with style():
-        figure.savefig(path, metadata=facts)
+    figure.savefig(path, metadata=facts)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ptycho_lib.config import StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.evaluation.alignment import align
+from ptycho_lib.evaluation.comparison import phase_images
+from ptycho_lib.evaluation.frc import FrcCurve, frc_curve
 from ptycho_lib.report.object_figures import Complex2D, Mask
 from ptycho_lib.study.aggregate import LoadedRun, load_runs
 from ptycho_lib.study.evidence import Evidence, gather
@@ -102,7 +105,7 @@ def read_results(study_dir: str | Path) -> StudyResults:
 
 @dataclass(frozen=True, eq=False)
 class Reconstructions:
-    """The objects of one run on the grid of the truth, aligned to it as the metrics' aligned rows are."""
+    """Objects of several models on the grid of one truth, aligned to it as the metrics' aligned rows are."""
 
     truth: Complex2D
     mask: Mask
@@ -113,6 +116,38 @@ class Reconstructions:
     """By model: only the global phase removed."""
     pixel_size_m: float | None
     truth_label: str
+
+    def frc_curves(self) -> dict[str, dict[str, FrcCurve]]:
+        """Return the Fourier ring correlation with the truth, by component and model."""
+        curves: dict[str, dict[str, FrcCurve]] = {"amplitude": {}, "phase": {}}
+        for model, obj in self.aligned.items():
+            pairs = {"amplitude": (np.abs(self.truth), np.abs(obj))}
+            pairs["phase"] = phase_images(self.truth, obj, self.mask)
+            for component, (truth, image) in pairs.items():
+                curves[component][model] = frc_curve(truth, image, mask=self.mask)
+        return curves
+
+
+def side_by_side(
+    test: PtychoDataset, objects: Mapping[str, Complex2D], mask: Mask, *, max_shift_px: float = 2.0
+) -> Reconstructions:
+    """Align the objects of several models to the truth of a test set.
+
+    Parameters
+    ----------
+    test : PtychoDataset
+        Its object is the truth.
+    objects : mapping of str to ndarray, (H, W) complex
+        As stitched, by model.
+    mask : ndarray, (H, W) bool
+        The pixels that are compared.
+    max_shift_px : float
+        Cap of the sub-pixel registration.
+    """
+    fits = {model: align(test.obj, obj, mask, max_shift_px=max_shift_px) for model, obj in objects.items()}
+    aligned = {model: fit.aligned for model, fit in fits.items()}
+    raw = {model: fit.raw for model, fit in fits.items()}
+    return Reconstructions(test.obj, mask, aligned, raw, test.pixel_size_m, truth_label(test))
 
 
 def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) -> Reconstructions:
@@ -130,15 +165,12 @@ def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) ->
         found = f"no {RECONSTRUCTION}" if run.state is State.COMPLETE else f"a {run.state} run"
         mend = "Run `ptycho-study run` again to finish the study."
         raise InputError(Fault(str(run.folder), "", found, "a complete run", mend))
-    test = load_dataset(results.manifest.test.path)
-    aligned: dict[str, Complex2D] = {}
-    raw: dict[str, Complex2D] = {}
+    objects: dict[str, Complex2D] = {}
     for arm, path in there.items():
         with np.load(path, allow_pickle=False) as stored:
-            obj, mask = stored["object"], stored["mask"]
-        fit = align(test.obj, obj, mask, max_shift_px=results.config.evaluation.max_shift_px)
-        aligned[arm], raw[arm] = fit.aligned, fit.raw
-    return Reconstructions(test.obj, mask, aligned, raw, test.pixel_size_m, truth_label(test))
+            objects[arm], mask = stored["object"], stored["mask"]
+    test = load_dataset(results.manifest.test.path)
+    return side_by_side(test, objects, mask, max_shift_px=results.config.evaluation.max_shift_px)
 
 
 def load_by_size(results: StudyResults, trial: int = 1) -> dict[int, Reconstructions]:

@@ -127,10 +127,19 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return inner
 
 
+class PrintFigure(Figure):
+    """A figure that keeps the library's style when it is saved: matplotlib makes some artists only then."""
+
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        """Save as `Figure.savefig` does, in the library's style."""
+        with style():
+            super().savefig(*args, **kwargs)
+
+
 def new_figure(height: float, width: float = FULL_WIDTH, *, images: bool = False) -> Figure:
     """Return an empty figure (inches) that lays itself out; `images` keeps panels of fixed shape together."""
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02, compress=images)
-    return Figure(figsize=(width, height), layout=layout)
+    return PrintFigure(figsize=(width, height), layout=layout)
 
 
 def letter(axes: Iterable[Axes], *, left_pt: float = 4) -> None:
