@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_statistics import tidy
 
@@ -144,6 +144,7 @@ def test_the_table_holds_every_size_with_its_sentence():
     assert table["needed"].tolist()[:3] == pytest.approx([2**8.5, 2**9.5, 2**10.5])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5), st.floats(0, 1))
 def test_the_crossing_lies_where_the_curve_first_reaches_the_value(curve, value):
     crossing = crossing_point(study([value] * 5, curve), 128)

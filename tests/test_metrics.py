@@ -104,6 +104,7 @@ def test_complex_error_by_hand():
     assert metrics.normalised_complex_error(truth, np.array([[2.0, 0.0]])) == pytest.approx(0.5)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), phase=st.floats(-3.1, 3.1), scale=st.floats(0.1, 10))
 def test_complex_error_ignores_a_complex_factor_and_stays_in_bounds(seed, phase, scale):
     truth, estimate = random_complex(seed), random_complex(seed + 1)
@@ -113,6 +114,7 @@ def test_complex_error_ignores_a_complex_factor_and_stays_in_bounds(seed, phase,
     assert 0 <= error <= 1 + 1e-12
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_errors_are_symmetric_and_zero_for_equal_images(seed):
     first, second = random_complex(seed), random_complex(seed + 1)
@@ -122,7 +124,7 @@ def test_errors_are_symmetric_and_zero_for_equal_images(seed):
     assert metrics.mse(first, second) >= metrics.mae(first, second) ** 2  # Jensen
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_more_noise_is_never_better(seed):
     truth = np.abs(random_complex(seed, (40, 40)))
