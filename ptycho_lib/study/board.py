@@ -165,8 +165,8 @@ class Lines:
 class Board(Lines):
     """A watcher for terminals and notebooks: a live table, one line a run, and the total below."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console, every_s=BOARD_EVERY_S)
+    def __init__(self, console: Console, *, every_s: float = BOARD_EVERY_S) -> None:
+        super().__init__(console, every_s=every_s)
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def tick(self) -> None:

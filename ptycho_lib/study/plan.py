@@ -123,14 +123,13 @@ def plan_study(
     )
     runs = tuple(manifest.runs(out_dir))
     for run in runs:
-        require_inside(run.folder, out_dir)
+        require_inside(run.folder / EXECUTION, out_dir)
     return StudyPlan(out_dir, manifest, runs, template, kernel, start_timeout_s)
 
 
 def prepare_run(plan: StudyPlan, run: PlannedRun) -> None:
     """Create a run's folder with its parameter file; from here on an earlier record no longer holds."""
-    require_inside(run.folder, plan.out_dir)
-    execution = run.folder / EXECUTION
+    execution = require_inside(run.folder / EXECUTION, plan.out_dir)
     execution.mkdir(parents=True, exist_ok=True)
     for name in (RECORD, FAILURE):
         (run.folder / name).unlink(missing_ok=True)
