@@ -290,8 +290,8 @@ def _announce(plan: StudyPlan) -> None:
     click.echo(f"  training sizes {sizes} of {manifest.train.n_patterns} patterns; trials {config.trials}")
     click.echo(f"  test patterns {manifest.n_test} of {manifest.test.n_patterns} ({origin})")
     click.echo(f"  models {', '.join(config.arms)}")
-    if manifest.leakage:
-        click.secho(f"  {manifest.leakage}", fg="yellow")
+    for warning in filter(None, (manifest.leakage, *manifest.warnings)):
+        click.secho(f"  Warning: {warning}", fg="yellow")
 
 
 def _print_commands(plan: StudyPlan, ahead: list[PlannedRun], jobs: int, threads: int | None) -> None:

@@ -157,6 +157,21 @@ def test_a_study_on_known_test_data_is_refused_before_anything_starts(leaking):
     assert not out_dir.exists()
 
 
+def test_sequential_selection_is_warned_of_before_the_study_and_in_its_report(leaking, tmp_path):
+    train, _, out_dir, template = leaking
+    other = save_dataset(simulate_elsewhere(), tmp_path / "other.npz")
+    settings = {"n_train_sizes": [6], "sampling": {"method": "sequential"}}
+    plan = plan_study(train, other, out_dir, parse_config(settings, "test"), template=template)
+    assert len(plan.manifest.warnings) == 1
+    assert plan.manifest.warnings[0].startswith("sequential selection: 6 of 24 training patterns cover ")
+    even = plan_study(train, other, out_dir, parse_config({"n_train_sizes": [6]}, "test"), template=template)
+    assert even.manifest.warnings == ()
+
+
+def simulate_elsewhere():
+    return simulate(scan((8, 88), seed=3), star(spokes=5), seed=6)
+
+
 def test_allowed_leakage_is_stamped_on_every_output(leaking, tmp_path):
     train, test, out_dir, template = leaking
     config = parse_config({"n_train_sizes": [4], "allow_leakage": True}, "test")

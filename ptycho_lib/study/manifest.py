@@ -107,6 +107,8 @@ class StudyManifest(Part):
     n_test: int
     leakage: str = ""
     """What the test data share with the training data, allowed by the configuration; empty if nothing."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of the results must know: training subsets that leave out much of the scan."""
     conditions: str
     """Fingerprint of the files that conditions refer to."""
     code: str

@@ -15,6 +15,7 @@ from papermill import inspect_notebook
 from ptycho_lib.config import StudyConfig, load_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
+from ptycho_lib.data.subset_coverage import selection_warning
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import provenance
 from ptycho_lib.study.files import require_inside, write_atomically
@@ -114,6 +115,7 @@ def plan_study(
         test=DataFile.describe(Path(test_path), test.fingerprint(), len(test)),
         n_test=n_test,
         leakage=str(leakage) if leakage else "",
+        warnings=_selection_warnings(train, config),
         conditions=condition_files(config),
         code=provenance.code_fingerprint(template),
         template=str(template),
@@ -194,6 +196,15 @@ def _template_faults(template: Path) -> list[Fault]:
     found = f"a 'parameters' cell without {', '.join(missing)}"
     mend = "Declare each in the cell tagged 'parameters', one a line, with a comment free of '='."
     return [Fault(str(template), "parameters", found, ", ".join(TEMPLATE_PARAMETERS), mend)]
+
+
+def _selection_warnings(train: PtychoDataset, config: StudyConfig) -> tuple[str, ...]:
+    method, seed = config.sampling.method, config.seeds(1)["subset"]
+    found = (
+        selection_warning(train.positions_px, train.patch_size, method, size, seed)
+        for size in config.n_train_sizes
+    )
+    return tuple(filter(None, found))
 
 
 def _created(out_dir: Path) -> str:
