@@ -1,8 +1,5 @@
 """Each layout is written here as its program publishes it, from one simulated scan, and read back."""
 
-import os
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
@@ -439,12 +436,3 @@ def cxi_bytes(truth, counts, tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "scan.cxi"
     write_cxi(path, truth, counts[:60])
     return path.read_bytes()
-
-
-TIKE_FILE = os.environ.get("PTYCHO_TIKE_FILE", "")
-
-
-@pytest.mark.skipif(not Path(TIKE_FILE).is_file(), reason="set PTYCHO_TIKE_FILE to an unpacked tike npz")
-def test_a_real_tike_file():
-    with pytest.raises(InputError, match="object"):
-        open_dataset(TIKE_FILE)

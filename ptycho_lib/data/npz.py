@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -24,6 +25,16 @@ from ptycho_lib.errors import Fault, InputError
 EXPECTED_FILE = "an npz file"
 HOW_TO_CONVERT = "docs/data_contracts.md says how to convert from each program."
 LOCAL_HEADER_BYTES = 30
+HEADER_ERRORS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
+"""What numpy raises on a damaged array header."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +100,7 @@ class NpzArchive:
         """Return an array: mapped read-only from the file if it is stored uncompressed, else in memory."""
         member = self.members[key]
         if not member.compressed and member.nbytes:
-            order: Literal["F", "C"] = "F" if member.fortran_order else "C"
-            return np.memmap(
-                self.path, member.dtype, mode="r", offset=member.offset, shape=member.shape, order=order
-            )
+            return self._map(key, member)
         free = psutil.virtual_memory().available
         if member.nbytes > free // 2:
             found = f"{member.nbytes / 1e9:.1f} GB once unpacked; {free / 1e9:.1f} GB of memory are free"
@@ -101,7 +109,16 @@ class NpzArchive:
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{key}.npy") as stream:
                 return np.lib.format.read_array(stream, allow_pickle=False)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
+        except (*HEADER_ERRORS, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise InputError(self._damaged(error, key)) from None
+
+    def _map(self, key: str, member: Member) -> Array:
+        order: Literal["F", "C"] = "F" if member.fortran_order else "C"
+        try:
+            return np.memmap(
+                self.path, member.dtype, mode="r", offset=member.offset, shape=member.shape, order=order
+            )
+        except (ValueError, OSError) as error:  # a header that points beyond the end of the file
             raise InputError(self._damaged(error, key)) from None
 
     def _add(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: BinaryIO) -> None:
@@ -118,7 +135,7 @@ class NpzArchive:
                 }[version]
                 shape, fortran_order, dtype = read_header(stream)
                 header_bytes = stream.tell()
-        except (ValueError, KeyError) as error:
+        except HEADER_ERRORS as error:
             raise InputError(self._damaged(error, name)) from None
         if dtype.hasobject or dtype.names:
             self.ignored[name] = "Python objects" if dtype.hasobject else "records"

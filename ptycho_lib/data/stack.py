@@ -6,6 +6,7 @@ A stack is anything with `.shape`, `.dtype` and indexing along its first axis: a
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,7 +45,7 @@ class StackView:
         pattern_shape: tuple[int, ...] | None = None,
         dtype: DTypeLike | None = None,
     ) -> None:
-        self._source = source
+        self.source = source
         self._indices = np.arange(source.shape[0]) if indices is None else np.asarray(indices, dtype=np.int64)
         self._function = function
         self.dtype = np.dtype(source.dtype if dtype is None else dtype)
@@ -60,7 +61,7 @@ class StackView:
     def __getitem__(self, key: Any) -> Array:
         first, *rest = key if isinstance(key, tuple) else (key,)
         chosen = self._indices[first]
-        block = read_patterns(self._source, np.atleast_1d(chosen))
+        block = read_patterns(self.source, np.atleast_1d(chosen))
         if self._function is not None:
             block = self._function(block)
         block = np.asarray(block, dtype=self.dtype)
@@ -89,7 +90,9 @@ def read_patterns(stack: Any, indices: Array) -> Array:
     if np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
         return np.asarray(stack[int(indices[0]) : int(indices[-1]) + 1])
     unique, inverse = np.unique(indices, return_inverse=True)
-    return np.asarray(stack[unique])[inverse]
+    patterns = np.asarray(stack[unique])[inverse]
+    release(stack)
+    return patterns
 
 
 def select(stack: Any, indices: Array) -> Any:
@@ -107,3 +110,18 @@ def blocks(stack: Any, nbytes: int = CHUNK_BYTES) -> Iterator[tuple[slice, Array
     for start in range(0, stack.shape[0], step):
         part = slice(start, min(start + step, stack.shape[0]))
         yield part, np.asarray(stack[part])
+        release(stack)
+
+
+def release(stack: Any) -> None:
+    """Give the memory of a mapped file back to the system: what is needed again is read again.
+
+    Pages of a file that were looked at count as resident memory; without this a pass through a stack on disk
+    would seem to need all of it.
+    """
+    if isinstance(stack, StackView):
+        release(stack.source)
+        return
+    owner: Any = getattr(stack, "base", None)
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)

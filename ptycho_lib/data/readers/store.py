@@ -105,7 +105,8 @@ class Hdf5Store:
         """Return the names inside a group, sorted, numbers by value; empty if there is no such group."""
         try:
             group = self._file.get(key)
-            names = list(group) if isinstance(group, h5py.Group) else []
+            # A damaged name that is not text comes as bytes.
+            names = [name for name in group if isinstance(name, str)] if isinstance(group, h5py.Group) else []
         except HDF5_ERRORS:
             return []
         return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
