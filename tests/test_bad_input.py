@@ -216,6 +216,7 @@ CONVERTED = {
     "uint16 that would overflow when squared",
     "float16",
     "patterns last",
+    "patches of another shape",
     "foreign history",
     "negative photons",
     "NaN pixel size",

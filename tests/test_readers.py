@@ -1,5 +1,7 @@
 """Each layout is written here as its program publishes it, from one simulated scan, and read back."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -343,6 +345,46 @@ def test_plain_hdf5_with_named_arrays(truth, counts, tmp_path):
         open_dataset(tmp_path / "nexus.h5", **{**options, "x_key": "entry/nowhere"})
     with pytest.raises(InputError, match=r"entry/stage: found a group"):
         open_dataset(tmp_path / "nexus.h5", **{**options, "x_key": "entry/stage"})
+
+
+@pytest.mark.parametrize(("unit", "metre"), [("m", 1), ("um", 1e6), ("nm", 1e9)])
+def test_positions_in_any_unit(truth, unit, metre, tmp_path):
+    lengths = truth.positions_px * PIXEL_M * metre
+    changed = replace(truth, positions_px=lengths, pixel_size_m=PIXEL_M)
+    path = save_dataset(changed, tmp_path / "lengths.npz")
+    dataset, _ = read_file(path, ReadOptions(position_unit=unit))
+    np.testing.assert_allclose(dataset.positions_px, truth.positions_px - centred(truth), atol=1e-6)
+    with pytest.raises(InputError, match=r"pixel_size_m: found nothing.*--pixel-size-m"):
+        read_file(
+            save_dataset(replace(changed, pixel_size_m=None), tmp_path / "no.npz"),
+            ReadOptions(position_unit=unit),
+        )
+
+
+def test_patches_that_do_not_fit_are_cut_anew(truth, tmp_path):
+    path = save_dataset(replace(truth, patches=truth.object_patches()[:, :30]), tmp_path / "own.npz")
+    dataset = open_dataset(path)
+    assert dataset.patches is None
+    assert any(line.startswith("Y: ignored, (60, 30, 32)") for line in dataset.history)
+
+
+def test_the_object_of_another_file_replaces_coverage_and_patches(truth, tmp_path):
+    wide = np.pad(truth.obj, 5, mode="edge")
+    old = replace(truth, coverage=np.ones(truth.obj.shape, bool), patches=truth.object_patches())
+    new = replace(truth, obj=wide, positions_px=truth.positions_px + 5)
+    paths = [str(save_dataset(d, tmp_path / name)) for d, name in ((old, "old.npz"), (new, "new.npz"))]
+    dataset, _ = read_file(paths[0], ReadOptions(object_file=paths[1]))
+    assert dataset.obj.shape == wide.shape
+    assert dataset.coverage is None
+    assert dataset.patches is None
+
+
+def test_counts_of_nothing_have_no_photons(truth, counts, tmp_path):
+    np.savez(
+        tmp_path / "t.npz", data=counts * 0, scan=truth.positions_px - 16, probe=truth.probe, psi=truth.obj
+    )
+    with pytest.raises(InputError, match="zeros only in 60 of 60"):
+        open_dataset(tmp_path / "t.npz")
 
 
 def test_mirrored_positions(truth, tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import psutil
 
+from ptycho_lib.data.contract import validate
 from ptycho_lib.data.dataset import PtychoDataset, check_dataset
 from ptycho_lib.data.detector import find_bad_pixels
 from ptycho_lib.data.npz import NpzArchive
@@ -96,7 +97,12 @@ def check_file(path: str | Path, **options: Any) -> CheckReport:
         dataset, _ = read_file(path, settings)
     except InputError as error:
         return CheckReport(str(path), tuple(_from_faults(error)), {})
-    return check(dataset)
+    report = check(dataset)
+    if report.ok and _needs_prepare(path):
+        message = "studies do not read this file as it is"
+        note = Finding("needs-prepare", "note", message, "Run `ptycho-study prepare`, with the same options.")
+        return replace(report, findings=(*report.findings, note))
+    return report
 
 
 def check(dataset: PtychoDataset) -> CheckReport:
@@ -124,12 +130,13 @@ def _without_echoes(findings: list[Finding], physics: list[Finding]) -> list[Fin
     ]
 
 
-def is_ready(path: str | Path) -> bool:
-    """Return whether a file is an npz of the contract's layout, that studies read without `prepare`."""
+def _needs_prepare(path: str | Path) -> bool:
+    """Return whether studies cannot read the file as it is, whatever `prepare` would make of it."""
     try:
-        return "diffraction" in NpzArchive(path).members
+        archive = NpzArchive(path)
     except InputError:
-        return False
+        return True
+    return bool(validate(archive)[1])
 
 
 def _from_faults(error: InputError) -> list[Finding]:

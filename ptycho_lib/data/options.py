@@ -25,8 +25,8 @@ class ReadOptions(Section):
     """Exchange rows and columns of each pattern."""
     dc: Literal["auto", "centre", "corner"] = "auto"
     """Where the zero frequency lies: at pixel N/2, or at pixel 0 (no fftshift)."""
-    position_unit: Literal["auto", "px", "m"] = "auto"
-    """Object pixels or metres."""
+    position_unit: Literal["auto", "px", "m", "um", "nm"] = "auto"
+    """Object pixels, or metres, micrometres, nanometres."""
     position_reference: Literal["auto", "centre", "corner"] = "auto"
     """Whether a position is the centre of a patch or its upper left corner."""
     swap_xy: bool = False

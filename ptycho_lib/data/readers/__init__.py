@@ -66,6 +66,8 @@ def read_file(path: str | Path, options: ReadOptions) -> tuple[PtychoDataset, Ar
                 raise InputError(
                     Fault(companion, names[0], f"none in this {other.program}", f"the {names[0]}", mend)
                 )
+            if names is OBJECT_FRAME:  # what belonged to the other object goes with it
+                raw = replace(raw, coverage=None, patches=None)
             raw = raw.taking(other, names)
             raw = replace(raw, history=(*raw.history, f"{names[0]}: from {Path(companion).name}"))
     return complete(raw, options)

@@ -15,6 +15,8 @@ from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.data.stack import Array, StackView, blocks
 from ptycho_lib.errors import Fault, InputError
 
+METRES = {"m": 1.0, "um": 1e-6, "nm": 1e-9}
+
 
 class LastAxis:
     """A stack (rows, columns, n) seen as (n, rows, columns)."""
@@ -59,27 +61,21 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
     if options.conjugate_probe:
         probe = probe.conj()
         notes.append("probe: complex conjugate")
-    converted = _amplitude(patterns, raw, options, notes)
-    photons = raw.photons_per_pattern
-    if photons is None and raw.quantity == "intensity" and np.dtype(patterns.dtype).kind in "iu":
-        photons = _mean_total(patterns)
-        notes.append(f"photons per pattern: {photons:.4g}, the mean sum of the counts")
     dataset = PtychoDataset(
-        diffraction=converted,
+        diffraction=_amplitude(patterns, raw, options, notes),
         positions_px=positions,
         probe=probe.astype(np.complex64),
         obj=obj.astype(np.complex64),
-        patches=raw.patches,
+        patches=_fitting_patches(raw, patterns.shape, notes),
         coverage=raw.coverage,
         scan_index=raw.scan_index,
-        photons_per_pattern=photons,
+        photons_per_pattern=_photons(raw, patterns, notes),
         pixel_size_m=pixel,
         wavelength_m=raw.wavelength_m,
         detector_distance_m=raw.detector_distance_m,
-        history=tuple(notes),
         source=raw.source,
     )
-    return dataset, raw.bad_pixels
+    return replace(dataset, history=tuple(notes)), raw.bad_pixels
 
 
 def _apply(raw: RawScan, options: ReadOptions) -> RawScan:
@@ -196,8 +192,8 @@ def _positions_px(
         if wanted:
             positions = step(positions)
             notes.append(f"positions: {words}")
-    if raw.unit == "m":
-        positions = _metres_to_pixels(positions, raw, shape, pixel, notes)
+    if raw.unit != "px":
+        positions = _metres_to_pixels(positions * METRES[raw.unit], raw, shape, pixel, notes)
     if raw.reference == "corner":
         positions = positions + size / 2
         notes.append(f"positions: upper left corner -> centre, + {size / 2:g} pixels")
@@ -264,6 +260,23 @@ def signed_root(block: Array) -> Array:
     return np.sign(block) * np.sqrt(np.abs(block))
 
 
-def _mean_total(patterns: Any) -> float | None:
+def _photons(raw: RawScan, patterns: Any, notes: list[str]) -> float | None:
+    """Return the mean photons of a pattern: as the file says, or of its counts."""
+    if raw.photons_per_pattern is not None:
+        return raw.photons_per_pattern
+    if raw.quantity != "intensity" or np.dtype(patterns.dtype).kind not in "iu" or not patterns.shape[0]:
+        return None
     total = sum(float(block.sum(dtype=np.float64)) for _, block in blocks(patterns))
-    return total / patterns.shape[0] if patterns.shape[0] and total > 0 else None
+    if total <= 0:
+        return None
+    photons = total / patterns.shape[0]
+    notes.append(f"photons per pattern: {photons:.4g}, the mean sum of the counts")
+    return photons
+
+
+def _fitting_patches(raw: RawScan, shape: tuple[int, ...], notes: list[str]) -> Any:
+    """Return the object patches of the file if they belong to the patterns; else they are cut anew."""
+    if raw.patches is None or (raw.patches.shape == shape and raw.patches.dtype.kind == "c"):
+        return raw.patches
+    notes.append(f"Y: ignored, {raw.patches.shape} of {raw.patches.dtype}; patches are cut from the object")
+    return None

@@ -23,7 +23,7 @@ class RawScan:
         Place of the zero frequency.
     positions : (n, 2) float64 array, optional
         (row, column), in `unit`.
-    unit : {'px', 'm'}
+    unit : {'px', 'm', 'um', 'nm'}
     reference : {'centre', 'corner'}
         The point of the patch that a position names.
     origin_m : (2,) array, optional
@@ -42,7 +42,7 @@ class RawScan:
     quantity: Literal["amplitude", "intensity"] = "intensity"
     dc: Literal["centre", "corner"] = "centre"
     positions: Array | None = None
-    unit: Literal["px", "m"] = "px"
+    unit: Literal["px", "m", "um", "nm"] = "px"
     reference: Literal["centre", "corner"] = "centre"
     origin_m: Array | None = None
     probe: Array | None = None
