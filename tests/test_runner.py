@@ -160,6 +160,20 @@ def test_interpreter_and_kernel_are_ours(study):
     assert (study.folder / "who").read_text() == sys.executable
 
 
+def test_the_profile_of_the_user_has_no_say(study, tmp_path, monkeypatch):
+    study.sizes = (4,)
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text("raise SystemExit('the start-up file of the user')")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    study.fault("import os; os.write(2, b'a message of TensorFlow')")
+    outcome, output = study.run_here()
+    assert not outcome.failures, output
+    notebook = (study.out / "n_train_4" / "train_and_compare.ipynb").read_text()
+    assert "message of TensorFlow" not in notebook
+    assert "a message of TensorFlow" in (study.out / "n_train_4" / "execution" / "papermill.log").read_text()
+
+
 def test_files_in_the_study_folder_are_not_imported(study):
     """A folder from somebody else must not smuggle code in."""
     study.sizes = (4,)

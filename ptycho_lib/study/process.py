@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from ptycho_lib.study.files import require_inside, write_atomically
+from ptycho_lib.study.kernel_profile import create_profile, remove_profile
 from ptycho_lib.study.locks import EXECUTION, note_papermill
 from ptycho_lib.study.notebook_errors import cell_error, name_cell, read_notebook, write_failed_notebook
 from ptycho_lib.study.progress import LOG, current_cell
@@ -83,6 +84,7 @@ class NotebookProcess:
     verify: Callable[[], str]
     started: float = field(default_factory=time.time)
     peak_memory_bytes: int = 0
+    _profile: Path | None = None
     _relatives: list[psutil.Process] = field(default_factory=list)
     _next_sample: float = 0.0
     _process: subprocess.Popen[bytes] | None = None
@@ -110,6 +112,7 @@ class NotebookProcess:
         for path in (self.partial, self.final, self.failed, log):
             if path.is_symlink():
                 path.unlink()  # papermill would write through it
+        self._profile = create_profile()
         self.started = time.time()
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
@@ -118,7 +121,9 @@ class NotebookProcess:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 cwd=self.template.parent,
-                env=os.environ | environment(self.resources, self.template),
+                env=os.environ
+                | environment(self.resources, self.template)
+                | {"IPYTHONDIR": str(self._profile)},
                 start_new_session=True,
             )
         note_papermill(self.folder, self._process.pid)
@@ -196,6 +201,8 @@ class NotebookProcess:
         return self._ending(succeeded=False, reason=reason)
 
     def _ending(self, *, succeeded: bool, reason: str) -> Ending:
+        if self._profile is not None:
+            remove_profile(self._profile)
         return Ending(succeeded, reason, time.time() - self.started, self.peak_memory_bytes)
 
     def _note_usage(self, ending: Ending) -> None:
