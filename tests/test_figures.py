@@ -52,6 +52,7 @@ def every_figure() -> dict[str, Figure]:
         "frc": figures.frc_figure(curves(), pixel_size_m=examples.PIXEL_M),
         "profile": figures.profile_figure(TRUTH, ESTIMATES, MASK, (20, 40), (70, 45)),
         "uncertainty": figures.uncertainty_figure(spread, residual, MASK),
+        "check": figures.check_figure(examples.dataset()),
         "pattern": figures.pattern_figure(examples.dataset(), 7),
         "overlap": figures.overlap_figure(examples.dataset()),
         "study": figures.study_figure(table, examples.summary(table)),
@@ -71,7 +72,7 @@ def drawn() -> dict[str, Figure]:
 
 NAMES = (
     *("dataset", "coverage", "coverage_two_objects", "history", "comparison", "montage", "frc"),
-    *("profile", "uncertainty", "pattern", "overlap", "study", "conditions"),
+    *("profile", "uncertainty", "check", "pattern", "overlap", "study", "conditions"),
 )
 
 

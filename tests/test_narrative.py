@@ -55,6 +55,15 @@ def test_links_are_relative_and_lead_to_the_notebooks(results: StudyResults) -> 
     assert all((results.folder / link).is_file() and not Path(link).is_absolute() for link in links)
 
 
+def test_the_worst_reconstruction_comes_first(results: StudyResults) -> None:
+    soup = BeautifulSoup(narrative.worst_runs(results), "html.parser")
+    rows = [[cell.get_text() for cell in row.find_all("td")] for row in soup.find_all("tr")[1:]]
+    assert len(rows) == 6
+    assert rows[0][:3] == ["Supervised baseline", "4", "2"]
+    values = [float(row[3]) for row in rows if row[3] != "–"]
+    assert values == sorted(values)
+
+
 def test_provenance_holds_all_fingerprints(results: StudyResults) -> None:
     words = text(narrative.provenance(results))
     manifest = results.manifest

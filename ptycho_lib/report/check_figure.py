@@ -15,7 +15,7 @@ from ptycho_lib.data.projection import reprojection, spread_indices
 from ptycho_lib.data.stack import read_patterns
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
-from ptycho_lib.report.dataset_figures import centred_phase, log_counts
+from ptycho_lib.report.panels import centred_phase, log_counts
 from ptycho_lib.report.style import (
     AMPLITUDE_MAP,
     ERROR_MAP,

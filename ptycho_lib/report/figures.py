@@ -4,6 +4,7 @@ Each function takes arrays or tables and returns a matplotlib Figure; none reads
 displays anything. `report.html.show` puts a figure into a notebook with its alternative text.
 """
 
+from ptycho_lib.report.check_figure import check_figure
 from ptycho_lib.report.curve_figures import frc_figure, history_figure, profile_figure
 from ptycho_lib.report.dataset_figures import dataset_figure, pattern_figure
 from ptycho_lib.report.object_figures import comparison_figure, montage_figure, uncertainty_figure
@@ -11,6 +12,7 @@ from ptycho_lib.report.scan_figures import coverage_figure, overlap_figure
 from ptycho_lib.report.study_figures import condition_figure, study_figure
 
 __all__ = [
+    "check_figure",
     "comparison_figure",
     "condition_figure",
     "coverage_figure",

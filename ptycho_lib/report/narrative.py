@@ -6,16 +6,20 @@ zipped and sent.
 
 from __future__ import annotations
 
-import html
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from ptycho_lib.report.markup import bullets, definitions, escape, listed, paragraph, table
 from ptycho_lib.report.results import StudyResults
-from ptycho_lib.report.style import model_looks
+from ptycho_lib.report.study_figures import NOMINAL, select
+from ptycho_lib.report.style import metric_title, model_looks
+from ptycho_lib.report.tables import number_text
 from ptycho_lib.study.aggregate import LoadedRun
+from ptycho_lib.study.progress import LOG
 from ptycho_lib.study.status import FAILED, NOTEBOOK, State
+from ptycho_lib.tidy import METRICS
 
 STATE_WORDS = {
     State.COMPLETE: "complete",
@@ -28,14 +32,17 @@ STATE_WORDS = {
 def overview(results: StudyResults) -> str:
     """Return the paragraph that says what was compared with what, on which data."""
     config, manifest = results.config, results.manifest
-    models = _listed(look.label for look in model_looks(config.arms).values())
-    sizes = _listed(map(str, config.n_train_sizes))
+    models = listed(look.label for look in model_looks(config.arms).values())
+    sizes = listed(map(str, config.n_train_sizes))
     trials = f"{config.trials} trials each" if config.trials > 1 else "one trial each"
-    conditions = _listed(condition.name for condition in config.conditions)
+    conditions = listed(condition.name for condition in config.conditions)
     changed = f" The same networks were also tested under: {conditions}." if conditions else ""
     test = f"{_file(manifest.test.path)}{_seen(manifest.leakage)}"
-    return _paragraph(
-        f"<strong>{_escape(results.name)}</strong>. {models} were trained on {sizes} diffraction patterns "
+    warnings = "".join(
+        paragraph(f"<strong>Warning: {escape(warning)}.</strong>") for warning in manifest.warnings
+    )
+    return warnings + paragraph(
+        f"<strong>{escape(results.name)}</strong>. {models} were trained on {sizes} diffraction patterns "
         f"({trials}) of the {manifest.train.n_patterns} in {_file(manifest.train.path)}, and evaluated on "
         f"the same {manifest.n_test} patterns of {test}.{changed}"
     )
@@ -45,7 +52,7 @@ def _seen(leakage: str) -> str:
     """Say whether the test data were new to the networks."""
     if not leakage:
         return ", unseen by either"
-    return f". <strong>Warning: {_escape(leakage)}</strong>; the numbers do not measure generalization"
+    return f". <strong>Warning: {escape(leakage)}</strong>; the numbers do not measure generalization"
 
 
 def run_counts(results: StudyResults) -> str:
@@ -62,30 +69,30 @@ def run_counts(results: StudyResults) -> str:
         else "No training collapsed."
     )
     items = [
-        f"{_run_name(run.n_train, run.trial)}: {STATE_WORDS[run.state]}. {_escape(run.detail)}".strip()
+        f"{_run_name(run.n_train, run.trial)}: {STATE_WORDS[run.state]}. {escape(run.detail)}".strip()
         for run in others
     ]
     items += [
-        f"{_run_name(row.n_train, row.trial)}: {_model(row.model)} collapsed ({_escape(row.reason)})"
+        f"{_run_name(row.n_train, row.trial)}: {_model(row.model)} collapsed ({escape(row.reason)})"
         for row in results.collapsed.itertuples()
     ]
-    return _paragraph(" ".join(words)) + (_list(items) if items else "")
+    return paragraph(" ".join(words)) + (bullets(items) if items else "")
 
 
 def answer(results: StudyResults) -> str:
     """Return the sentence that answers the study, and the same for the other measures of quality."""
     evidence = results.evidence
-    first = f'<p class="answer"><strong>{_escape(evidence.headline())}</strong></p>'
+    first = paragraph(f"<strong>{escape(evidence.headline())}</strong>", role="answer")
     others = [("frc50", "phase"), ("ssim", "amplitude"), ("frc50", "amplitude")]
     sentences = (evidence.headline(metric=metric, component=component) for metric, component in others)
-    return first + _paragraph("By other measures:") + _list(map(_escape, sentences))
+    return first + paragraph("By other measures:") + bullets(map(escape, sentences))
 
 
 def run_list(results: StudyResults) -> str:
     """Return a table of all runs: state, time, how each training ended, link to the executed notebook."""
     arms = list(model_looks(results.config.arms))
     trained = [f"{_model(arm)}, training" for arm in arms]
-    head = ["patterns", "trial", "state", *trained, "whole run", "notebook"]
+    head = ["patterns", "trial", "state", *trained, "whole run", "executed notebook", "log"]
     collapsed = set(results.collapsed[["n_train", "trial", "model"]].itertuples(index=False, name=None))
     rows = []
     for run in results.runs:
@@ -96,8 +103,9 @@ def run_list(results: StudyResults) -> str:
             times.append(f"{outcome.seconds:.0f} s{remark}" if outcome else "–")
         whole = f"{run.record.seconds:.0f} s" if run.record else "–"
         place = [str(run.n_train), str(run.trial), str(run.state)]
-        rows.append([*place, *times, whole, _link(results, run)])
-    return _table("Runs of the study", head, rows)
+        links = [_link(results, run, NOTEBOOK, FAILED), _link(results, run, LOG)]
+        rows.append([*place, *times, whole, *links])
+    return table("Runs of the study", head, rows)
 
 
 def provenance(results: StudyResults) -> str:
@@ -119,25 +127,25 @@ def provenance(results: StudyResults) -> str:
         facts["Machine"] = ", ".join(f"{name}: {value}" for name, value in record.machine.items())
         facts["Reproducibility"] = record.determinism
     facts["Settings"] = "study.yaml, beside this report"
-    return _definitions(facts)
+    return definitions(facts)
 
 
 def conditions(results: StudyResults) -> str:
     """Return what the other test conditions are, or that there are none."""
     if not results.config.conditions:
-        return _paragraph("The study's configuration lists no other test conditions.")
+        return paragraph("The study's configuration lists no other test conditions.")
     changes = {
         c.name: ", ".join(f"{k} {v}" for k, v in c.model_dump(exclude={"name"}, exclude_none=True).items())
         for c in results.config.conditions
     }
     text = "The networks were not trained again; the change of the phase's SSIM against the nominal test set:"
-    return _paragraph(text) + _definitions(changes)
+    return paragraph(text) + definitions(changes)
 
 
 def files(results: StudyResults, paths: Iterable[Path]) -> str:
     """Return links to files in the study folder."""
     names = [path.relative_to(results.folder).as_posix() for path in paths]
-    return _list(f'<a href="{quote(name)}">{_escape(name)}</a>' for name in names)
+    return bullets(f'<a href="{quote(name)}">{escape(name)}</a>' for name in names)
 
 
 def study_alt(results: StudyResults) -> str:
@@ -155,14 +163,14 @@ def study_alt(results: StudyResults) -> str:
 
 def montage_alt(results: StudyResults, component: str) -> str:
     """Return the alternative text of a montage."""
-    sizes = _listed(str(run.n_train) for run in results.complete if run.trial == 1)
-    models = _listed(look.label for look in model_looks(results.config.arms).values())
+    sizes = listed(str(run.n_train) for run in results.complete if run.trial == 1)
+    models = listed(look.label for look in model_looks(results.config.arms).values())
     return f"The {component} of the test object, and its reconstructions by {models} from {sizes} patterns."
 
 
 def condition_alt(results: StudyResults) -> str:
     """Return the alternative text of the condition figure."""
-    names = _listed(condition.name for condition in results.config.conditions)
+    names = listed(condition.name for condition in results.config.conditions)
     return (
         f"SSIM of the phase against number of training patterns, nominal and under {names}, with the change."
     )
@@ -171,13 +179,13 @@ def condition_alt(results: StudyResults) -> str:
 def caption(results: StudyResults) -> str:
     """Return the caption of the publication figure, numbers filled in, as plain text."""
     config, n_trials = results.config, results.table["trial"].nunique()
-    models = _listed(look.label for look in model_looks(results.table["model"]).values())
+    models = listed(look.label for look in model_looks(results.table["model"]).values())
     several = f"Lines join the means of {n_trials} trials, each shown as a faint point"
     band = "; bands are 95 % bootstrap intervals of the mean" if results.has_intervals else ""
     points = f"{several}{band}" if n_trials > 1 else "One trial for each size, hence no interval"
     sentences = (
         f"Generalization study '{config.name}'.",
-        f"{models} trained on {_listed(map(str, config.n_train_sizes))} diffraction patterns and evaluated",
+        f"{models} trained on {listed(map(str, config.n_train_sizes))} diffraction patterns and evaluated",
         f"on {results.manifest.n_test} patterns of an unseen region or object.",
         "Upper row: amplitude; lower row: phase (errors in rad). Arrows beside names point to better values;",
         "a dotted arrow leads from the size that one model needs to the size with which the other reaches as",
@@ -195,13 +203,32 @@ def caption(results: StudyResults) -> str:
     return " ".join(sentences)
 
 
-def _link(results: StudyResults, run: LoadedRun) -> str:
-    there = [run.folder / name for name in (NOTEBOOK, FAILED) if (run.folder / name).is_file()]
-    if not there:
-        return "–"
-    target = Path(os.path.relpath(there[0], results.folder)).as_posix()
-    place = Path(target).parent.as_posix()
-    return f'<a href="{quote(target)}">{_escape(place)}</a>'
+def worst_runs(results: StudyResults, *, metric: str = "ssim", component: str = "phase") -> str:
+    """Return all reconstructions of the nominal test set, the worst first, with links to their notebooks."""
+    wanted = {"metric": metric, "component": component, "alignment": "aligned", "condition": NOMINAL}
+    better = METRICS[metric].better
+    ranked = select(results.table, **wanted).sort_values(
+        "value", ascending=better == "higher", na_position="first"
+    )
+    rows = []
+    for row in ranked.itertuples():
+        run = results.run(row.n_train, row.trial)
+        value = [number_text(metric, row.value), escape(row.reason)]
+        rows.append(
+            [_model(row.model), str(row.n_train), str(row.trial), *value, _link(results, run, NOTEBOOK)]
+        )
+    title = f"{component} {metric_title(metric, component)}"
+    head = ["model", "patterns", "trial", title, "remark", "executed notebook"]
+    return table("All reconstructions, the worst first", head, rows)
+
+
+def _link(results: StudyResults, run: LoadedRun, *names: str) -> str:
+    """Return a relative link to the first of the files that the run has."""
+    for name in names:
+        if (run.folder / name).is_file():
+            target = Path(os.path.relpath(run.folder / name, results.folder)).as_posix()
+            return f'<a href="{quote(target)}">{escape(target)}</a>'
+    return "–"
 
 
 def _run_name(n_train: int, trial: int) -> str:
@@ -213,41 +240,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _model(arm: str) -> str:
-    return _escape(model_looks([arm])[arm].label)
-
-
-def _listed(words: Iterable[str]) -> str:
-    *first, last = [*map(str, words)] or [""]
-    return _escape(f"{', '.join(first)} and {last}" if first else last)
+    return escape(model_looks([arm])[arm].label)
 
 
 def _file(path: str) -> str:
-    return f"<code>{_escape(Path(path).name)}</code>"
-
-
-def _paragraph(content: str) -> str:
-    return f"<p>{content}</p>"
-
-
-def _list(items: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
-
-
-def _definitions(facts: Mapping[str, str]) -> str:
-    pairs = "".join(f"<dt>{_escape(name)}</dt><dd>{_escape(value)}</dd>" for name, value in facts.items())
-    return f"<dl>{pairs}</dl>"
-
-
-def _table(caption_text: str, head: list[str], rows: list[list[str]]) -> str:
-    """Return a table; cells hold HTML already."""
-    heads = "".join(f'<th scope="col">{name}</th>' for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return (
-        f'<div class="ptycho-table" role="region" aria-label="{_escape(caption_text)}" tabindex="0" '
-        f'style="overflow-x:auto"><table><caption>{_escape(caption_text)}</caption>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _escape(text: str) -> str:
-    return html.escape(text)
+    return f"<code>{escape(Path(path).name)}</code>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
+from ptycho_lib.report.markup import escape, scrolling
 from ptycho_lib.report.study_figures import STUDY_METRICS, select
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.tidy import ALIGNMENTS, COMPONENTS, METRICS
@@ -164,19 +164,19 @@ def to_html(table: Table) -> str:
     for row, (texts, wins) in enumerate(zip(table.text.to_numpy(), table.best.to_numpy(), strict=True)):
         heads = [
             f'<th scope="{"rowgroup" if spans[row][level] > 1 else "row"}" rowspan="{spans[row][level]}">'
-            f"{_escape(table.text.index[row][level])}</th>"
+            f"{escape(table.text.index[row][level])}</th>"
             for level in range(levels)
             if spans[row][level]
         ]
         cells = [
-            f"<td><strong>{_escape(text)}</strong></td>" if win else f"<td>{_escape(text)}</td>"
+            f"<td><strong>{escape(text)}</strong></td>" if win else f"<td>{escape(text)}</td>"
             for text, win in zip(texts, wins, strict=True)
         ]
         body.append(f"<tr>{''.join(heads + cells)}</tr>")
-    return (
-        '<div class="ptycho-table" role="region" aria-label="Table" tabindex="0" style="overflow-x:auto">'
-        f"<table><caption>{_escape(table.caption)}</caption>"
-        f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
+    return scrolling(
+        f"<table><caption>{escape(table.caption)}</caption>"
+        f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>",
+        "Table of values",
     )
 
 
@@ -228,13 +228,13 @@ def _half_widths(
 
 def _header_rows(text: pd.DataFrame) -> Iterator[str]:
     levels = text.columns.nlevels
-    corner = [f'<th scope="col" rowspan="{levels}">{_escape(name)}</th>' for name in text.index.names]
+    corner = [f'<th scope="col" rowspan="{levels}">{escape(name)}</th>' for name in text.index.names]
     for level in range(levels):
         names = [column[level] if levels > 1 else column for column in text.columns]
         runs = [(name, len(list(group))) for name, group in itertools.groupby(names)]
         merged = runs if level < levels - 1 else [(name, 1) for name in names]
         cells = [
-            f'<th scope="{"colgroup" if span > 1 else "col"}" colspan="{span}">{_escape(name)}</th>'
+            f'<th scope="{"colgroup" if span > 1 else "col"}" colspan="{span}">{escape(name)}</th>'
             for name, span in merged
         ]
         yield f"<tr>{''.join((corner if level == 0 else []) + cells)}</tr>"
@@ -250,7 +250,3 @@ def _spans(index: pd.MultiIndex) -> Iterator[list[int]]:
             end = same.index(False, row) if False in same[row:] else len(keys)
             spans.append(0 if row and same[row - 1] else end - row)
         yield spans
-
-
-def _escape(text: object) -> str:
-    return html.escape(str(text))
