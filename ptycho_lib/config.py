@@ -80,7 +80,7 @@ class TrainingConfig(Section):
     pinn_loss: Literal["auto", "poisson", "amplitude_mae"] = "auto"
     """Poisson negative log-likelihood of the counts, or mean absolute error of the amplitudes; `auto` takes
     Poisson where `photons_per_pattern` is known."""
-    overlap: Count = 4
+    overlap: Count = 8
     """Neighbouring patterns whose predicted patches are merged before the diffraction model (PtychoPINN at
     gridsize 1): the overlap constraint of ptychography in the loss. 1 fits each pattern alone."""
     patience: Annotated[int, Field(ge=0)] = 0

@@ -18,7 +18,7 @@ from ptycho_lib.data.sampling import neighbour_groups
 from ptycho_lib.data.stack import blocks, read_patterns
 from ptycho_lib.networks.layers import FirstGuess
 
-NEIGHBOURS = 8
+NEIGHBOURS = 12
 """An overlap group is drawn from this many nearest neighbours of its first pattern."""
 
 CACHE_BYTES = 2**30
