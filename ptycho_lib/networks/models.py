@@ -82,11 +82,13 @@ class ReconstructionNetwork(keras.Model):
         illumination = tf.broadcast_to(
             self.first_guess.illumination()[None, ..., None], (*self._batch(amplitude), 1)
         )
+        flat = tf.constant([1.0, 0.0])
         if not self.corrects_guess:
             features = tf.concat([tf.transpose(amplitude, (0, 2, 3, 1)), illumination], axis=-1)
-            return self._split(self.backbone(features, training=training))
+            patches = self._split(self.backbone(features, training=training))
+            # A compact backbone starts at zero, and a dark object has no gradient to leave it.
+            return patches + flat if self.options.backbone == "compact" else patches
         guess = inputs["guess"] if "guess" in inputs else self.first_guess(amplitude)
-        flat = tf.constant([1.0, 0.0])
         features = tf.concat([self._join(guess - flat), illumination], axis=-1)
         correction = self._split(self.backbone(features, training=training))
         return flat + correction + self._centre() * (guess - flat)

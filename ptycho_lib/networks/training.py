@@ -196,7 +196,7 @@ def train_arm(
         seconds=float(keeper.history["seconds"].sum()),
         epochs=len(keeper.rows),
         steps=len(keeper.rows) * feed.steps,
-        n_groups=len(feed.samples),
+        n_groups=len(np.unique(feed.samples.members[:, 0])),
         parameters=_size(network),
         best_epoch=keeper.best_epoch,
         collapsed=bool(reason),
@@ -311,7 +311,8 @@ class _Feed:
             for start in range(0, len(held), per_batch):
                 yield self._batch(groups[start : start + per_batch].ravel(), only_first=True)
 
-        return self._stream(batches, None)
+        count = tf.data.experimental.assert_cardinality(-(-len(held) // per_batch))
+        return self._stream(batches, None).apply(count)
 
     def _batch(self, chosen: Indices, *, only_first: bool = False) -> Any:
         inputs = self.samples.inputs(chosen)
