@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.simulate import Detector, simulate_dataset
 from ptycho_lib.physics import objects, probes, scan
-from ptycho_lib.report.explore import LiveView, choice, int_slider, slider, switch
+from ptycho_lib.report.explore import LiveView, choice, int_slider, show_controls, slider, switch
 from ptycho_lib.report.figures import pattern_figure
 
 OBJECTS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
@@ -22,8 +23,36 @@ OBJECTS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
     "random field": objects.gaussian_random_field,
     "photograph": objects.natural_image,
 }
+DATA_FILES = (".npz", ".h5", ".hdf5", ".cxi", ".nxs", ".ptyd", ".ptyr")
 N_POSITIONS = 144
 SIZE = 64
+
+
+class FilePicker:
+    """A menu of data files; the last expression of a cell displays it.
+
+    Parameters
+    ----------
+    chosen : path
+        Chosen at first.
+    folder : path
+        Whose files, at any depth, are offered beside it.
+    """
+
+    def __init__(self, chosen: str | Path, *, folder: str | Path) -> None:
+        root = Path(folder)
+        found = sorted(path for path in root.rglob("*") if path.suffix in DATA_FILES and path.is_file())
+        mine = Path(chosen).resolve()
+        files = {str(path.relative_to(root)): path.resolve() for path in found if path.resolve() != mine}
+        self.controls = {"file": choice("file", [(Path(chosen).name, mine), *files.items()])}
+
+    @property
+    def path(self) -> Path:
+        """The file chosen."""
+        return Path(self.controls["file"].value)
+
+    def _ipython_display_(self) -> None:
+        show_controls(*self.controls.values())
 
 
 def pattern_view(dataset: PtychoDataset) -> LiveView:

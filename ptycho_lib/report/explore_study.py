@@ -7,14 +7,29 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from ptycho_lib.report.explore import LiveView, choice
 from ptycho_lib.report.explore_objects import SHOWN
 from ptycho_lib.report.figures import comparison_figure, study_figure
+from ptycho_lib.report.html import show_html
+from ptycho_lib.report.markup import escape
 from ptycho_lib.report.object_figures import Complex2D
 from ptycho_lib.report.results import Reconstructions, StudyResults, load_reconstructions
 from ptycho_lib.report.style import metric_title, model_looks
+from ptycho_lib.study.board import watcher_for
+from ptycho_lib.study.cost import calibrate, predict, schedule
+from ptycho_lib.study.cost import table as cost_table
+from ptycho_lib.study.plan import StudyPlan
 from ptycho_lib.tidy import ALIGNMENTS, COMPONENTS, METRICS, Metric
+
+
+def show_cost(plan: StudyPlan, *, jobs: int = 1) -> None:
+    """Calibrate on this machine and display what every run of a plan will take: time, memory, disk."""
+    with watcher_for(Console()) as watcher:
+        samples = calibrate(plan, watcher, jobs=jobs)
+    costs = predict(plan, samples)
+    show_html(f"<pre>{escape(chr(10).join(cost_table(schedule([*plan.runs], costs, jobs), costs)))}</pre>")
 
 
 def metric_view(results: StudyResults) -> LiveView:

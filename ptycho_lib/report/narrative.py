@@ -88,8 +88,16 @@ def answer(results: StudyResults) -> str:
     return first + paragraph("By other measures:") + bullets(map(escape, sentences))
 
 
-def run_list(results: StudyResults) -> str:
-    """Return a table of all runs: state, time, how each training ended, link to the executed notebook."""
+def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> str:
+    """Return a table of all runs: state, time, how each training ended, links to notebook and log.
+
+    Parameters
+    ----------
+    results : StudyResults
+    seen_from : path, optional
+        Folder of the page that will hold the links; the study folder by default.
+    """
+    base = Path(seen_from or results.folder)
     arms = list(model_looks(results.config.arms))
     trained = [f"{_model(arm)}, training" for arm in arms]
     head = ["patterns", "trial", "state", *trained, "whole run", "executed notebook", "log"]
@@ -103,7 +111,7 @@ def run_list(results: StudyResults) -> str:
             times.append(f"{outcome.seconds:.0f} s{remark}" if outcome else "–")
         whole = f"{run.record.seconds:.0f} s" if run.record else "–"
         place = [str(run.n_train), str(run.trial), str(run.state)]
-        links = [_link(results, run, NOTEBOOK, FAILED), _link(results, run, LOG)]
+        links = [_link(run, base, NOTEBOOK, FAILED), _link(run, base, LOG)]
         rows.append([*place, *times, whole, *links])
     return table("Runs of the study", head, rows)
 
@@ -203,8 +211,24 @@ def caption(results: StudyResults) -> str:
     return " ".join(sentences)
 
 
-def worst_runs(results: StudyResults, *, metric: str = "ssim", component: str = "phase") -> str:
-    """Return all reconstructions of the nominal test set, the worst first, with links to their notebooks."""
+def worst_runs(
+    results: StudyResults,
+    *,
+    metric: str = "ssim",
+    component: str = "phase",
+    seen_from: str | Path | None = None,
+) -> str:
+    """Return all reconstructions of the nominal test set, the worst first, with links to their notebooks.
+
+    Parameters
+    ----------
+    results : StudyResults
+    metric, component : str
+        What ranks them.
+    seen_from : path, optional
+        Folder of the page that will hold the links; the study folder by default.
+    """
+    base = Path(seen_from or results.folder)
     wanted = {"metric": metric, "component": component, "alignment": "aligned", "condition": NOMINAL}
     better = METRICS[metric].better
     ranked = select(results.table, **wanted).sort_values(
@@ -214,19 +238,23 @@ def worst_runs(results: StudyResults, *, metric: str = "ssim", component: str = 
     for row in ranked.itertuples():
         run = results.run(row.n_train, row.trial)
         value = [number_text(metric, row.value), escape(row.reason)]
-        rows.append(
-            [_model(row.model), str(row.n_train), str(row.trial), *value, _link(results, run, NOTEBOOK)]
-        )
+        rows.append([_model(row.model), str(row.n_train), str(row.trial), *value, _link(run, base, NOTEBOOK)])
     title = f"{component} {metric_title(metric, component)}"
     head = ["model", "patterns", "trial", title, "remark", "executed notebook"]
     return table("All reconstructions, the worst first", head, rows)
 
 
-def _link(results: StudyResults, run: LoadedRun, *names: str) -> str:
+def report_link(report: Path, *, seen_from: str | Path = ".") -> str:
+    """Return a link to a report, for a page in the folder `seen_from`."""
+    target = Path(os.path.relpath(report, Path(seen_from).resolve())).as_posix()
+    return paragraph(f'Report: <a href="{quote(target)}">{escape(target)}</a>')
+
+
+def _link(run: LoadedRun, base: Path, *names: str) -> str:
     """Return a relative link to the first of the files that the run has."""
     for name in names:
         if (run.folder / name).is_file():
-            target = Path(os.path.relpath(run.folder / name, results.folder)).as_posix()
+            target = Path(os.path.relpath(run.folder / name, base.resolve())).as_posix()
             return f'<a href="{quote(target)}">{escape(target)}</a>'
     return "–"
 

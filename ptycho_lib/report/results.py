@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ptycho_lib.config import StudyConfig
+from ptycho_lib.config import NOMINAL, StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.evaluation.alignment import align
 from ptycho_lib.evaluation.comparison import phase_images
 from ptycho_lib.evaluation.frc import FrcCurve, frc_curve
+from ptycho_lib.evaluation.reconstruction import Reconstruction
 from ptycho_lib.report.object_figures import Complex2D, Mask
 from ptycho_lib.study.aggregate import LoadedRun, load_runs
 from ptycho_lib.study.evidence import Evidence, gather
@@ -148,6 +149,15 @@ def side_by_side(
     aligned = {model: fit.aligned for model, fit in fits.items()}
     raw = {model: fit.raw for model, fit in fits.items()}
     return Reconstructions(test.obj, mask, aligned, raw, test.pixel_size_m, truth_label(test))
+
+
+def score_table(results: Mapping[str, Reconstruction], max_shift_px: float) -> pd.DataFrame:
+    """Return every metric of several models' reconstructions of the unchanged test set, tidy."""
+    scores = [
+        result.compare(max_shift_px=max_shift_px).assign(model=model, condition=NOMINAL)
+        for model, result in results.items()
+    ]
+    return pd.concat(scores, ignore_index=True)
 
 
 def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) -> Reconstructions:
