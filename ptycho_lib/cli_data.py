@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
 
-    from ptycho_lib.data.check import CheckReport, Finding
+    from ptycho_lib.data.check import CheckReport
+    from ptycho_lib.data.findings import Finding
 
 FAILED = 1
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}

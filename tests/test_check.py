@@ -141,7 +141,8 @@ def test_the_residual_by_hand():
 
 
 def test_expected_residual_needs_photons(small_dataset):
-    assert expected_residual(replace(small_dataset, photons_per_pattern=None), small_dataset.diffraction) == 0
+    assert expected_residual(None, small_dataset.diffraction) == 0
+    assert expected_residual(1e5, small_dataset.diffraction) > 0
 
 
 def test_spread_indices():

@@ -1,0 +1,52 @@
+"""Findings: what `check` can say of a file; docs/data_contracts.md explains each code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
+
+CATALOGUE: dict[str, tuple[Severity, str]] = {
+    "bad-pixels": ("warning", "Run `ptycho-study prepare --bad-pixels repair`."),
+    "saturated": ("warning", "Attenuate the beam, or mask those pixels."),
+    "duplicate-patterns": ("warning", "Leave the copies out: they leak between splits."),
+    "duplicate-positions": ("warning", "Repeated exposures are fine; a stuck stage is not."),
+    "one-pattern": ("warning", "Give a scan."),
+    "low-overlap": ("warning", "Stitching needs overlap; scan more densely."),
+    "high-residual": (
+        "warning",
+        "No usual suspect does better: are object, probe and positions of one reconstruction?",
+    ),
+    "photons-unknown": ("note", "Store `photons_per_pattern`, or train with the amplitude loss."),
+    "needs-prepare": ("note", "Run `ptycho-study prepare`, with the same options."),
+}
+"""Severity of a code, and what to do."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing worth knowing.
+
+    Parameters
+    ----------
+    code : str
+        Stable name, such as ``xy-swapped``.
+    severity : {'error', 'warning', 'note'}
+        An error makes results wrong; a warning may.
+    message : str
+    mend : str
+        What to do; may be empty for a note.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    mend: str = ""
+
+
+def finding(code: str, message: str) -> Finding:
+    """Return a finding of the catalogue."""
+    severity, mend = CATALOGUE[code]
+    return Finding(code, severity, message, mend)
