@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from ptycho_lib.data import simulation
+from ptycho_lib.data import simulation_config
 from ptycho_lib.data.contract import OPTIONAL, REQUIRED
 from ptycho_lib.data.findings import CATALOGUE
 from ptycho_lib.data.options import PrepareOptions
@@ -41,7 +41,7 @@ def test_every_key_of_the_contract_is_explained():
     ["SimulationConfig", "ObjectConfig", "ProbeConfig", "ScanConfig", "DetectorConfig", "PartConfig"],
 )
 def test_every_setting_of_a_simulation_is_explained(section):
-    fields = getattr(simulation, section).model_fields
+    fields = getattr(simulation_config, section).model_fields
     assert [name for name in fields if f"`{name}`" not in PAGE] == []
 
 

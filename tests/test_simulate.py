@@ -9,13 +9,8 @@ from conftest import ROOT
 from ptycho_lib.data.dataset import check_dataset, load_dataset, materialise
 from ptycho_lib.data.options import parse_options
 from ptycho_lib.data.simulate import Detector, mean_intensity, simulate_dataset
-from ptycho_lib.data.simulation import (
-    SimulationConfig,
-    load_simulation,
-    make_probe,
-    simulate_part,
-    simulate_study,
-)
+from ptycho_lib.data.simulation import make_probe, simulate_part, simulate_study
+from ptycho_lib.data.simulation_config import SimulationConfig, load_simulation
 from ptycho_lib.errors import InputError
 from ptycho_lib.physics import objects, probes, scan
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
