@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from ptycho_lib.config import NOMINAL
 from ptycho_lib.study.statistics import CONFIDENCE, MIN_TRIALS, N_RESAMPLES, better_of, expanded_level
 from ptycho_lib.tidy import METRICS
 
@@ -79,7 +80,7 @@ class Crossing:
 
     def _measure(self) -> str:
         label = METRICS[self.metric].label if self.metric in METRICS else self.metric
-        condition = "" if self.condition == "nominal" else f", condition {self.condition}"
+        condition = "" if self.condition == NOMINAL else f", condition {self.condition}"
         return f"{self.alignment} {self.component} {label}{condition}"
 
     def _interval(self) -> str:
@@ -109,7 +110,7 @@ def crossing_point(
     metric: str = "ssim",
     component: str = "phase",
     alignment: str = "aligned",
-    condition: str = "nominal",
+    condition: str = NOMINAL,
     model: str = "pinn",
     reference: str = "baseline",
     confidence: float = CONFIDENCE,
@@ -214,7 +215,7 @@ def headline(
     metric: str = "ssim",
     component: str = "phase",
     alignment: str = "aligned",
-    condition: str = "nominal",
+    condition: str = NOMINAL,
     model: str = "pinn",
     reference: str = "baseline",
 ) -> str:
@@ -267,7 +268,7 @@ def _by_trial(rows: pd.DataFrame, model: str, what: str) -> pd.DataFrame:
     if own.empty:
         there = ", ".join(sorted(rows["model"].unique())) or "none"
         raise ValueError(f"the table holds no value of model '{model}' for {what}; models with one: {there}")
-    return own.pivot_table(index="trial", columns="n_train", values="value", aggfunc="first", dropna=False)
+    return own.set_index(["trial", "n_train"])["value"].unstack("n_train")
 
 
 def _mean(times: NDArray, values: Floats) -> Floats:
