@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptycho_lib.data.dataset import check_dataset, save_dataset
-from ptycho_lib.data.options import ReadOptions
+from ptycho_lib.data.options import PrepareOptions, ReadOptions
+from ptycho_lib.data.prepare import prepare_dataset
 from ptycho_lib.data.projection import reprojection
 from ptycho_lib.data.readers import open_dataset, read_file
 from ptycho_lib.errors import InputError
@@ -113,6 +114,9 @@ def test_tike(truth, counts, views, tmp_path):
     )
     dataset = open_dataset(tmp_path / "tike.npz")
     same_scan(dataset, truth)
+    assert dataset.photons_per_pattern == pytest.approx(
+        counts.sum() / 60
+    )  # whole numbers, though stored as float
     assert any("DC moved from the corner" in line for line in dataset.history)
     assert any("corner -> centre, + 16 pixels" in line for line in dataset.history)
     if views:
@@ -377,6 +381,27 @@ def test_the_object_of_another_file_replaces_coverage_and_patches(truth, tmp_pat
     assert dataset.obj.shape == wide.shape
     assert dataset.coverage is None
     assert dataset.patches is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, ">u2", np.int32])
+def test_pixels_that_were_not_measured_are_no_photons(truth, counts, dtype, tmp_path):
+    flagged = counts.astype(dtype)
+    flagged[:, 3, 4:9] = -1 if np.dtype(dtype).kind == "i" else np.iinfo(dtype).max
+    np.savez(
+        tmp_path / "t.npz",
+        data=np.fft.ifftshift(flagged, axes=(1, 2)),
+        scan=truth.positions_px - 16,
+        probe=truth.probe,
+        psi=truth.obj,
+    )
+    with pytest.raises(InputError, match=r"(NaN or infinite|negative) values in 60 of 60.*"):
+        open_dataset(tmp_path / "t.npz")
+    dataset = prepare_dataset(tmp_path / "t.npz", PrepareOptions(bad_pixels="repair"))
+    assert dataset.photons_per_pattern == pytest.approx(
+        (counts.sum() - counts[:, 3, 4:9].sum()) / 60, rel=1e-6
+    )
+    np.testing.assert_allclose(np.asarray(dataset.diffraction)[:, 8:], truth.diffraction[:, 8:], atol=1e-3)
+    assert dataset.diffraction[:][:, 3, 4:9].max() < 10
 
 
 def test_counts_of_nothing_have_no_photons(truth, counts, tmp_path):

@@ -20,7 +20,7 @@ Report = Callable[[str, str, str, str], None]
 
 PATTERN_FAULTS = {
     "NaN or infinite values": "Run `ptycho-study prepare --bad-pixels repair` on the raw file.",
-    "negative values": "Amplitudes are roots of intensities, without a sign: subtract less background.",
+    "negative values": "Subtract less background, or run `ptycho-study prepare --bad-pixels repair`.",
     "zeros only": "Run `ptycho-study prepare --drop-bad-patterns`: a blank frame teaches nothing.",
 }
 

@@ -7,27 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.fft
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.options import ReadOptions
+from ptycho_lib.data.readers.patterns import amplitude_view, mean_photons, patterns_first
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.data.stack import Array, StackView, blocks
+from ptycho_lib.data.stack import Array
 from ptycho_lib.errors import Fault, InputError
 
 METRES = {"m": 1.0, "um": 1e-6, "nm": 1e-9}
-
-
-class LastAxis:
-    """A stack (rows, columns, n) seen as (n, rows, columns)."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self.dtype = source.dtype
-        self.shape = (source.shape[-1], *source.shape[:-1])
-
-    def __getitem__(self, key: Any) -> Array:
-        return np.moveaxis(np.asarray(self._source[..., key]), -1, 0)
 
 
 def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array | None]:
@@ -48,7 +36,7 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
     raw = _apply(raw, options)
     _refuse_incomplete(raw)
     notes = [*raw.history, f"read: {raw.program}"]
-    patterns = _patterns_first(raw, options, notes)
+    patterns = patterns_first(raw, options, notes)
     count, size = patterns.shape[0], patterns.shape[-1]
     obj = _single_slice(raw, notes)
     pixel = _pixel_size(raw, size, notes)
@@ -62,14 +50,14 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
         probe = probe.conj()
         notes.append("probe: complex conjugate")
     dataset = PtychoDataset(
-        diffraction=_amplitude(patterns, raw, options, notes),
+        diffraction=amplitude_view(patterns, raw, options, notes),
         positions_px=positions,
         probe=probe.astype(np.complex64),
         obj=obj.astype(np.complex64),
         patches=_fitting_patches(raw, patterns.shape, notes),
         coverage=raw.coverage,
         scan_index=raw.scan_index,
-        photons_per_pattern=_photons(raw, patterns, notes),
+        photons_per_pattern=mean_photons(raw, patterns, notes),
         pixel_size_m=pixel,
         wavelength_m=raw.wavelength_m,
         detector_distance_m=raw.detector_distance_m,
@@ -109,22 +97,6 @@ def _refuse_incomplete(raw: RawScan) -> None:
     ]
     if faults:
         raise InputError(faults)
-
-
-def _patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
-    """Return the stack as (n, rows, columns)."""
-    shape = raw.patterns.shape
-    if len(shape) != 3:
-        mend = "Give one scan, as a stack of patterns."
-        raise InputError(Fault(raw.source, "diffraction", f"shape {shape}", "(n, rows, columns)", mend))
-    count = None if raw.positions is None else len(raw.positions)
-    last = options.pattern_axis == "last"
-    if options.pattern_axis == "auto":
-        last = shape[-1] == count and shape[0] != count
-    if not last:
-        return raw.patterns
-    notes.append(f"patterns: {shape} -> patterns first")
-    return LastAxis(raw.patterns)
 
 
 def _single_slice(raw: RawScan, notes: list[str]) -> Array:
@@ -221,57 +193,6 @@ def _metres_to_pixels(
     notes.append(f"positions: metres -> pixels of {pixel:.4g} m, the scan centred in the object")
     centre = (positions.min(axis=0) + positions.max(axis=0)) / 2
     return (positions - centre) / pixel + np.asarray(shape) / 2
-
-
-def _amplitude(patterns: Any, raw: RawScan, options: ReadOptions, notes: list[str]) -> StackView:
-    """Return a view of the patterns as float32 amplitude with DC in the centre."""
-    steps: list[Callable[[Array], Array]] = [lambda block: block.astype(np.float32)]
-    if np.dtype(patterns.dtype).kind not in "fiub":
-        found = f"dtype {patterns.dtype}"
-        mend = "Give real numbers: counts, intensity or amplitude."
-        raise InputError(Fault(raw.source, "diffraction", found, "real numbers", mend))
-    if options.transpose_patterns:
-        steps.append(lambda block: block.swapaxes(1, 2))
-        notes.append("patterns: rows and columns exchanged")
-    if raw.dc == "corner":
-        steps.append(lambda block: np.asarray(scipy.fft.fftshift(block, axes=(1, 2))))
-        notes.append("patterns: DC moved from the corner to pixel N/2")
-    if raw.quantity == "intensity":
-        steps.append(signed_root)
-        kind = "photon counts" if np.dtype(patterns.dtype).kind in "iu" else "intensity"
-        notes.append(f"patterns: {kind} -> amplitude (square root)")
-
-    def convert(block: Array) -> Array:
-        for step in steps:
-            block = step(block)
-        return block
-
-    shape = patterns.shape[1:]
-    return StackView(
-        patterns,
-        function=convert,
-        pattern_shape=shape[::-1] if options.transpose_patterns else shape,
-        dtype=np.float32,
-    )
-
-
-def signed_root(block: Array) -> Array:
-    """Return the square root that keeps the sign, so that negative intensity is found later, not hidden."""
-    return np.sign(block) * np.sqrt(np.abs(block))
-
-
-def _photons(raw: RawScan, patterns: Any, notes: list[str]) -> float | None:
-    """Return the mean photons of a pattern: as the file says, or of its counts."""
-    if raw.photons_per_pattern is not None:
-        return raw.photons_per_pattern
-    if raw.quantity != "intensity" or np.dtype(patterns.dtype).kind not in "iu" or not patterns.shape[0]:
-        return None
-    total = sum(float(block.sum(dtype=np.float64)) for _, block in blocks(patterns))
-    if total <= 0:
-        return None
-    photons = total / patterns.shape[0]
-    notes.append(f"photons per pattern: {photons:.4g}, the mean sum of the counts")
-    return photons
 
 
 def _fitting_patches(raw: RawScan, shape: tuple[int, ...], notes: list[str]) -> Any:
