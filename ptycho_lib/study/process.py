@@ -267,7 +267,7 @@ def environment(resources: Resources, template: Path) -> dict[str, str]:
         "JUPYTER_PATH": os.pathsep.join(filter(None, (kernels, os.environ.get("JUPYTER_PATH")))),
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         **dict.fromkeys(THREAD_VARIABLES, threads),
         TEMPLATE_VARIABLE: str(template),
