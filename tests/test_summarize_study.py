@@ -59,7 +59,7 @@ def test_report_begins_with_what_was_compared_and_what_became_of_the_runs(page: 
 
 
 def test_report_ends_with_provenance_and_code(page: BeautifulSoup) -> None:
-    assert page.find_all("dl")[-1].dt.get_text() == "Study fingerprint"
+    assert page.find_all("table", class_="facts")[-1].th.get_text() == "Study fingerprint"
     assert "read_results(study_dir)" in page.find("details").get_text()
 
 

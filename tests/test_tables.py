@@ -81,6 +81,8 @@ def test_one_trial_has_no_interval() -> None:
         ("psnr", 31.929, 12.0, "32 ± 12"),
         ("ssim", np.nan, 0.1, "–"),
         ("ssim", 0.5, 0.0, "0.500"),
+        ("frc50", 0.0295670778, 5e-18, "0.029567 ± <0.000001"),
+        ("mae", 0.0, 0.01, "0.00 ± 0.01"),
     ],
 )
 def test_numbers_are_as_long_as_they_are_known(metric: str, value: float, margin: float, text: str) -> None:

@@ -27,8 +27,13 @@ def bullets(items: Iterable[str]) -> str:
 
 def definitions(facts: Mapping[str, object]) -> str:
     """Return names and texts, one pair a line."""
-    pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    return f"<dl>{pairs}</dl>"
+    style = "text-align:left;vertical-align:top"
+    pairs = "".join(
+        f'<tr><th scope="row" style="{style}">{escape(name)}</th>'
+        f'<td style="{style};overflow-wrap:anywhere;white-space:normal">{escape(value)}</td></tr>'
+        for name, value in facts.items()
+    )
+    return f'<table class="facts">{pairs}</table>' if pairs else ""
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -111,7 +111,8 @@ def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> s
             times.append(f"{outcome.seconds:.0f} s{remark}" if outcome else "–")
         whole = f"{run.record.seconds:.0f} s" if run.record else "–"
         place = [str(run.n_train), str(run.trial), str(run.state)]
-        links = [_link(run, base, NOTEBOOK, FAILED), _link(run, base, LOG)]
+        notebook = _link(results, run, base, NOTEBOOK, FAILED)
+        links = [notebook, _link(results, run, base, LOG)]
         rows.append([*place, *times, whole, *links])
     return table("Runs of the study", head, rows)
 
@@ -238,7 +239,9 @@ def worst_runs(
     for row in ranked.itertuples():
         run = results.run(row.n_train, row.trial)
         value = [number_text(metric, row.value), escape(row.reason)]
-        rows.append([_model(row.model), str(row.n_train), str(row.trial), *value, _link(run, base, NOTEBOOK)])
+        rows.append(
+            [_model(row.model), str(row.n_train), str(row.trial), *value, _link(results, run, base, NOTEBOOK)]
+        )
     title = f"{component} {metric_title(metric, component)}"
     head = ["model", "patterns", "trial", title, "remark", "executed notebook"]
     return table("All reconstructions, the worst first", head, rows)
@@ -250,12 +253,13 @@ def report_link(report: Path, *, seen_from: str | Path = ".") -> str:
     return paragraph(f'Report: <a href="{quote(target)}">{escape(target)}</a>')
 
 
-def _link(run: LoadedRun, base: Path, *names: str) -> str:
-    """Return a relative link to the first of the files that the run has."""
+def _link(results: StudyResults, run: LoadedRun, base: Path, *names: str) -> str:
+    """Return a link, relative to `base`, to the first of the files that the run has."""
     for name in names:
         if (run.folder / name).is_file():
             target = Path(os.path.relpath(run.folder / name, base.resolve())).as_posix()
-            return f'<a href="{quote(target)}">{escape(target)}</a>'
+            place = (run.folder / name).relative_to(results.folder).as_posix()
+            return f'<a href="{quote(target)}">{escape(place)}</a>'
     return "–"
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping
-
+from ptycho_lib.report.markup import definitions
 from ptycho_lib.report.style import model_looks
 from ptycho_lib.study.record import RunRecord
 from ptycho_lib.study.runs import Run
@@ -15,7 +13,7 @@ def run_overview(run: Run) -> str:
     network, training = run.config.network, run.config.training
     photons = run.train.photons_per_pattern
     subset = f"{run.config.sampling.method} subset"
-    return _definitions(
+    return definitions(
         {
             "Training": f"{run.n_train} patterns of {run.train_data.name}, {subset}",
             "Test": f"{run.n_test} patterns of {run.test_data.name}",
@@ -39,7 +37,7 @@ def run_provenance(record: RunRecord) -> str:
         for arm, look in model_looks(record.arms).items()
     }
     prints = record.identity.fingerprints
-    return _definitions(
+    return definitions(
         {
             **arms,
             "Whole run": f"{record.seconds:.1f} s, finished {record.finished}",
@@ -55,12 +53,3 @@ def run_provenance(record: RunRecord) -> str:
             "Reproducibility": record.determinism,
         }
     )
-
-
-def _definitions(facts: Mapping[str, str]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row" style="text-align:left;vertical-align:top">{html.escape(name)}</th>'
-        f'<td style="text-align:left;overflow-wrap:anywhere">{html.escape(value)}</td></tr>'
-        for name, value in facts.items()
-    )
-    return f"<table>{rows}</table>"

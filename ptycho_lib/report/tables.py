@@ -202,8 +202,12 @@ def number_text(metric: str, value: float, margin: float = np.nan) -> str:
         return "–"
     if not np.isfinite(margin) or margin <= 0:
         return f"{value:{FORMATS.get(metric, '.3g')}}"
-    decimals = max(0, -int(np.floor(np.log10(margin))))
-    return f"{value:.{decimals}f} ± {margin:.{decimals}f}"
+    first_of_margin = -int(np.floor(np.log10(margin)))
+    fifth_of_value = 4 - int(np.floor(np.log10(abs(value)))) if value else first_of_margin
+    decimals = max(0, min(first_of_margin, fifth_of_value))
+    least = 10.0**-decimals
+    spread = f"{margin:.{decimals}f}" if margin >= least / 2 else f"<{least:.{decimals}f}"
+    return f"{value:.{decimals}f} ± {spread}"
 
 
 def best_of(metric: str, values: pd.Series) -> list[bool]:
