@@ -1,7 +1,7 @@
 """A scan of 100 000 patterns within little memory: simulate, load, check, choose a subset, read batches.
 
-Run ``python benchmarks/large_scan.py [FOLDER]``; it needs 1.7 GB of disk and prints the peak of resident
-memory after each step. The patterns alone are 1.6 GB; what counts is that the peak does not follow them.
+Run ``python benchmarks/large_scan.py [FOLDER [PATTERNS]]``; it needs 1.7 GB of disk and prints the peak of
+resident memory after each step. The patterns alone are 1.6 GB; what counts is that the peak does not follow.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ptycho_lib.physics import objects, probes, scan
 PATTERNS, SIZE, TRAIN, BATCH = 100_000, 64, 2048, 16
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, patterns: int = PATTERNS) -> None:
     begin = time.monotonic()
 
     def report(step: str) -> None:
@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
 
     report("start")
     rng = np.random.default_rng(0)
-    positions, shape = scan.frame(scan.fermat_spiral(PATTERNS, 4.0), SIZE)
+    positions, shape = scan.frame(scan.fermat_spiral(patterns, 4.0), SIZE)
     obj = objects.transmission(objects.gaussian_random_field(shape, rng))
     probe = probes.defocus(probes.disc(SIZE, 30, smoothing_px=2), 6.0)
     simulated = simulate_dataset(obj, probe, positions, detector=Detector(1e5))
@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), *map(int, sys.argv[2:3]))
     else:
         with tempfile.TemporaryDirectory() as temporary:
             main(Path(temporary))

@@ -93,8 +93,8 @@ class PrepareCommand(ModelCommand):
 def check(files: tuple[Path, ...], plot: Path | None, **options: Any) -> None:
     """Say what is wrong with data files, and how to mend it.
 
-    Of two files the first is the training file, the second the test file: they are compared, too. Exit code 1
-    if there is an error.
+    Of several files the first is the training file, the others are tests: each is compared with it. Exit code
+    1 if there is an error.
     """
     from rich.console import Console
 
@@ -106,13 +106,13 @@ def check(files: tuple[Path, ...], plot: Path | None, **options: Any) -> None:
     for report in reports:
         _print_report(console, report)
     failed = not all(report.ok for report in reports)
-    if len(reports) == 2 and all(report.ok and report.dataset is not None for report in reports):
-        train, test = (report.dataset for report in reports)
-        assert train is not None and test is not None  # noqa: PT018
-        findings = check_pair(train, test)
-        console.print("\n[bold]train and test together[/]")
-        _print_findings(console, findings)
-        failed |= any(finding.severity == "error" for finding in findings)
+    train, *tests = reports
+    for test in tests:
+        if train.dataset is not None and test.dataset is not None and train.ok and test.ok:
+            findings = check_pair(train.dataset, test.dataset)
+            console.print(f"\n[bold]{train.source} to train, {test.source} to test[/]", highlight=False)
+            _print_findings(console, findings)
+            failed |= any(finding.severity == "error" for finding in findings)
     if plot is not None:
         _plot(reports[0], plot)
     sys.exit(FAILED if failed else 0)

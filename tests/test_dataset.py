@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +118,16 @@ def test_a_failed_write_leaves_nothing_behind(full, tmp_path):
 
     broken = replace(full, diffraction=StackView(full.diffraction, function=fail))
     with pytest.raises(RuntimeError, match="on fire"):
+        save_dataset(broken, tmp_path / "broken.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_behind(full, tmp_path):
+    def fail(block):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    broken = replace(full, diffraction=StackView(full.diffraction, function=fail))
+    with pytest.raises(InputError, match=r"No space left on device.*Make room"):
         save_dataset(broken, tmp_path / "broken.npz")
     assert list(tmp_path.iterdir()) == []
 

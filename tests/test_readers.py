@@ -429,6 +429,8 @@ def test_mirrored_positions(truth, tmp_path):
         ({"probe": np.ones((32, 32))}, "probe"),
         ({"scan": np.ones((60, 3))}, r"positions: found shape \(60, 3\)"),
         ({"scan": np.ones((59, 2))}, "59 positions for 60 patterns"),
+        ({"scan": np.full((60, 2), "x")}, "positions: found shape .* of <U1"),
+        ({"scan": np.ones((60, 2), complex)}, "positions: found shape .* of complex128"),
         ({"data": np.ones((60, 32))}, r"\(n, rows, columns\)"),
         ({"data": np.full((60, 32, 32), "x")}, "real numbers"),
     ],

@@ -251,6 +251,12 @@ def write_npz(path: str | Path, arrays: Mapping[str, Any], *, overwrite: bool = 
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)  # mkstemp made it private
         Path(name).replace(path)
+    except OSError as error:  # a full disk, a lost connection
+        Path(name).unlink(missing_ok=True)
+        mend = "Make room, or choose another output folder."
+        raise InputError(
+            Fault(str(path), "", error.strerror or str(error), "a file that can be written", mend)
+        ) from None
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -151,10 +151,12 @@ def _positions_px(
     options: ReadOptions,
     notes: list[str],
 ) -> Array:
-    positions = np.array(raw.positions, dtype=np.float64)
-    if positions.ndim != 2 or positions.shape[1] != 2 or not len(positions):
+    given = np.asarray(raw.positions)
+    if given.ndim != 2 or given.shape[1] != 2 or not len(given) or given.dtype.kind not in "fiu":
+        found = f"shape {given.shape} of {given.dtype}"
         mend = "Give row and column of each pattern."
-        raise InputError(Fault(raw.source, "positions", f"shape {positions.shape}", "(n, 2)", mend))
+        raise InputError(Fault(raw.source, "positions", found, "(n, 2) real numbers", mend))
+    positions = given.astype(np.float64)
     steps: tuple[tuple[bool, str, Callable[[Array], Array]], ...] = (
         (options.swap_xy, "x and y exchanged", lambda where: where[:, ::-1]),
         (options.flip_rows, "rows mirrored", lambda where: mirror(where, 0)),

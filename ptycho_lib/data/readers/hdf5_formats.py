@@ -129,14 +129,7 @@ def read_ptyr(store: Hdf5Store) -> RawScan:
     probes = store.groups("content/probe")
     positions = f"content/positions/{name}"
     grids = optional(store, f"content/obj/{name}/grids")
-    pixel = next(
-        (
-            store.array(key)
-            for key in (f"content/obj/{name}/{psize}" for psize in ("_psize", "psize"))
-            if key in store
-        ),
-        None,
-    )
+    pixel = _first(store, f"content/obj/{name}/_psize", f"content/obj/{name}/psize")
     return RawScan(
         source=str(store.path),
         program="ptypy .ptyr",
@@ -145,7 +138,7 @@ def read_ptyr(store: Hdf5Store) -> RawScan:
         origin_m=None if grids is None else grids.reshape(grids.shape[0], -1).min(axis=1)[:2],
         probe=optional(store, f"content/probe/{probes[0]}/data") if probes else None,
         obj=optional(store, f"content/obj/{name}/data"),
-        pixel_size_m=positive(pixel),
+        pixel_size_m=None if pixel is None else positive(scalar(store, pixel)),
     )
 
 
@@ -154,18 +147,8 @@ def _first(store: Hdf5Store, *keys: str) -> str | None:
 
 
 def _meta(store: Hdf5Store, name: str) -> float | None:
-    return next(
-        (v for v in (positive(scalar_or_first(store, f"{group}/{name}")) for group in ("meta", "info")) if v),
-        None,
-    )
-
-
-def scalar_or_first(store: Hdf5Store, key: str) -> float | None:
-    """Return a number, or the first of several equal ones (as a pixel size for both axes)."""
-    values = optional(store, key)
-    if values is None or values.dtype.kind not in "fiu" or not values.size:
-        return None
-    return float(values.reshape(-1)[0])
+    """Return a number of ptypy's metadata, which are in `meta`, or in `info` of older files."""
+    return positive(scalar(store, f"meta/{name}")) or positive(scalar(store, f"info/{name}"))
 
 
 def _complex(array: Array) -> Array:

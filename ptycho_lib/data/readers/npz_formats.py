@@ -10,8 +10,9 @@ import numpy as np
 
 from ptycho_lib.data.options import ReadOptions
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.data.readers.store import NpzStore, Store, positive, scalar
+from ptycho_lib.data.readers.store import NpzStore, Store, as_number, positive, scalar
 from ptycho_lib.data.stack import Array
+from ptycho_lib.errors import Fault, InputError
 
 PLANCK_J_S = 6.62607015e-34
 LIGHT_M_S = 299792458.0
@@ -92,9 +93,9 @@ def read_ptychodus_product(store: Store) -> RawScan:
     """
 
     def number(name: str, *places: tuple[str, str]) -> float | None:
-        value = scalar(store, name)
         attributes = (store.attribute(key, attribute) for key, attribute in (("/", name), *places))
-        return value if value is not None else next((float(a) for a in attributes if a is not None), None)
+        known = (scalar(store, name), *(as_number(value) for value in attributes))
+        return next((value for value in known if value is not None), None)
 
     obj = optional(store, "object")
     pixel = positive(number("object_pixel_width_m", ("object", "pixel_width_m")))
@@ -165,12 +166,21 @@ def optional(store: Store, key: str) -> Array | None:
 
 
 def pair(store: Store, rows: str, columns: str) -> Array | None:
-    """Return (n, 2) of two arrays of length n; None if one is missing or the lengths differ."""
+    """Return (n, 2) of two arrays of length n; None if one is missing.
+
+    Raises
+    ------
+    InputError
+        If they are not two lists of as many real numbers.
+    """
     if rows not in store or columns not in store:
         return None
-    first, second = store.array(rows).reshape(-1), store.array(columns).reshape(-1)
-    if len(first) != len(second) or first.dtype.kind not in "fiu" or second.dtype.kind not in "fiu":
-        return None
+    first, second = store.array(rows), store.array(columns)
+    for key, array, other in ((rows, first, second), (columns, second, first)):
+        if array.ndim != 1 or array.dtype.kind not in "fiu" or array.shape != other.shape:
+            found = f"shape {array.shape} of {array.dtype}"
+            mend = "Give one row and one column for each pattern."
+            raise InputError(Fault(str(store.path), key, found, f"real numbers, as many as in {rows}", mend))
     return np.stack([first, second], axis=1).astype(np.float64)
 
 

@@ -179,22 +179,20 @@ def open_store(path: str | Path) -> NpzStore | Hdf5Store:
 
 
 def scalar(store: Store, key: str) -> float | None:
-    """Return a number stored under a key, or None if there is none or it is no number."""
-    if key not in store:
-        return None
-    value = store.array(key)
-    if value.size != 1 or value.dtype.kind not in "fiu":
-        return None
-    return float(value.reshape(-1)[0])
+    """Return the number stored under a key (the first, if there are several); None if there is none."""
+    return as_number(store.array(key)) if key in store else None
+
+
+def as_number(value: Any) -> float | None:
+    """Return a real number, or the first of an array of them; None for anything else."""
+    array = np.asarray(value)
+    return float(array.reshape(-1)[0]) if array.dtype.kind in "fiu" and array.size else None
 
 
 def positive(value: Any) -> float | None:
-    """Return the value as float if it is a finite positive number, else None."""
-    try:
-        number = float(np.asarray(value).reshape(-1)[0]) if value is not None else float("nan")
-    except (TypeError, ValueError, IndexError):
-        return None
-    return number if np.isfinite(number) and number > 0 else None
+    """Return a finite positive number; None for anything else."""
+    number = as_number(value)
+    return number if number is not None and np.isfinite(number) and number > 0 else None
 
 
 def _damaged(path: str, key: str, error: BaseException) -> Fault:
