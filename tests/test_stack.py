@@ -58,6 +58,19 @@ def test_a_view_indexes_as_numpy_does(key):
     np.testing.assert_array_equal(view[key], (VALUES * 0.5).astype(np.float32)[key])
 
 
+@pytest.mark.parametrize("mode", ["r", "c", "r+"])
+def test_passing_through_a_mapped_file_keeps_its_values_and_changes(mode, tmp_path):
+    VALUES.tofile(tmp_path / "values")
+    mapped = np.memmap(tmp_path / "values", np.int32, mode, shape=VALUES.shape)
+    expected = VALUES.copy()
+    if mode != "r":
+        mapped[4, 1, 2] = expected[4, 1, 2] = -7
+    first = np.concatenate([block for _, block in blocks(mapped, nbytes=100)])
+    np.testing.assert_array_equal(first, expected)
+    np.testing.assert_array_equal(read_patterns(mapped, np.array([4, 0])), expected[[4, 0]])
+    np.testing.assert_array_equal(mapped, expected)
+
+
 def test_a_view_converts_only_what_is_read():
     seen = []
     view = StackView(

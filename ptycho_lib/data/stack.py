@@ -123,5 +123,7 @@ def release(stack: Any) -> None:
         release(stack.source)
         return
     owner: Any = getattr(stack, "base", None)
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    # Only of files opened for reading: changes of a copy-on-write map live in these pages alone.
+    read_only = isinstance(owner, mmap.mmap) and getattr(stack, "mode", None) == "r"
+    if read_only and hasattr(mmap, "MADV_DONTNEED"):
         owner.madvise(mmap.MADV_DONTNEED)
