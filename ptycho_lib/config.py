@@ -32,7 +32,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A part of the configuration: immutable, unknown keys forbidden."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class SamplingConfig(Section):
@@ -80,7 +80,7 @@ class TrainingConfig(Section):
     pinn_loss: Literal["auto", "poisson", "amplitude_mae"] = "auto"
     """Poisson negative log-likelihood of the counts, or mean absolute error of the amplitudes; `auto` takes
     Poisson where `photons_per_pattern` is known."""
-    overlap: Count = 8
+    overlap: Annotated[int, Field(ge=1, le=13)] = 8
     """Neighbouring patterns whose predicted patches are merged before the diffraction model (PtychoPINN at
     gridsize 1): the overlap constraint of ptychography in the loss. 1 fits each pattern alone."""
     patience: Annotated[int, Field(ge=0)] = 0

@@ -10,6 +10,7 @@ from conftest import simulate_small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptycho_lib.config import TrainingConfig
 from ptycho_lib.data.dataset import load_dataset, save_dataset
 from ptycho_lib.networks import samples
 from ptycho_lib.networks.layers import FirstGuess
@@ -117,6 +118,14 @@ def test_a_sample_is_no_partner_of_itself_not_even_measured_twice():
     assert set(partners[2]) == {0, 1, -1}
 
 
+def test_the_largest_overlap_of_the_configuration_has_enough_partners():
+    assert TrainingConfig(overlap=NEIGHBOURS + 1).overlap == NEIGHBOURS + 1
+    with pytest.raises(ValueError, match="overlap"):
+        TrainingConfig(overlap=NEIGHBOURS + 2)
+    batches, _ = batches_of(batch_size=2 * (NEIGHBOURS + 1), overlap=NEIGHBOURS + 1, reach=100.0)
+    assert all(len(set(group)) == NEIGHBOURS + 1 for group in batches.reshape(-1, NEIGHBOURS + 1))
+
+
 def batches_of(count=20, steps=6, batch_size=8, overlap=4, seed=5, epoch=2, reach=15.0):
     centres = scattered(count, 1)
     partners = overlap_partners(centres, centres, reach)
@@ -137,7 +146,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     count=st.integers(1, 50),
     steps=st.integers(1, 12),
     groups=st.integers(1, 5),
-    overlap=st.integers(1, 6),
+    overlap=st.integers(1, NEIGHBOURS + 1),
 )
 def test_every_sample_is_drawn_as_often_as_any_other(seed, epoch, count, steps, groups, overlap):
     centres = scattered(count, seed)
