@@ -50,8 +50,9 @@ def image_html(figure: Figure, alt: str, *, dpi: int = DPI) -> str:
     data = base64.b64encode(png_bytes(figure, dpi=dpi)).decode()
     width = round(figure.get_figwidth() * DPI)
     return (
-        f'<img alt="{html.escape(alt, quote=True)}" width="{width}" '
-        f'style="max-width:100%;height:auto;background:white" src="data:image/png;base64,{data}">'
+        '<div class="ptycho-figure" style="overflow-x:auto">'
+        f'<img alt="{html.escape(alt, quote=True)}" width="{width}" decoding="sync" '
+        f'style="max-width:100%;height:auto;background:white" src="data:image/png;base64,{data}"></div>'
     )
 
 

@@ -258,8 +258,8 @@ def _link(results: StudyResults, run: LoadedRun, base: Path, *names: str) -> str
     for name in names:
         if (run.folder / name).is_file():
             target = Path(os.path.relpath(run.folder / name, base.resolve())).as_posix()
-            place = (run.folder / name).relative_to(results.folder).as_posix()
-            return f'<a href="{quote(target)}">{escape(place)}</a>'
+            place = run.folder.relative_to(results.folder).as_posix()
+            return f'<a href="{quote(target)}">{escape(f"{place} log" if name == LOG else place)}</a>'
     return "–"
 
 

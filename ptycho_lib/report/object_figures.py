@@ -259,7 +259,7 @@ def montage_figure(
                 ax.text(0.5, 0.5, "no run", ha="center", va="center", transform=ax.transAxes)
             if row == 0:
                 ax.set_title(f"{size} patterns")
-        panels[row, 1].set_ylabel(look.label, color=look.colour)
+        panels[row, 1].set_ylabel(look.label.replace(" ", "\n"), color=look.colour)
     colour_bar(figure, panels[0, 0].get_images()[0], list(panels.ravel()), view.unit)
     return figure
 

@@ -104,6 +104,7 @@ def study_figure(
                 ax.annotate("", **ends, arrowprops=ARROW)
             ax.set_title(metric_title(metric, component), loc="center")
             ax.margins(x=0.08)
+            ax.ticklabel_format(axis="y", useOffset=False)
             ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
         axes[0].set_ylabel(component, fontweight="bold")
     _size_axis(panels[-1], sorted(rows["n_train"].unique()))
