@@ -27,7 +27,9 @@ ALLOWED: dict[str, set[str]] = {
     "study": {"errors", "tidy", "config", "data"},
     "report": {"errors", "tidy", "config", "physics", "data", "evaluation", "study"},
     "cli_data": {"errors", "config", "physics", "data", "report"},
-    "cli": {"errors", "tidy", "config", "data", "study", "report", "cli_data"},
+    "cli_study": {"errors", "config", "study", "cli_results"},
+    "cli_results": {"errors", "evaluation", "study", "report"},
+    "cli": {"errors", "cli_data", "cli_study", "cli_results"},
 }
 
 TOP_LEVEL = {

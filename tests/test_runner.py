@@ -8,7 +8,7 @@ import pytest
 from miniature import Miniature, wait_for
 
 from ptycho_lib.errors import InputError
-from ptycho_lib.study.runner import visible_gpus
+from ptycho_lib.study.jobs import visible_gpus
 from ptycho_lib.study.status import State, study_status
 
 

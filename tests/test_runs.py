@@ -19,7 +19,8 @@ from ptycho_lib.study.record import (
     differences,
     read_record,
 )
-from ptycho_lib.study.runs import default_n_test, finish_run, open_run
+from ptycho_lib.study.runs import finish_run, open_run
+from ptycho_lib.study.selection import default_n_test
 from ptycho_lib.tidy import COLUMNS
 
 

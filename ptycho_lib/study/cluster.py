@@ -21,10 +21,7 @@ from dask.distributed import Client, Future, LocalCluster, get_worker
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import locks
 from ptycho_lib.study.files import write_atomically
-from ptycho_lib.study.manifest import PlannedRun
-from ptycho_lib.study.plan import PARAMETERS, StudyPlan, prepare_run
-from ptycho_lib.study.process import Ending, Resources
-from ptycho_lib.study.runner import (
+from ptycho_lib.study.jobs import (
     TICK_S,
     Launch,
     adopt_notebook,
@@ -32,6 +29,9 @@ from ptycho_lib.study.runner import (
     notebook_process,
     visible_gpus,
 )
+from ptycho_lib.study.manifest import PlannedRun
+from ptycho_lib.study.plan import PARAMETERS, StudyPlan, prepare_run
+from ptycho_lib.study.process import Ending, Resources
 from ptycho_lib.study.status import State, content_status
 
 STOP = f"{locks.EXECUTION}/stop"

@@ -19,11 +19,12 @@ from ptycho_lib.data.subset_coverage import selection_warning
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import provenance
 from ptycho_lib.study.files import require_inside, write_atomically
+from ptycho_lib.study.identity import condition_files
 from ptycho_lib.study.locks import EXECUTION
 from ptycho_lib.study.manifest import MANIFEST, DataFile, PlannedRun, StudyManifest, now_utc, read_manifest
 from ptycho_lib.study.process import FAILURE, Resources, environment
 from ptycho_lib.study.record import RECORD
-from ptycho_lib.study.runs import check_counts, condition_files, default_n_test
+from ptycho_lib.study.selection import check_counts, default_n_test
 from ptycho_lib.study.status import NOTEBOOK, PARTIAL
 from ptycho_lib.study.templates import TRAIN_AND_COMPARE, template_path
 

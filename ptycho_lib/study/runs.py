@@ -12,19 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import pandas as pd
 from filelock import FileLock
 
 from ptycho_lib.config import ARMS, StudyConfig, load_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
-from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import locks, provenance
 from ptycho_lib.study.files import file_sha256, require_inside, require_writable, write_atomically
+from ptycho_lib.study.identity import identify
 from ptycho_lib.study.progress import PROGRESS
 from ptycho_lib.study.record import (
     IDENTITY,
@@ -32,17 +31,14 @@ from ptycho_lib.study.record import (
     PLOT,
     RECORD,
     ArmOutcome,
-    CorruptRecordError,
-    Fingerprints,
     RunIdentity,
     RunRecord,
-    read_record,
     reconstruction_name,
     write_record,
 )
+from ptycho_lib.study.selection import check_counts, default_n_test, test_subset, training_subset
 from ptycho_lib.tidy import COLUMNS
 
-DEFAULT_N_TEST = 500
 OUTPUTS = (METRICS, PLOT, *(f"{arm}_run" for arm in ARMS))
 """What a run leaves in its folder besides its notebook and its record."""
 
@@ -54,11 +50,16 @@ class TrainedOutcome(Protocol):
     """What `finish_run` wants to know of a trained arm; `networks.training.TrainedArm` has it."""
 
     @property
-    def seconds(self) -> float: ...
+    def seconds(self) -> float:
+        """Wall time of the training."""
+
     @property
-    def collapsed(self) -> bool: ...
+    def collapsed(self) -> bool:
+        """Whether it diverged or ended in a constant object."""
+
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str:
+        """Why it counts as collapsed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +155,8 @@ def open_run(
     n_test = n_test or default_n_test(settings, len(test))
     check_counts(train_data, len(train), (n_train,), test_data, len(test), n_test)
     identity = identify(settings, train.fingerprint(), test.fingerprint(), n_train, n_test, trial)
-    chosen = train.select(_training_subset(train, settings, n_train, trial))
-    seen = test.select(_test_subset(test, settings, n_test))
+    chosen = train.select(training_subset(train, settings, n_train, trial))
+    seen = test.select(test_subset(test, settings, n_test))
     leakage = refuse_leakage(chosen, seen, allow=settings.allow_leakage)
     folder = require_writable(Path(output_dir).resolve())
     lock = _possess(folder, identity)
@@ -221,81 +222,6 @@ def finish_run(
     return record
 
 
-def default_n_test(config: StudyConfig, available: int) -> int:
-    """Return the test count in force: the configured one, else 500, or all there are if fewer."""
-    return config.n_test_images or min(DEFAULT_N_TEST, available)
-
-
-def check_counts(
-    train_data: str | Path,
-    n_train_available: int,
-    n_train_sizes: tuple[int, ...],
-    test_data: str | Path,
-    n_test_available: int,
-    n_test: int,
-) -> None:
-    """Refuse sizes and a test count that the files cannot give.
-
-    Raises
-    ------
-    InputError
-        With one fault for each.
-    """
-    faults = [
-        Fault(
-            str(train_data),
-            "n_train",
-            f"{size} training patterns asked for",
-            f"between 1 and {n_train_available}, which is what the file holds",
-            "Ask for fewer (--n-train-sizes), or prepare a larger training file.",
-        )
-        for size in n_train_sizes
-        if not 1 <= size <= n_train_available
-    ]
-    if not 1 <= n_test <= n_test_available:
-        found = f"{n_test} test patterns asked for"
-        expected = f"between 1 and {n_test_available}, which is what the file holds"
-        mend = "Ask for fewer (--n-test-images), or leave the option out to use what there is."
-        faults.append(Fault(str(test_data), "n_test", found, expected, mend))
-    if faults:
-        raise InputError(faults)
-
-
-def identify(
-    config: StudyConfig, train_fingerprint: str, test_fingerprint: str, n_train: int, n_test: int, trial: int
-) -> RunIdentity:
-    """Return the identity of a run: all that its numbers depend on."""
-    fingerprints = Fingerprints(
-        train_data=train_fingerprint,
-        test_data=test_fingerprint,
-        config=config.fingerprint(),
-        conditions=condition_files(config),
-        code=provenance.code_fingerprint(),
-    )
-    return RunIdentity(n_train=n_train, n_test=n_test, trial=trial, fingerprints=fingerprints)
-
-
-def condition_files(config: StudyConfig) -> str:
-    """Return the SHA-256 of each file that a condition refers to, separated by blanks.
-
-    Raises
-    ------
-    InputError
-        With one fault for each file that cannot be read.
-    """
-    names = [name for condition in config.conditions for name in (condition.probe_file, condition.test_data)]
-    digests, faults = [], []
-    for name in filter(None, names):
-        try:
-            digests.append(file_sha256(Path(name)))
-        except OSError as error:
-            found = error.strerror or str(error)
-            faults.append(Fault(name, "", found, "a file that a condition refers to", "Mend `conditions`."))
-    if faults:
-        raise InputError(faults)
-    return " ".join(digests)
-
-
 def relative_folder(folder: Path) -> str:
     """Return a run folder relative to its study (the nearest folder with a study.yaml)."""
     for parent in folder.parents:
@@ -331,15 +257,6 @@ def _possess(folder: Path, identity: RunIdentity) -> FileLock:
     write_atomically(folder / IDENTITY, note)
     (folder / PROGRESS).unlink(missing_ok=True)
     return lock
-
-
-def _training_subset(train: PtychoDataset, config: StudyConfig, n_train: int, trial: int) -> Any:
-    return subset_order(train.positions_px, config.sampling.method, config.seeds(trial)["subset"])[:n_train]
-
-
-def _test_subset(test: PtychoDataset, config: StudyConfig, n_test: int) -> Any:
-    """Choose evenly over the scan, by the root seed: one test set for all sizes and trials."""
-    return np.sort(subset_order(test.positions_px, "representative", config.seed)[:n_test])
 
 
 def _record(run: Run, trained: Mapping[str, TrainedOutcome], n_groups: int, device: str) -> RunRecord:
@@ -382,16 +299,3 @@ def _output_digests(folder: Path) -> dict[str, str]:
 
 def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-__all__ = [
-    "CorruptRecordError",
-    "Run",
-    "RunRecord",
-    "default_n_test",
-    "finish_run",
-    "identify",
-    "open_run",
-    "read_record",
-    "remove_outputs",
-]

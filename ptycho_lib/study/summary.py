@@ -10,9 +10,9 @@ import yaml
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import locks
 from ptycho_lib.study.files import require_writable, write_atomically
+from ptycho_lib.study.jobs import TICK_S, available_cores
 from ptycho_lib.study.plan import KERNEL, START_TIMEOUT_S, papermill_command
 from ptycho_lib.study.process import Ending, NotebookProcess, Resources
-from ptycho_lib.study.runner import TICK_S, available_cores
 from ptycho_lib.study.signals import stop_signals
 from ptycho_lib.study.templates import SUMMARIZE_STUDY, template_path
 

@@ -1,0 +1,65 @@
+"""Which patterns a run trains and is tested on, and whether the files can give as many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_lib.config import StudyConfig
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.sampling import subset_order
+from ptycho_lib.errors import Fault, InputError
+
+DEFAULT_N_TEST = 500
+
+
+def default_n_test(config: StudyConfig, available: int) -> int:
+    """Return the test count in force: the configured one, else 500, or all there are if fewer."""
+    return config.n_test_images or min(DEFAULT_N_TEST, available)
+
+
+def check_counts(
+    train_data: str | Path,
+    n_train_available: int,
+    n_train_sizes: tuple[int, ...],
+    test_data: str | Path,
+    n_test_available: int,
+    n_test: int,
+) -> None:
+    """Refuse sizes and a test count that the files cannot give.
+
+    Raises
+    ------
+    InputError
+        With one fault for each.
+    """
+    faults = [
+        Fault(
+            str(train_data),
+            "n_train",
+            f"{size} training patterns asked for",
+            f"between 1 and {n_train_available}, which is what the file holds",
+            "Ask for fewer (--n-train-sizes), or prepare a larger training file.",
+        )
+        for size in n_train_sizes
+        if not 1 <= size <= n_train_available
+    ]
+    if not 1 <= n_test <= n_test_available:
+        found = f"{n_test} test patterns asked for"
+        expected = f"between 1 and {n_test_available}, which is what the file holds"
+        mend = "Ask for fewer (--n-test-images), or leave the option out to use what there is."
+        faults.append(Fault(str(test_data), "n_test", found, expected, mend))
+    if faults:
+        raise InputError(faults)
+
+
+def training_subset(train: PtychoDataset, config: StudyConfig, n_train: int, trial: int) -> NDArray[np.int64]:
+    """Return the indices of a training subset: the first n_train of the trial's order, so subsets nest."""
+    return subset_order(train.positions_px, config.sampling.method, config.seeds(trial)["subset"])[:n_train]
+
+
+def test_subset(test: PtychoDataset, config: StudyConfig, n_test: int) -> NDArray[np.int64]:
+    """Return test indices, evenly over the scan, by the root seed: one test set for all sizes and trials."""
+    return np.sort(subset_order(test.positions_px, "representative", config.seed)[:n_test])
