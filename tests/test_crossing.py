@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_statistics import tidy
 
-from ptycho_lib.study.crossing import AT_ONCE, NEVER, crossing_point, crossing_points, headline
+from ptycho_lib.study.answer import AT_ONCE, NEVER
+from ptycho_lib.study.crossing import crossing_point, crossing_points, headline
 
 SIZES = (128, 256, 512, 1024, 2048)
 SPACE = "\u202f"

@@ -11,6 +11,7 @@ import pandas as pd
 from ptycho_lib.evaluation import frc, metrics
 from ptycho_lib.evaluation.alignment import Alignment, align
 from ptycho_lib.evaluation.metrics import Image, Mask, Score
+from ptycho_lib.evaluation.ssim import ms_ssim, ssim
 from ptycho_lib.physics.scan import illumination, window_union
 from ptycho_lib.tidy import SCORE_COLUMNS
 
@@ -155,7 +156,7 @@ def _scores(
         else:
             # One data range for all models: that of the truth. Complex images have no accepted one.
             span = metrics.peak_to_peak(reference, mask)
-            for metric in (metrics.psnr, metrics.ssim, metrics.ms_ssim):
+            for metric in (metrics.psnr, ssim, ms_ssim):
                 yield component, metric.__name__, metric(reference, guess, mask=mask, data_range=span), span
         for name, score in _resolution(reference, guess, mask, pixel_size_m):
             yield component, name, score, math.nan
