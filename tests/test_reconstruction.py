@@ -9,6 +9,7 @@ from conftest import simulate_small
 from ptycho_lib.evaluation.comparison import comparison_mask
 from ptycho_lib.evaluation.reconstruction import reconstruct, residual_map
 from ptycho_lib.physics.diffraction import extract_patches
+from ptycho_lib.tidy import COLLAPSE_CONTRAST
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +99,18 @@ def test_what_is_saved_is_what_was_reconstructed(dataset, tmp_path):
         assert saved["object"].dtype == np.complex64
         assert np.array_equal(saved["object"], result.obj)
         assert np.array_equal(saved["mask"], result.mask)
+
+
+def test_a_diverged_network_gives_nan_with_reasons_and_no_exception(dataset):
+    result = rebuild(np.full_like(centres(dataset), np.nan), dataset)
+    table = result.compare(max_shift_px=2.0)
+    assert table["value"].isna().all()
+    assert set(table["reason"]) == {"the estimate is not finite"}
+
+
+def test_a_network_that_returns_a_constant_is_measured_and_has_no_contrast(dataset):
+    result = rebuild(np.ones_like(centres(dataset)), dataset)
+    table = result.compare(max_shift_px=2.0).set_index(["alignment", "component", "metric"])["value"]
+    assert table["raw", "complex", "contrast"] < COLLAPSE_CONTRAST
+    assert np.isfinite(table["aligned", "phase", "ssim"])
+    assert np.isfinite(result.residual[result.mask]).all()

@@ -164,7 +164,7 @@ def contrast(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Scor
     Parameters
     ----------
     truth, estimate : (H, W) complex
-        The estimate without a phase ramp, which would count as contrast.
+        A phase ramp counts as contrast.
     mask : (H, W) bool, optional
         The pixels that count; all by default.
     """
