@@ -51,7 +51,7 @@ class NetworkConfig(Section):
     backbone: Literal["compact", "published"] = "compact"
     """`compact`: space-to-depth encoder that corrects a physics first guess. `published`: the
     encoder-decoder of Hoidn et al., Sci. Rep. 13, 22789 (2023)."""
-    width: Count = 32
+    width: Count = 16
     """Channels of the finest level; the deeper levels are multiples of it."""
     gridsize: Annotated[int, Field(ge=1, le=3)] = 1
     """A sample is gridsize² neighbouring patterns."""
@@ -69,11 +69,11 @@ class TrainingConfig(Section):
 
     epochs: Count = 50
     """Epochs. One is a pass over the training subset, or more where `min_steps` asks for it."""
-    min_steps: Annotated[int, Field(ge=0)] = 0
+    min_steps: Annotated[int, Field(ge=0)] = 800
     """Least number of gradient steps of a training: an epoch of a small subset is several passes over it."""
     batch_size: Count = 16
     """Samples in one gradient step."""
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
     """Peak of the cosine schedule."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps in which the learning rate rises linearly from zero."""

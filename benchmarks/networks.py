@@ -1,0 +1,161 @@
+"""Quality and speed of the networks: what a training of given length reaches, and how fast it runs.
+
+``python benchmarks/networks.py quality`` trains both arms on the curved-probe data set of docs/networks.md for
+several lengths and prints the held-out quality of each; ``throughput`` times gradient steps and predictions
+for several pattern and batch sizes. Nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import click
+import numpy as np
+
+from ptycho_lib.config import ARMS, parse_config
+from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.data.sampling import subset_order
+from ptycho_lib.data.simulate import Detector, simulate_dataset
+from ptycho_lib.evaluation.reconstruction import reconstruct
+from ptycho_lib.networks.training import predict_patches, train_arm
+from ptycho_lib.physics import objects, probes
+
+REAL_PROBES = Path(__file__).parents[1] / "studies" / "siemens_star" / "velociprobe_probes.npz"
+
+
+def texture_scan(n: int, seed: int, *, probe: str = "curved", size: int = 64) -> PtychoDataset:
+    """Return `n` patterns at random positions of a 224² line texture: amplitude 0.3–1, phase ±0.5 rad.
+
+    The probe is a disc of radius 14 px smoothed by 2 px, `flat` or `curved` by 0.012·r² rad, or the
+    `velociprobe`; 1e9 photons a pattern. Each seed has its own object.
+    """
+    rng = np.random.default_rng(seed)
+    edge = 224 * size // 64
+
+    def texture() -> np.ndarray:
+        lines = objects.lines((edge, edge), rng)
+        return objects.stretch(lines + 0.7 * objects.gaussian_random_field((edge, edge), rng))
+
+    obj = objects.transmission(texture(), texture(), amplitude=(0.3, 1.0), phase_rad=(-0.5, 0.5))
+    if probe == "velociprobe":
+        with np.load(REAL_PROBES) as stored:
+            light = stored[f"probe_n{size}"]
+    else:
+        light = probes.disc(size, 28 * size / 64, smoothing_px=2.0 * size / 64)
+        if probe == "curved":
+            rows, columns = np.mgrid[:size, :size] - size // 2
+            light = light * np.exp(0.012j * (rows**2 + columns**2) * (64 / size) ** 2)
+    positions = rng.uniform(size // 2, edge - size // 2 - 1, (n, 2))
+    detector = Detector(photons_per_pattern=1e9)
+    return simulate_dataset(obj, light.astype(np.complex64), positions, detector=detector, seed=seed)
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    pass
+
+
+@main.command()
+@click.option("--train", "train_file", help="Training file; the curved-probe data set by default.")
+@click.option("--test", "test_file", help="Test file.")
+@click.option("--probe", default="curved", type=click.Choice(["curved", "flat", "velociprobe"]))
+@click.option("--n-train", default="512", help="Training sizes, for instance '128 512'.")
+@click.option("--steps", default="100 400 1600", help="Gradient steps of each training.")
+@click.option("--arms", default=" ".join(ARMS))
+@click.option("--trials", default=1)
+@click.option("--set", "settings", multiple=True, help="A setting, for instance network.width=16.")
+def quality(
+    train_file: str | None,
+    test_file: str | None,
+    probe: str,
+    n_train: str,
+    steps: str,
+    arms: str,
+    trials: int,
+    settings: tuple[str, ...],
+) -> None:
+    """Held-out quality against training seconds."""
+    train = load_dataset(train_file) if train_file else texture_scan(max(map(int, n_train.split())), 1, probe=probe)
+    test = load_dataset(test_file) if test_file else texture_scan(512, 2, probe=probe)
+    print("arm       n_train trial steps  train s  patterns/s  amplitude MAE  SSIM   phase MAE  SSIM")
+    for size in map(int, n_train.split()):
+        for count in map(int, steps.split()):
+            for trial in range(1, trials + 1):
+                for arm in arms.split():
+                    _quality(arm, train, test, size, count, trial, settings)
+
+
+def _quality(
+    arm: str, train: PtychoDataset, test: PtychoDataset, size: int, steps: int, trial: int, settings: tuple[str, ...]
+) -> None:
+    plain: dict[str, dict[str, object]] = {"training": {"epochs": 10, "min_steps": steps}}
+    for setting in settings:
+        name, value = setting.split("=")
+        section, key = name.split(".")
+        plain.setdefault(section, {})[key] = value
+    config = parse_config(plain, "--set")
+    subset = train.select(subset_order(train.positions_px, "representative", config.seeds(trial)["subset"])[:size])
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train_arm(arm, subset, config, trial, folder)
+    seen = predict_patches(trained.model, test)
+    result = reconstruct(seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True)
+    scores = result.compare(max_shift_px=2.0).query("alignment == 'aligned'")
+    value = scores.set_index(["component", "metric"])["value"]
+    shown = trained.outcome.steps * config.training.batch_size / trained.seconds
+    print(
+        f"{arm:9s} {size:7d} {trial:5d} {trained.outcome.steps:5d} {trained.seconds:8.1f} {shown:11.0f}"
+        f"  {value['amplitude', 'mae']:13.4f} {value['amplitude', 'ssim']:6.3f}"
+        f" {value['phase', 'mae']:10.4f} {value['phase', 'ssim']:6.3f}",
+        flush=True,
+    )
+
+
+@main.command()
+@click.option("--sizes", default="64 128", help="Pattern sizes N.")
+@click.option("--batches", default="8 16 32")
+@click.option("--seconds", default=5.0, help="Length of each measurement.")
+@click.option("--set", "settings", multiple=True, help="A setting, for instance training.precision=mixed_bfloat16.")
+def throughput(sizes: str, batches: str, seconds: float, settings: tuple[str, ...]) -> None:
+    """Gradient steps and predictions, patterns a second, and peak memory."""
+    print("arm       N    batch  compile s  training patterns/s  prediction patterns/s  peak GB")
+    for size in map(int, sizes.split()):
+        scan = texture_scan(256, 1, size=size)
+        for batch in map(int, batches.split()):
+            for arm in ARMS:
+                _throughput(arm, scan, size, batch, seconds, settings)
+
+
+def _throughput(
+    arm: str, scan: PtychoDataset, size: int, batch: int, seconds: float, settings: tuple[str, ...]
+) -> None:
+    plain: dict[str, dict[str, object]] = {"training": {"epochs": 10_000, "min_steps": 200_000, "batch_size": batch}}
+    for setting in settings:
+        name, value = setting.split("=")
+        section, key = name.split(".")
+        plain.setdefault(section, {})[key] = value
+    config = parse_config(plain, "--set")
+    ends: list[float] = []
+
+    def enough() -> bool:
+        ends.append(time.monotonic())
+        return ends[-1] - ends[0] > seconds
+
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train_arm(arm, scan, config, 1, folder, should_stop=enough)
+    steps = trained.outcome.steps // trained.outcome.epochs
+    rate = (len(ends) - 1) * steps * batch / (ends[-1] - ends[0])
+    seen = predict_patches(trained.model, scan)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    first = ends[0] - begin - steps * batch / rate
+    print(f"{arm:9s} {size:4d} {batch:6d} {first:10.1f} {rate:20.0f} {len(scan) / seen.seconds:22.0f} {peak:8.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
