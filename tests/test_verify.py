@@ -5,8 +5,10 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from report_examples import FinishedStudy
 
+from ptycho_lib.cli import main
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.evaluation.comparison import compare_objects
 from ptycho_lib.study.aggregate import AGGREGATED
@@ -132,3 +134,15 @@ def test_without_the_test_data_metrics_are_unverified_not_wrong(out_dir, monkeyp
 def test_no_study_is_bad_input(tmp_path):
     with pytest.raises(InputError, match="no run"):
         verify_study(tmp_path, compare_objects)
+
+
+def test_the_command_names_mismatches_and_sets_the_exit_code(out_dir, tmp_path):
+    runner = CliRunner()
+    good = runner.invoke(main, ["verify", str(out_dir)])
+    assert good.exit_code == 0
+    assert good.stdout.endswith("no mismatch\n")
+    change(out_dir / SUMMARY, **SSIM, n_train=8)
+    bad = runner.invoke(main, ["verify", str(out_dir)])
+    assert bad.exit_code == 1
+    assert "study_summary.csv: n_train 8, pinn, nominal, phase, aligned, ssim, mean: published" in bad.stderr
+    assert runner.invoke(main, ["verify", str(tmp_path / "nowhere")]).exit_code == 2

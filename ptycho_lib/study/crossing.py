@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.study.answer import AT_ONCE, NEVER, Crossing
+from ptycho_lib.study.answer import AT_ONCE, NAMES, NEVER, Crossing
 from ptycho_lib.study.statistics import CONFIDENCE, MIN_TRIALS, N_RESAMPLES, better_of, expanded_level
+from ptycho_lib.tidy import METRICS
 
 Floats = NDArray[np.float64]
 
@@ -143,7 +144,8 @@ def headline(
     rows = table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
     means = rows.groupby(["n_train", "model"])["value"].mean().unstack("model")
     if not {model, reference} <= set(means.columns):
-        return f"The study holds no {component} {metric} of both {model} and {reference}: nothing to compare."
+        both = f"{NAMES.get(model, model)} and {NAMES.get(reference, reference)}"
+        return f"The study holds no {component} {METRICS[metric].label} of both {both}: nothing to compare."
     lead = (means[model] - means[reference]).mean() * (1 if better_of(metric) == "higher" else -1)
     ahead, behind = (reference, model) if lead < 0 else (model, reference)
     crossings = [
@@ -160,7 +162,7 @@ def headline(
         for size in means[ahead].dropna().index
     ]
     if not crossings:
-        return f"No {component} {metric} of {ahead} is defined: nothing to compare."
+        return f"No {component} {METRICS[metric].label} of {NAMES.get(ahead, ahead)} is defined."
     reached = [crossing for crossing in crossings if AT_ONCE < crossing.needed < NEVER]
     return (reached[-1] if reached else crossings[0]).sentence()
 
