@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import cg, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, cg, eigsh
 
 Floats = NDArray[np.float64]
 
@@ -138,14 +138,23 @@ def _eigenvector_phases(overlap: sparse.csr_array, degree: Floats) -> Floats:
         if member.size < 2:
             continue
         part = normalised[member][:, member]
-        if member.size < 50:
-            vector = np.linalg.eigh(part.toarray())[1][:, -1]
-        else:
-            vector = eigsh(part, k=1, which="LA", v0=np.ones(member.size, complex), tol=1e-4)[1][:, 0]
+        vector = _leading_eigenvector(part)
         # The eigenvector is exp(-iθ) up to one phase: choose the one that changes the patches least.
         gauge = np.sum(degree[member] * vector / np.maximum(np.abs(vector), 1e-12))
         phases[member] = -np.angle(vector * np.conj(gauge))
     return phases
+
+
+def _leading_eigenvector(matrix: sparse.csr_array) -> NDArray[np.complex128]:
+    """Return the eigenvector of the largest eigenvalue of a Hermitian matrix; ones if it is not found."""
+    size = matrix.shape[0]
+    if size < 50:
+        return np.asarray(np.linalg.eigh(matrix.toarray())[1][:, -1])
+    start = np.ones(size, complex)
+    try:
+        return np.asarray(eigsh(matrix, k=1, which="LA", v0=start, tol=1e-4)[1][:, 0])
+    except ArpackNoConvergence:
+        return start  # the phases as they are: least squares starts from there
 
 
 def _pull(overlap: sparse.csr_array, phases: Floats) -> float:
