@@ -140,7 +140,7 @@ def normalised_complex_error(truth: Image, estimate: Image, *, mask: Mask | None
 
     References
     ----------
-    .. [1] A. M. Maiden, J. M. Rodenburg, Ultramicroscopy 109, 1256 (2009), eq. 15 and 16.
+    .. [1] A. M. Maiden, J. M. Rodenburg, Ultramicroscopy 109, 1256 (2009).
     """
     if reason := fault_of(truth, estimate, mask):
         return undefined(reason)

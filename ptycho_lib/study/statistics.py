@@ -103,8 +103,7 @@ def mean_interval(
 
     References
     ----------
-    .. [1] T. C. Hesterberg, "What teachers should know about the bootstrap", Am. Stat. 69, 371 (2015),
-       section 4.5 ("expanded percentile interval").
+    .. [1] T. C. Hesterberg, "What teachers should know about the bootstrap", Am. Stat. 69, 371 (2015).
     """
     samples = np.atleast_2d(np.asarray(samples, dtype=float))
     low, high = np.full(len(samples), np.nan), np.full(len(samples), np.nan)
