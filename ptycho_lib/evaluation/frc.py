@@ -131,7 +131,8 @@ def half_bit_threshold(samples: ArrayLike) -> Floats:
 def one_bit_threshold(samples: ArrayLike) -> Floats:
     """Return the FRC at which a ring of n independent samples carries one bit a sample.
 
-    (0.5 + 2.4142/√n) / (1.5 + 1.4142/√n); 0.4517 at n = 100; eq. 14 of the same paper.
+    (0.5 + 2.4142/√n) / (1.5 + 1.4142/√n); 0.4517 at n = 100; eq. 14 of the paper that
+    `half_bit_threshold` cites.
     """
     root = np.sqrt(np.asarray(samples, float))
     return (0.5 + 2.4142 / root) / (1.5 + 1.4142 / root)
