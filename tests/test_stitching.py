@@ -114,6 +114,20 @@ def test_independent_errors_do_not_drift_across_a_long_scan():
     assert bad > 1.3 * before
 
 
+@pytest.mark.parametrize("spread_rad", [0.0, 0.5])
+def test_patches_that_are_wrong_in_shape_are_not_made_worse_by_trusting_them(obj, spread_rad):
+    positions = scan(150)
+    errors = np.stack([0.4 * smooth(500 + k, 5, (SIZE, SIZE)) for k in range(150)])
+    phases = np.random.default_rng(0).normal(0, spread_rad, 150) if spread_rad else np.zeros(150)
+    patches = turned(extract_patches(obj, positions, SIZE) * np.exp(1j * errors), phases)
+    found, before = (stitch(patches, positions, SHAPE, synchronise=choice) for choice in (True, False))
+    known = found.weight > 0
+    ratio = normalised_complex_error(obj, found.obj, mask=known) / normalised_complex_error(
+        obj, before.obj, mask=known
+    )
+    assert ratio < (1.02 if spread_rad == 0 else 0.8)
+
+
 def test_the_gauge_changes_the_patches_least(obj):
     positions = scan(120)
     patches = turned(extract_patches(obj, positions, SIZE), np.random.default_rng(3).normal(0, 0.3, 120))
