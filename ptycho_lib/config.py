@@ -24,6 +24,10 @@ ARMS: tuple[Arm, ...] = ("pinn", "baseline")
 NOMINAL = "nominal"
 """Name of the condition in which the test set is unchanged."""
 
+PUBLISHED_NETWORK = {"width": 2, "first_guess": 0}
+PUBLISHED_TRAINING = {"overlap": 1, "min_steps": 0, "learning_rate": 1e-3}
+"""Defaults in force with the published backbone."""
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -50,7 +54,8 @@ class NetworkConfig(Section):
 
     backbone: Literal["compact", "published"] = "compact"
     """`compact`: space-to-depth encoder that corrects a physics first guess. `published`: the
-    encoder-decoder of Hoidn et al., Sci. Rep. 13, 22789 (2023)."""
+    encoder-decoder of Hoidn et al., Sci. Rep. 13, 22789 (2023); with it the defaults of width (2),
+    first_guess (0), overlap (1), min_steps (0) and learning_rate (1e-3) are those of the paper, too."""
     width: Count = 16
     """Channels of the finest level; the deeper levels are multiples of it."""
     gridsize: Annotated[int, Field(ge=1, le=3)] = 1
@@ -159,6 +164,19 @@ class StudyConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     conditions: tuple[ConditionConfig, ...] = ()
     """Changes of the test set under which every trained model is evaluated, too."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, settings: Any) -> Any:
+        """Fill in the paper's defaults where its backbone is asked for."""
+        network = settings.get("network") if isinstance(settings, Mapping) else None
+        if not isinstance(network, Mapping) or network.get("backbone") != "published":
+            return settings
+        training = settings.get("training") or {}
+        published = {"network": {**PUBLISHED_NETWORK, **network}}
+        if isinstance(training, Mapping):
+            published["training"] = {**PUBLISHED_TRAINING, **training}
+        return {**settings, **published}
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
