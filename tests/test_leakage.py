@@ -1,5 +1,6 @@
 """The leakage guard: what the test shares with the training is found, however it is disguised."""
 
+import html
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from ptycho_lib.data.leakage import find_leakage, object_similarity, refuse_leak
 from ptycho_lib.errors import InputError
 from ptycho_lib.evaluation.comparison import compare_objects
 from ptycho_lib.physics import diffraction, objects, probes
+from ptycho_lib.report.run_narrative import run_overview
 from ptycho_lib.study.aggregate import read_metrics
 from ptycho_lib.study.plan import plan_study
 from ptycho_lib.study.record import ArmOutcome
@@ -164,6 +166,10 @@ def test_sequential_selection_is_warned_of_before_the_study_and_in_its_report(le
     plan = plan_study(train, other, out_dir, parse_config(settings, "test"), template=template)
     assert len(plan.manifest.warnings) == 1
     assert plan.manifest.warnings[0].startswith("sequential selection: 6 of 24 training patterns cover ")
+    (tmp_path / "config.yaml").write_text(parse_config(settings, "test").to_yaml())
+    run = open_run(train, other, tmp_path / "run", 6, config=tmp_path / "config.yaml")
+    assert run.selection_warning == plan.manifest.warnings[0]
+    assert "sequential selection" in run_overview(run)
     even = plan_study(train, other, out_dir, parse_config({"n_train_sizes": [6]}, "test"), template=template)
     assert even.manifest.warnings == ()
 
@@ -185,4 +191,5 @@ def test_allowed_leakage_is_stamped_on_every_output(leaking, tmp_path):
     )
     assert record.leakage == run.leakage
     assert "seen in training" in record.leakage
+    assert run.leakage in html.unescape(run_overview(run))
     assert (read_metrics(out_dir / "comparison_metrics.csv")["leakage"] == run.leakage).all()

@@ -13,8 +13,10 @@ def run_overview(run: Run) -> str:
     network, training = run.config.network, run.config.training
     photons = run.train.photons_per_pattern
     subset = f"{run.config.sampling.method} subset"
+    warnings = "; ".join(filter(None, (run.leakage, run.selection_warning)))
     return definitions(
-        {
+        ({"Warning": warnings} if warnings else {})
+        | {
             "Training": f"{run.n_train} patterns of {run.train_data.name}, {subset}",
             "Test": f"{run.n_test} patterns of {run.test_data.name}",
             "Trial": f"{run.trial}, seeds {', '.join(f'{k} {v}' for k, v in run.seeds.items())}",

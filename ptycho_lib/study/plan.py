@@ -15,7 +15,6 @@ from papermill import inspect_notebook
 from ptycho_lib.config import StudyConfig, load_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
-from ptycho_lib.data.subset_coverage import selection_warning
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import provenance
 from ptycho_lib.study.files import require_inside, write_atomically
@@ -24,7 +23,7 @@ from ptycho_lib.study.locks import EXECUTION
 from ptycho_lib.study.manifest import MANIFEST, DataFile, PlannedRun, StudyManifest, now_utc, read_manifest
 from ptycho_lib.study.process import FAILURE, Resources, environment
 from ptycho_lib.study.record import RECORD
-from ptycho_lib.study.selection import check_counts, default_n_test
+from ptycho_lib.study.selection import check_counts, default_n_test, training_warning
 from ptycho_lib.study.status import NOTEBOOK, PARTIAL
 from ptycho_lib.study.templates import TRAIN_AND_COMPARE, template_path
 
@@ -116,7 +115,7 @@ def plan_study(
         test=DataFile.describe(Path(test_path), test.fingerprint(), len(test)),
         n_test=n_test,
         leakage=str(leakage) if leakage else "",
-        warnings=_selection_warnings(train, config),
+        warnings=tuple(filter(None, (training_warning(train, config, n) for n in config.n_train_sizes))),
         conditions=condition_files(config),
         code=provenance.code_fingerprint(template),
         template=str(template),
@@ -197,15 +196,6 @@ def _template_faults(template: Path) -> list[Fault]:
     found = f"a 'parameters' cell without {', '.join(missing)}"
     mend = "Declare each in the cell tagged 'parameters', one a line, with a comment free of '='."
     return [Fault(str(template), "parameters", found, ", ".join(TEMPLATE_PARAMETERS), mend)]
-
-
-def _selection_warnings(train: PtychoDataset, config: StudyConfig) -> tuple[str, ...]:
-    method, seed = config.sampling.method, config.seeds(1)["subset"]
-    found = (
-        selection_warning(train.positions_px, train.patch_size, method, size, seed)
-        for size in config.n_train_sizes
-    )
-    return tuple(filter(None, found))
 
 
 def _created(out_dir: Path) -> str:

@@ -36,7 +36,13 @@ from ptycho_lib.study.record import (
     reconstruction_name,
     write_record,
 )
-from ptycho_lib.study.selection import check_counts, default_n_test, test_subset, training_subset
+from ptycho_lib.study.selection import (
+    check_counts,
+    default_n_test,
+    test_subset,
+    training_subset,
+    training_warning,
+)
 from ptycho_lib.tidy import COLUMNS
 
 OUTPUTS = (METRICS, PLOT, *(f"{arm}_run" for arm in ARMS))
@@ -81,6 +87,8 @@ class Run:
     """Keeps the folder as long as the run is held by somebody."""
     leakage: str = ""
     """What the test patterns share with the training patterns; empty if nothing."""
+    selection_warning: str = ""
+    """How much of the scan the training subset leaves out, if it is much."""
 
     @property
     def n_train(self) -> int:
@@ -171,6 +179,7 @@ def open_run(
         started=started,
         lock=lock,
         leakage=str(leakage) if leakage else "",
+        selection_warning=training_warning(train, settings, n_train, trial),
     )
 
 

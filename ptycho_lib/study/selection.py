@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ptycho_lib.config import StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import subset_order
+from ptycho_lib.data.subset_coverage import selection_warning
 from ptycho_lib.errors import Fault, InputError
 
 DEFAULT_N_TEST = 500
@@ -53,6 +54,12 @@ def check_counts(
         faults.append(Fault(str(test_data), "n_test", found, expected, mend))
     if faults:
         raise InputError(faults)
+
+
+def training_warning(train: PtychoDataset, config: StudyConfig, n_train: int, trial: int = 1) -> str:
+    """Return a warning if the training subset leaves out much of the scan; an empty text if it does not."""
+    seed = config.seeds(trial)["subset"]
+    return selection_warning(train.positions_px, train.patch_size, config.sampling.method, n_train, seed)
 
 
 def training_subset(train: PtychoDataset, config: StudyConfig, n_train: int, trial: int) -> NDArray[np.int64]:
