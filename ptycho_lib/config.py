@@ -95,7 +95,8 @@ class TrainingConfig(Section):
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """`mixed_bfloat16` computes convolutions in bfloat16; complex arithmetic stays float32."""
     jit_compile: bool = False
-    """Compile the training step with XLA."""
+    """Compile the training step with XLA: half a minute of compilation, and no promise of equal digits on
+    GPUs. Meant for GPUs and long trainings."""
 
 
 class EvaluationConfig(Section):

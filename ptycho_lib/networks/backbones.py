@@ -117,7 +117,8 @@ class _Convolutions:
         return self(self(x, filters), filters)
 
     def upsample(self, x: Any) -> Any:
-        return layers.UpSampling2D(interpolation="bilinear", dtype=self.precision)(x)
+        # In float32 also under bfloat16: XLA has no gradient of the interpolation in bfloat16.
+        return layers.UpSampling2D(interpolation="bilinear", dtype="float32")(x)
 
     def output(self, x: Any, filters: int, *, name: str, start: str = "glorot_uniform") -> Any:
         """Convolve without activation, in float32: what leaves the network feeds the diffraction model."""

@@ -160,7 +160,9 @@ def train_arm(
     configure_devices()
     seeds = config.seeds(trial)
     keras.utils.set_random_seed(seeds["weights"])
-    tf.config.experimental.enable_op_determinism()
+    if not config.training.jit_compile:
+        # Keras refuses XLA where TensorFlow promises determinism: not every gradient has both.
+        tf.config.experimental.enable_op_determinism()
     probe = normalised_probe(dataset.probe)
     with distribution().scope():
         build = build_pinn if arm == "pinn" else build_baseline
