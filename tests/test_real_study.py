@@ -1,0 +1,162 @@
+"""The shipped templates on the measured Siemens star: one command, every file, the same numbers again."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from miniature import wait_for
+
+from ptycho_lib.data.prepare import prepare
+from ptycho_lib.study.process import Resources, environment
+from ptycho_lib.study.status import State, study_status
+from ptycho_lib.study.templates import TRAIN_AND_COMPARE, template_path
+
+TINY = "name: tiny\nnetwork: {width: 4}\ntraining: {epochs: 2}\nn_test_images: 40\n"
+RUN_FILES = (
+    "run.json",
+    "train_and_compare.ipynb",
+    "comparison_plot.png",
+    "comparison_metrics.csv",
+    *(
+        f"{arm}_run/{name}"
+        for arm in ("pinn", "baseline")
+        for name in ("model.keras", "history.csv", "reconstruction.npz")
+    ),
+)
+STUDY_FILES = (
+    "study.yaml",
+    "aggregated_metrics.csv",
+    "generalization_study_results.png",
+    "generalization_study_results.pdf",
+    "summary.ipynb",
+    "report.html",
+)
+
+
+@pytest.fixture(scope="module")
+def data(star_raw, tmp_path_factory):
+    return prepare(star_raw, tmp_path_factory.mktemp("data"))
+
+
+def start(data, out, config, *options):
+    path = Path(f"{out}.yaml")
+    path.write_text(config)
+    command = [sys.executable, "-m", "ptycho_lib.cli", "run", *data, out, "--config", path, "--threads", "1"]
+    return subprocess.Popen(
+        [*map(str, command), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(data, out, config, *options):
+    process = start(data, out, config, *options)
+    output, _ = process.communicate(timeout=800)
+    return process.returncode, output
+
+
+def metrics(out, size):
+    return (out / f"n_train_{size}" / "comparison_metrics.csv").read_bytes()
+
+
+def test_one_command_gives_every_file_and_nothing_runs_twice(data, tmp_path):
+    out = tmp_path / "study"
+    code, output = run(data, out, TINY, "--n-train-sizes", "16")
+    assert code == 0, output
+    assert "test patterns 40 of 258 (as asked for)" in output
+    folder = out / "n_train_16"
+    assert [name for name in RUN_FILES if not (folder / name).is_file()] == []
+    assert [name for name in STUDY_FILES if not (out / name).is_file()] == []
+    assert not list(out.rglob("*.partial.ipynb"))
+    table = pd.read_csv(out / "aggregated_metrics.csv")
+    assert set(table["model"]) == {"pinn", "baseline"}
+    assert set(table["n_train"]) == {16}
+    record = json.loads((folder / "run.json").read_text())
+    assert set(record["outputs"]) >= set(RUN_FILES) - {"run.json", "train_and_compare.ipynb"}
+    notebook = (folder / "train_and_compare.ipynb").read_text()
+    assert not re.search("port.cc|cuda_platform", notebook)  # TensorFlow's own messages are in the log
+
+    before = (folder / "run.json").stat().st_mtime_ns
+    code, output = run(data, out, TINY, "--n-train-sizes", "16")
+    assert code == 0, output
+    assert "not run again, because complete: 1 of 1 runs" in output
+    assert (folder / "run.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_plain_papermill_gives_the_numbers_of_the_study(data, tmp_path):
+    assert run(data, tmp_path / "study", TINY, "--n-train-sizes", "16", "--no-report")[0] == 0
+    by_hand = tmp_path / "by_hand"
+    parameters = {
+        "train_data": data[0],
+        "test_data": data[1],
+        "output_dir": by_hand,
+        "config": f"{tmp_path}/study.yaml",
+    }
+    template = template_path(TRAIN_AND_COMPARE)
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(template),
+        str(tmp_path / "executed.ipynb"),
+        "-p",
+        "n_train",
+        "16",
+    ]
+    for name, value in parameters.items():
+        command += ["-r", name, str(value)]
+    variables = os.environ | environment(Resources(1), template)
+    subprocess.run(command, check=True, capture_output=True, env=variables)
+    ours, theirs = metrics(tmp_path / "study", 16), (by_hand / "comparison_metrics.csv").read_bytes()
+    assert ours.replace(b",n_train_16\n", b",by_hand\n") == theirs
+
+
+@pytest.mark.slow
+def test_parallel_runs_give_the_numbers_of_runs_one_by_one(data, tmp_path):
+    for name, jobs in (("one", "1"), ("two", "2")):
+        code, output = run(
+            data, tmp_path / name, TINY, "--n-train-sizes", "16 24", "--jobs", jobs, "--no-report"
+        )
+        assert code == 0, output
+    for name in ("aggregated_metrics.csv",):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_training_that_diverges_is_recorded_and_the_study_goes_on(data, tmp_path):
+    config = TINY.replace("epochs: 2", "epochs: 4, learning_rate: 1.0e+30, warmup_fraction: 0")
+    code, output = run(data, tmp_path / "study", config, "--n-train-sizes", "16 24")
+    assert code == 0, output
+    for status in study_status(tmp_path / "study"):
+        assert status.state is State.COMPLETE
+        assert "collapsed" in status.detail
+    assert (tmp_path / "study" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_killed_training_continues_to_the_numbers_of_an_uninterrupted_one(data, tmp_path):
+    """Training states are saved every 20 s, so this one must last longer."""
+    config = TINY.replace("epochs: 2", "epochs: 400").replace("width: 4", "width: 8")
+    out = tmp_path / "killed"
+    process = start(data, out, config, "--n-train-sizes", "64", "--no-report")
+    wait_for(lambda: list(out.rglob("training_state.npz")), seconds=300)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    done = len((out / "n_train_64" / "execution" / "progress.jsonl").read_text().splitlines())
+    assert 0 < done < 800
+    code, output = run(data, out, config, "--n-train-sizes", "64", "--no-report")
+    assert code == 0, output
+    continued = (out / "n_train_64" / "execution" / "progress.jsonl").read_text().splitlines()
+    assert json.loads(continued[0])["epoch"] > 1
+    assert run(data, tmp_path / "whole", config, "--n-train-sizes", "64", "--no-report")[0] == 0
+    assert metrics(out, 64) == metrics(tmp_path / "whole", 64)
