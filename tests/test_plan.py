@@ -119,14 +119,17 @@ def test_an_execution_folder_that_leads_out_is_refused(study):
     assert not list(outside.iterdir())
 
 
-def samples(**changes):
+def samples():
     low = cost.Sample(n_train=4, fixed_s=10.0, epoch_s={"pinn": 1.0}, memory_bytes=1e9, disk_bytes=1e6)
     high = cost.Sample(n_train=8, fixed_s=20.0, epoch_s={"pinn": 2.0}, memory_bytes=2e9, disk_bytes=3e6)
     return [low, high]
 
 
-def test_costs_are_interpolated_in_the_size(study):
-    plan = plan_of(study, n_train_sizes=(4, 6, 8), training={"epochs": 10})
+ONE_STEP_A_PATTERN = {"epochs": 10, "min_steps": 0, "batch_size": 1}
+
+
+def test_costs_are_interpolated(study):
+    plan = plan_of(study, n_train_sizes=(4, 6, 8), training=ONE_STEP_A_PATTERN)
     costs = cost.predict(plan, samples())
     found = [costs[run.folder] for run in plan.runs]
     assert [one.seconds for one in found] == pytest.approx([20.0, 30.0, 40.0])
@@ -134,8 +137,14 @@ def test_costs_are_interpolated_in_the_size(study):
     assert [one.disk_bytes for one in found] == pytest.approx([1e6, 2e6, 3e6])
 
 
+def test_epochs_of_equal_length_take_equally_long(study):
+    plan = plan_of(study, n_train_sizes=(4, 6, 8), training={"epochs": 10, "min_steps": 200})
+    costs = cost.predict(plan, samples())
+    assert [costs[run.folder].seconds for run in plan.runs] == pytest.approx([25.0, 30.0, 35.0])
+
+
 def test_the_schedule_gives_the_next_run_to_the_first_free_job(study):
-    plan = plan_of(study, n_train_sizes=(4, 6, 8), training={"epochs": 10})
+    plan = plan_of(study, n_train_sizes=(4, 6, 8), training=ONE_STEP_A_PATTERN)
     costs = cost.predict(plan, samples())
     slots = cost.schedule(list(plan.runs), costs, jobs=2)
     assert [(slot.job, slot.start_s, slot.end_s) for slot in slots] == [
@@ -158,20 +167,20 @@ def test_what_cannot_fit_is_refused(study):
     cost.require_room(plan, [], costs, jobs=2)
 
 
-def test_the_calibration_keeps_the_networks_and_cuts_the_epochs(study):
-    config = study.config(
-        n_train_sizes=(4, 6, 8), trials=3, training={"epochs": 500, "min_steps": 1000, "patience": 9}
-    )
+def test_the_calibration_has_fewer_epochs_of_full_length(study):
+    training = {"epochs": 50, "min_steps": 1000, "patience": 9}
+    config = study.config(n_train_sizes=(4, 6, 8), trials=3, training=training)
     short = cost.calibration_config(config, n_test=12)
     assert (short.n_train_sizes, short.trials, short.n_test_images) == ((4, 8), 1, 12)
-    assert (short.training.epochs, short.training.min_steps) == (cost.CALIBRATION_EPOCHS, 0)
+    assert short.training.epochs == cost.CALIBRATION_EPOCHS
+    assert cost.steps_per_epoch(short, 8) == cost.steps_per_epoch(config, 8) == 20
     assert short.network == config.network
 
 
-def test_minimum_steps_raise_the_epochs(study):
-    training = study.config(training={"epochs": 10, "min_steps": 100, "batch_size": 16}).training
-    assert cost.epochs_in_force(training, n_train=64, validation_fraction=0.125) == 25  # 56 fitted, 4 steps
-    assert cost.epochs_in_force(training, n_train=512, validation_fraction=0.125) == 10
+def test_steps_of_an_epoch(study):
+    config = study.config(training={"epochs": 10, "min_steps": 100, "batch_size": 16})
+    assert cost.steps_per_epoch(config, 64) == 10  # 56 patterns are 4 batches; 100 steps in 10 epochs
+    assert cost.steps_per_epoch(config, 512) == 28
 
 
 def test_starting_again_keeps_the_time_of_the_first_start(study):

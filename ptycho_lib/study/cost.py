@@ -1,8 +1,9 @@
 """What a study will cost: time, memory and disk, predicted from a short calibration on this machine.
 
 The calibration executes the real template at the smallest and the largest training size, for a few
-epochs. A run's time is then a fixed part (start of the kernel, evaluation, figures) and the epochs,
-both interpolated linearly in the training size. Early stopping can only make it shorter.
+epochs of full length. A run's time is then a fixed part (start of the kernel, evaluation, figures),
+interpolated in the training size, and its epochs, interpolated in the gradient steps of an epoch. Early
+stopping can only make it shorter.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ptycho_lib.study.process import USAGE
 from ptycho_lib.study.progress import Epoch, all_epochs
 from ptycho_lib.study.runner import Watcher, run_study
 
-CALIBRATION_EPOCHS = 6
+CALIBRATION_EPOCHS = 4
 UNCOUNTED_EPOCHS = 1
 """The first epoch of an arm traces and compiles; it belongs to the fixed part."""
 
@@ -108,9 +109,9 @@ def calibrate(
 def calibration_config(config: StudyConfig, n_test: int) -> StudyConfig:
     """Return the study's configuration cut down to a few epochs at two sizes."""
     sizes = sorted({config.n_train_sizes[0], config.n_train_sizes[-1]})
-    training = config.training.model_copy(
-        update={"epochs": CALIBRATION_EPOCHS, "min_steps": 0, "patience": 0}
-    )
+    steps = CALIBRATION_EPOCHS * _least_steps(config.training)
+    changes = {"epochs": CALIBRATION_EPOCHS, "min_steps": steps, "patience": 0}
+    training = config.training.model_copy(update=changes)
     short = {"n_train_sizes": tuple(sizes), "trials": 1, "training": training, "n_test_images": n_test}
     return config.model_copy(update=short)
 
@@ -120,11 +121,11 @@ def predict(plan: StudyPlan, samples: list[Sample]) -> dict[Path, Cost]:
     return {run.folder: _predict(run, samples) for run in plan.runs}
 
 
-def epochs_in_force(training: TrainingConfig, n_train: int, validation_fraction: float) -> int:
-    """Return the number of epochs at a size: at least as many as `min_steps` asks for."""
-    fitted = n_train - max(1, round(n_train * validation_fraction)) if n_train > 1 else 1
-    steps = math.ceil(fitted / training.batch_size)
-    return max(training.epochs, math.ceil(training.min_steps / steps))
+def steps_per_epoch(config: StudyConfig, n_train: int) -> int:
+    """Return the gradient steps of an epoch: one pass, or more where `min_steps` asks for it."""
+    held = max(1, round(config.sampling.validation_fraction * n_train))
+    one_pass = math.ceil(max(1, n_train - held) / config.training.batch_size)
+    return max(one_pass, _least_steps(config.training))
 
 
 def schedule(runs: list[PlannedRun], costs: dict[Path, Cost], jobs: int) -> list[Slot]:
@@ -214,10 +215,10 @@ def _epoch_seconds(epochs: list[Epoch]) -> float:
 
 def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     size, config = run.n_train, run.config
-    epochs = epochs_in_force(config.training, size, config.sampling.validation_fraction)
-    training = sum(
-        epochs * _interpolate(size, [(sample.n_train, sample.epoch_s[arm]) for sample in samples])
-        for arm in config.arms
+    steps = steps_per_epoch(config, size)
+    measured = [(steps_per_epoch(config, sample.n_train), sample) for sample in samples]
+    training = config.training.epochs * sum(
+        _interpolate(steps, [(at, sample.epoch_s[arm]) for at, sample in measured]) for arm in config.arms
     )
     fixed = _interpolate(size, [(sample.n_train, sample.fixed_s) for sample in samples])
     return Cost(
@@ -227,11 +228,16 @@ def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     )
 
 
-def _interpolate(size: int, points: list[tuple[int, float]]) -> float:
+def _least_steps(training: TrainingConfig) -> int:
+    return math.ceil(training.min_steps / training.epochs)
+
+
+def _interpolate(at: int, points: list[tuple[int, float]]) -> float:
+    """Return the value on the line through the first and the last point; their mean if they coincide."""
     (low, first), (high, last) = points[0], points[-1]
     if low == high:
-        return first
-    return first + (last - first) * (size - low) / (high - low)
+        return (first + last) / 2
+    return first + (last - first) * (at - low) / (high - low)
 
 
 def _size(count: float) -> str:
