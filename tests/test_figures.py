@@ -51,7 +51,7 @@ def every_figure() -> dict[str, Figure]:
         "montage": figures.montage_figure(TRUTH, by_size, MASK),
         "frc": figures.frc_figure(curves(), pixel_size_m=examples.PIXEL_M),
         "profile": figures.profile_figure(TRUTH, ESTIMATES, MASK, (20, 40), (70, 45)),
-        "uncertainty": figures.uncertainty_figure(spread, residual, MASK),
+        "uncertainty": figures.uncertainty_figure(spread, residual, residual, MASK),
         "check": figures.check_figure(examples.dataset()),
         "pattern": figures.pattern_figure(examples.dataset(), 7),
         "overlap": figures.overlap_figure(examples.dataset()),

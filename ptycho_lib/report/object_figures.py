@@ -267,37 +267,41 @@ def montage_figure(
 @styled
 def uncertainty_figure(
     spread: Mapping[str, NDArray[np.floating]],
-    residual: Mapping[str, NDArray[np.floating]],
+    misfit: Mapping[str, NDArray[np.floating]],
+    error: Mapping[str, NDArray[np.floating]],
     mask: Mask,
     *,
     pixel_size_m: float | None = None,
 ) -> Figure:
-    """Show where a reconstruction contradicts itself, and where it is wrong.
+    """Show where a reconstruction contradicts itself or the measurement, and where it is wrong.
+
+    One row a model, one column a quantity; the first two need no truth.
 
     Parameters
     ----------
     spread : mapping of str to ndarray, (H, W)
-        By model: standard deviation over the overlapping patches (`evaluation.stitching.Stitched.spread`).
-    residual : mapping of str to ndarray, (H, W)
+        By model: standard deviation over the overlapping patches (`Reconstruction.spread`).
+    misfit : mapping of str to ndarray, (H, W)
+        By model: share of the measured amplitude that is not explained (`Reconstruction.residual`).
+    error : mapping of str to ndarray, (H, W)
         By model: absolute error of the complex object, abs(Ô − O).
     mask : ndarray, (H, W) bool
     """
     looks = model_looks(spread)
     comparison = Comparison(mask.astype(np.complex64), mask)
-    panel = min((FULL_WIDTH - 1.8) / (2 * len(looks)), 2.0)
-    figure = new_figure(panel * comparison.aspect + 0.4, width=2 * len(looks) * panel + 1.8, images=True)
-    panels = list(figure.subplots(1, 2 * len(looks), squeeze=False)[0])
-    quantities = {"spread between patches": spread, "error": residual}
-    for number, (quantity, images) in enumerate(quantities.items()):
-        group = panels[number * len(looks) : (number + 1) * len(looks)]
+    quantities = {"spread of patches": spread, "misfit of patterns": misfit, "error": error}
+    panel = min((FULL_WIDTH - 2.2) / len(quantities), 2.2)
+    height = len(looks) * (panel * comparison.aspect + 0.25) + 0.3
+    figure = new_figure(height, width=len(quantities) * panel + 2.2, images=True)
+    grid = figure.subplots(len(looks), len(quantities), squeeze=False)
+    for column, (quantity, images) in zip(grid.T, quantities.items(), strict=True):
         cropped = {name: np.where(comparison.mask, images[name][comparison.box], np.nan) for name in looks}
         top = max(robust_limits(image)[1] for image in cropped.values())
-        for ax, (name, look) in zip(group, looks.items(), strict=True):
+        for ax, (name, look) in zip(column, looks.items(), strict=True):
             image = ax.imshow(cropped[name], cmap=PATTERN_MAP, vmin=0, vmax=top)
-            ax.set_title(look.label)
+            ax.set_title(_panel_title(quantity, look.label) if ax is column[0] else look.label)
             bare(ax)
-        group[0].set_ylabel(quantity)
-        colour_bar(figure, image, group, "arb. unit")
-    scale_bar(panels[0], pixel_size_m, comparison.mask.shape[1])
-    letter(panels)
+        colour_bar(figure, image, list(column), "share" if quantity.startswith("misfit") else "arb. unit")
+    scale_bar(grid[0, 0], pixel_size_m, comparison.mask.shape[1])
+    letter(list(grid.flat))
     return figure
