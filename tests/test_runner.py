@@ -34,6 +34,14 @@ def test_jobs_share_cores_and_gpus_and_give_the_same_numbers(study, monkeypatch)
     assert study.tables() == parallel
 
 
+def test_a_folder_that_cannot_be_made_is_one_failure_among_runs(study):
+    study.out.mkdir()
+    (study.out / "n_train_8").write_text("a file where a folder should be")
+    outcome, _ = study.run_here()
+    assert [result.run.n_train for result in outcome.failures] == [8]
+    assert outcome.failures[0].reason.startswith("could not be started: ")
+
+
 def test_gpus_that_are_hidden_are_not_used(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert visible_gpus() == []

@@ -23,6 +23,9 @@ from ptycho_lib.study.signals import stop_signals
 from ptycho_lib.study.status import State, content_status, run_status
 
 CLAIM_TIMEOUT_S = 60.0
+TAKE_TIMEOUT_S = 0.3
+"""Longer than somebody's look at a lock, shorter than anybody's patience."""
+
 LOOK_AGAIN_S = 2.0
 """How often to look whether another process has finished its run."""
 
@@ -93,7 +96,11 @@ class _Study:
         """Fill the free slots."""
         while self.waiting and self.slots:
             run = self.waiting.popleft()
-            lock = _take(run)
+            try:
+                lock = _take(run)
+            except OSError as error:  # a full disk, a folder that was made read-only
+                self.note(run, Ending(False, f"could not be started: {error}", 0.0, 0))
+                continue
             if lock is None:
                 self.elsewhere.append(run)
                 self.watcher.message(f"{run.name}: another process computes it ({_describe(run.folder)})")
@@ -108,7 +115,7 @@ class _Study:
         slot = self.slots.pop(0)
         try:
             job = self.launch(run, slot)
-        except OSError as error:
+        except (OSError, InputError) as error:
             lock.release(force=True)
             self.slots.insert(0, slot)
             self.note(run, Ending(False, f"could not be started: {error}", 0.0, 0))
@@ -270,7 +277,7 @@ def _sort_out(plan: StudyPlan, study: _Study, rerun_stale: bool) -> None:
 
 def _take(run: PlannedRun) -> FileLock | None:
     """Lock a run for this process, or return None if another one computes it."""
-    lock = locks.take_lock(run.folder, "runner")
+    lock = locks.take_lock(run.folder, "runner", timeout_s=TAKE_TIMEOUT_S)
     if lock is not None and locks.is_computed_elsewhere(run.folder):
         lock.release(force=True)
         return None
