@@ -83,6 +83,18 @@ test: $(STAMP) ## the tests (ARGS="-k stitching" for some of them)
 test-slow: $(STAMP) ## the tests that train for minutes
 	$(PYTEST) -m slow $(ARGS)
 
+.PHONY: browser
+browser: $(STAMP) ## install headless Chromium and what drives it, where apt-get may
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS),browser]'
+	@for name in chromium chromium-browser google-chrome; do command -v $$name && exit 0; done; \
+	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	else echo "No Chromium here; install it (Debian: apt-get install chromium)."; exit 1; fi
+
+.PHONY: test-browser
+test-browser: browser ## JupyterLab and a report in headless Chromium; pictures go to tests/screenshots
+	$(PYTEST) -m browser $(ARGS)
+
 .PHONY: check
 check: $(STAMP) ## lint, format, types, clean notebooks, generated docs
 	$(BIN)/ruff check .

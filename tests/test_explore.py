@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from pathlib import Path
@@ -196,6 +197,34 @@ class TestLiveTraining:
         live.stop_button.click()
         assert first["should_stop"]()
         assert not live.watch("baseline")["should_stop"]()
+
+    def test_the_button_is_heard_while_a_network_trains(self, tmp_path: Path) -> None:
+        live = self.live()
+        stopped_after = {}
+
+        def train_arm(arm, dataset, config, trial, folder, *, on_epoch, should_stop) -> str:
+            for epoch in range(1, 1000):
+                on_epoch(0.1, examples.history(epoch))
+                time.sleep(0.005)
+                if should_stop():
+                    stopped_after[arm] = epoch
+                    return f"{arm} in {folder.name}"
+            raise AssertionError("never stopped")
+
+        async def click(times: int) -> None:
+            for _ in range(times):
+                await asyncio.sleep(0.1)
+                live.stop_button.click()
+
+        async def both() -> dict[str, str]:
+            clicking = asyncio.create_task(click(2))
+            trained = await live.train(train_arm, examples.dataset(), tmp_path)
+            await clicking
+            return trained
+
+        trained = asyncio.run(both())
+        assert trained == {"pinn": "pinn in pinn_run", "baseline": "baseline in baseline_run"}
+        assert max(stopped_after.values()) < 100
 
     def test_form_gives_the_configuration(self) -> None:
         form = explore_training.TrainingForm(16, 7, 2, available=20)

@@ -93,7 +93,7 @@ def pattern_figure(
     amplitude = np.asarray(dataset.diffraction[index], dtype=np.float64)
     row, column = np.asarray(dataset.positions_px)[index]
     size = dataset.probe.shape[-1]
-    figure = new_figure(1.95)
+    figure = new_figure(1.75)
     scan, *probe, pattern = figure.subplots(1, 4)
     draw_backdrop(scan, dataset.obj, None)
     draw_positions(scan, np.asarray(dataset.positions_px), CHOSEN, "scan")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import ipywidgets as widgets
 import numpy as np
@@ -35,6 +38,7 @@ class Patches(Protocol):
         """Their centres (n, 2), (row, column)."""
 
 
+Trained = TypeVar("Trained")
 Predict = Callable[[Any, PtychoDataset], Patches]
 
 
@@ -102,6 +106,36 @@ class LiveTraining:
                 self.redraw()
 
         return {"on_epoch": on_epoch, "should_stop": self._stopped.is_set}
+
+    async def train(
+        self, train_arm: Callable[..., Trained], dataset: PtychoDataset, folder: str | Path, *, trial: int = 1
+    ) -> dict[str, Trained]:
+        """Train every arm of the configuration, watched by this view; return them by name.
+
+        The work is done in a thread while the cell awaits it: only then does the kernel hear the button.
+
+        Parameters
+        ----------
+        train_arm : callable
+            `networks.training.train_arm`.
+        dataset : PtychoDataset
+            The training subset.
+        folder : path
+            Receives a folder for each arm.
+        trial : int
+            Selects the seeds.
+        """
+        trained: dict[str, Trained] = {}
+        try:
+            for arm in self._config.arms:
+                place = Path(folder) / f"{arm}_run"
+                work = partial(train_arm, arm, dataset, self._config, trial, place, **self.watch(arm))
+                trained[arm] = await asyncio.to_thread(work)
+        except asyncio.CancelledError:
+            self._stopped.set()  # an interrupted cell must not leave its thread training
+            raise
+        self.redraw()
+        return trained
 
     def redraw(self) -> None:
         """Draw the present state."""
