@@ -48,10 +48,17 @@ def aggregate(out_dir: Path, output_plot: Path | None) -> None:
 
 @click.command()
 @file_argument("out_dir")
-def report(out_dir: Path) -> None:
+@click.option("--pdf", is_flag=True, help="Print it to report.pdf, too, with a Chromium of this machine.")
+def report(out_dir: Path, pdf: bool) -> None:
     """Execute the summary notebook and write report.html, one self-contained file."""
+    from ptycho_lib.report.html import REPORT
+    from ptycho_lib.report.pdf import write_pdf
+
     write_tables(out_dir)
-    sys.exit(execute_report(out_dir))
+    code = execute_report(out_dir)
+    if pdf and code == 0:
+        click.echo(str(write_pdf(out_dir / REPORT)))
+    sys.exit(code)
 
 
 @click.command()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import map_coordinates
 
 from ptycho_lib.evaluation.frc import FrcCurve, half_bit_threshold, one_bit_threshold
@@ -46,7 +47,8 @@ def history_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
         if _spans_a_decade(loss_ax):
             loss_ax.set_yscale("log")
         loss_ax.set(title=look.label, ylabel="loss (own scale)")
-        loss_ax.legend(loc="upper right")
+        loss_ax.legend(loc="best")
+        rate_ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         if "learning_rate" in history:
             rate_ax.plot(epochs, history["learning_rate"], color="#555555", linewidth=1)
         rate_ax.set(xlabel="epoch", ylabel="learning\nrate", ylim=(0, None))
