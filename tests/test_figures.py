@@ -120,7 +120,7 @@ def test_pyplot_knows_no_figure_and_settings_are_left_alone() -> None:
 
 def images(figure: Figure, title: str) -> list:
     """Return the data images of the panels in the row that begins with the given axis label."""
-    first = next(ax for ax in figure.axes if ax.get_ylabel() == title)
+    first = next(ax for ax in figure.axes if ax.get_ylabel().replace("\n", " ") == title)
     row = [
         ax
         for ax in figure.axes
@@ -186,6 +186,20 @@ def test_history_marks_the_best_epoch() -> None:
     figure = figures.history_figure({"pinn": history})
     best = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
     assert best[0].get_xdata()[0] == history.loc[history["val_loss"].idxmin(), "epoch"]
+
+
+def test_flat_objects_are_shown_large() -> None:
+    flat = (TRUTH[30:60], {n: {k: v[30:60] for k, v in ESTIMATES.items()} for n in (32, 64)})
+    figure = figures.montage_figure(*flat, np.ones((30, 80), bool))
+    shown = [ax for ax in figure.axes if ax.get_images()]
+    assert [ax.get_title(loc="left") for ax in shown[:3]] == [
+        "Ground truth, phase",
+        "PtychoPINN",
+        "Supervised baseline",
+    ]
+    assert [ax.get_ylabel() for ax in shown if ax.get_ylabel()] == ["32 patterns", "64 patterns"]
+    figure.draw_without_rendering()
+    assert shown[1].get_position().width > 0.35
 
 
 def test_a_missing_run_leaves_its_place_empty() -> None:

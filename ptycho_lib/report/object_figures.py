@@ -6,6 +6,7 @@ panels that are to be compared share their colour limits.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ from ptycho_lib.report.style import (
 Complex2D = NDArray[np.complexfloating]
 Mask = NDArray[np.bool_]
 MARGIN = 6
+TRUTH = ("", 0)
+Place = tuple[str, int] | None
 Cell = tuple[str, str] | None
 ROWS = ("amplitude", "amplitude error", "phase", "phase error")
 
@@ -180,7 +183,7 @@ def comparison_figure(
                 comparison.draw(ax, row, estimates[name] if name else truth, view)
                 title = _panel_title(looks[name].label, (captions or {}).get(name)) if name else truth_label
                 ax.set_title(title if line is grid[0] and (name or not row.endswith("error")) else "")
-            group[0].set_ylabel(row)
+            group[0].set_ylabel(row.replace(" ", "\n") if comparison.aspect < 0.7 else row)
             drawn += group
             colour_bar(figure, group[0].get_images()[0], group, view.unit)
         for ax, cell in zip(axes, line, strict=True):
@@ -222,7 +225,9 @@ def montage_figure(
     pixel_size_m: float | None = None,
     truth_label: str = "Ground truth",
 ) -> Figure:
-    """Show how the reconstructions grow with the training set: one column a size, one row a model.
+    """Show how the reconstructions grow with the training set: a column a size, a row a model.
+
+    Objects much wider than high have a row a size and a column a model.
 
     Parameters
     ----------
@@ -234,34 +239,47 @@ def montage_figure(
         ``phase`` or ``amplitude``.
     """
     comparison = Comparison(truth, mask)
-    sizes = sorted(estimates)
-    looks = model_looks(name for size in sizes for name in estimates[size])
-    columns = len(sizes) + 1
-    panel = min(6.0 / columns, 2.2)
-    figure = new_figure(
-        len(looks) * (panel * comparison.aspect + 0.1) + 0.4, width=panel * columns + 1.1, images=True
-    )
-    panels = figure.subplots(len(looks), columns, squeeze=False)
+    looks = model_looks(name for by_model in estimates.values() for name in by_model)
+    flat = comparison.aspect < 0.7
+    grid = _montage_grid(list(looks), sorted(estimates), flat=flat)
+    panel = min((FULL_WIDTH - 1.1) / len(grid[0]), 2.6 if flat else 2.2)
+    height = len(grid) * (panel * comparison.aspect + 0.12) + 0.4
+    figure = new_figure(height, width=panel * len(grid[0]) + 1.1, images=True)
+    panels = figure.subplots(len(grid), len(grid[0]), squeeze=False)
     view = comparison.view(component, [])
-    for row, (name, look) in enumerate(looks.items()):
-        if row == 0:
-            comparison.draw(panels[0, 0], component, truth, view)
-            panels[0, 0].set_title(f"{truth_label}, {component}")
-            scale_bar(panels[0, 0], pixel_size_m, comparison.mask.shape[1])
+    for ax, cell in zip(panels.ravel(), itertools.chain(*grid), strict=True):
+        if cell is None:
+            ax.set_axis_off()
+        elif cell == TRUTH:
+            comparison.draw(ax, component, truth, view)
+            ax.set_title(f"{truth_label}, {component}")
+            scale_bar(ax, pixel_size_m, comparison.mask.shape[1])
+        elif cell[0] in estimates[cell[1]]:
+            comparison.draw(ax, component, estimates[cell[1]][cell[0]], view)
         else:
-            panels[row, 0].set_axis_off()
-        for ax, size in zip(panels[row, 1:], sizes, strict=True):
-            if name in estimates[size]:
-                comparison.draw(ax, component, estimates[size][name], view)
-            else:
-                bare(ax)
-                ax.set_aspect("equal")
-                ax.text(0.5, 0.5, "no run", ha="center", va="center", transform=ax.transAxes)
-            if row == 0:
-                ax.set_title(f"{size} patterns")
-        panels[row, 1].set_ylabel(look.label.replace(" ", "\n"), color=look.colour)
+            bare(ax)
+            ax.set_box_aspect(comparison.aspect)
+            ax.text(0.5, 0.5, "no run", ha="center", va="center", transform=ax.transAxes)
+    for number, look in enumerate(looks.values()):
+        if flat:
+            panels[1, number].set_title(look.label, color=look.colour)
+        else:
+            panels[number, 1].set_ylabel(look.label.replace(" ", "\n"), color=look.colour)
+    for number, size in enumerate(sorted(estimates), start=1):
+        if flat:
+            panels[number, 0].set_ylabel(f"{size} patterns")
+        else:
+            panels[0, number].set_title(f"{size} patterns")
     colour_bar(figure, panels[0, 0].get_images()[0], list(panels.ravel()), view.unit)
     return figure
+
+
+def _montage_grid(names: list[str], sizes: list[int], *, flat: bool) -> list[list[Place]]:
+    """Return (model, size) of each panel: a row a model, or a row a size below the truth for `flat` ones."""
+    if not flat:
+        return [[None if row else TRUTH, *((name, size) for size in sizes)] for row, name in enumerate(names)]
+    below: list[list[Place]] = [[(name, size) for name in names] for size in sizes]
+    return [[TRUTH, *[None] * (len(names) - 1)], *below]
 
 
 @styled

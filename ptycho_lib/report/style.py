@@ -138,7 +138,8 @@ class PrintFigure(Figure):
 
 def new_figure(height: float, width: float = FULL_WIDTH, *, images: bool = False) -> Figure:
     """Return an empty figure (inches) that lays itself out; `images` keeps panels of fixed shape together."""
-    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02, compress=images)
+    hspace = 0.05 if images else 0.02  # sub-figure letters stand between rows of pictures
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace, compress=images)
     return PrintFigure(figsize=(width, height), layout=layout)
 
 
