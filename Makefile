@@ -100,7 +100,7 @@ check: $(STAMP) ## lint, format, types, clean notebooks, generated docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/nbstripout --verify $$(git ls-files '*.ipynb')
+	$(BIN)/nbstripout --keep-id --verify $$(git ls-files '*.ipynb')
 	$(BIN)/python docs/make_configuration.py --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_environment.py tests/test_notebooks_clean.py
 
@@ -108,7 +108,7 @@ check: $(STAMP) ## lint, format, types, clean notebooks, generated docs
 format: $(STAMP) ## mend what can be mended: imports, format, notebook outputs
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
-	$(BIN)/nbstripout $$(git ls-files '*.ipynb')
+	$(BIN)/nbstripout --keep-id $$(git ls-files '*.ipynb')
 
 .PHONY: docs
 docs: $(STAMP) ## write docs/configuration.md from the configuration's own docstrings
