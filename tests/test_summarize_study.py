@@ -10,6 +10,7 @@ import report_examples as examples
 from bs4 import BeautifulSoup
 
 from ptycho_lib.report.html import write_report
+from ptycho_lib.study.aggregate import read_metrics
 from ptycho_lib.study.summary import execute_summary
 
 MEGABYTE = 1_000_000
@@ -67,6 +68,11 @@ def test_links_lead_somewhere_inside_the_folder(folder: Path, page: BeautifulSou
     links = [a["href"] for a in page.find_all("a")]
     assert len(links) == 5 + 4  # executed notebooks, files for a paper
     assert all((folder / link).is_file() for link in links)
+
+
+def test_tables_are_written_too(folder: Path) -> None:
+    assert len(read_metrics(folder / "aggregated_metrics.csv")) > 1000
+    assert (folder / "study_summary.csv").is_file()
 
 
 def test_files_for_a_paper_are_there(folder: Path) -> None:

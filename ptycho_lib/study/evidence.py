@@ -72,10 +72,10 @@ def gather(out_dir: str | Path) -> Evidence:
     )
 
 
-def write_evidence(out_dir: str | Path) -> Evidence:
-    """Compute the tables of a study and write them as CSV files, each atomically."""
+def write_evidence(out_dir: str | Path, evidence: Evidence | None = None) -> Evidence:
+    """Write the tables of a study as CSV files, each atomically; they are computed if not given."""
     out_dir = Path(out_dir).resolve()
-    evidence = gather(out_dir)
+    evidence = evidence or gather(out_dir)
     for name, table in files_of(evidence).items():
         write_atomically(out_dir / name, table.to_csv(index=False))
     return evidence
