@@ -25,7 +25,7 @@ from ptycho_lib.data.prepare import prepare
 from ptycho_lib.study.aggregate import read_metrics
 from ptycho_lib.study.board import Lines
 from ptycho_lib.study.evidence import write_evidence
-from ptycho_lib.study.jobs import available_cores
+from ptycho_lib.study.jobs import default_threads
 from ptycho_lib.study.manifest import write_manifest
 from ptycho_lib.study.plan import StudyPlan, plan_study
 from ptycho_lib.study.process import Resources, environment
@@ -72,7 +72,7 @@ def call_directly(plan: StudyPlan, folder: Path) -> None:
     assignments = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     script = folder / "direct.py"
     script.write_text("\n".join((declared, assignments, calls)), encoding="utf-8")
-    variables = os.environ | environment(Resources(available_cores()), plan.template)
+    variables = os.environ | environment(Resources(default_threads()), plan.template)
     subprocess.run([sys.executable, str(script)], check=True, capture_output=True, env=variables)
 
 

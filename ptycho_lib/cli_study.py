@@ -61,7 +61,9 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @study_input
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Limit of one run.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: cores / jobs]")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]"
+)
 @click.option("--keep-stale", is_flag=True, help="Keep complete runs of another configuration, data or code.")
 @click.option("--no-report", is_flag=True, help="Stop before the summary notebook and the report.")
 @click.option("--scheduler", metavar="ADDRESS", help="Send the runs to this Dask scheduler.")
@@ -122,7 +124,9 @@ def run(
 
 @click.command()
 @study_input
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: cores / jobs]")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]"
+)
 @click.option("--calibration/--no-calibration", default=True, help="Predict time, memory and disk.")
 @click.option("--commands", is_flag=True, help="Prepare the folders and print one command a run, no more.")
 def plan(
@@ -148,7 +152,7 @@ def plan(
     states = [run_status(planned) for planned in study.runs]
     ahead = [run for run, found in zip(study.runs, states, strict=True) if found.state != State.COMPLETE]
     if commands:
-        _print_commands(study, ahead, jobs, threads)
+        _print_commands(study, ahead, threads)
         return
     _announce(study)
     for planned, found in zip(study.runs, states, strict=True):
@@ -203,15 +207,15 @@ def _announce(plan: StudyPlan) -> None:
         click.secho(f"  Warning: {warning}", fg="yellow")
 
 
-def _print_commands(plan: StudyPlan, ahead: list[PlannedRun], jobs: int, threads: int | None) -> None:
+def _print_commands(plan: StudyPlan, ahead: list[PlannedRun], threads: int | None) -> None:
     """Write study.yaml and the runs' parameter files, and print what executes each run."""
-    from ptycho_lib.study.jobs import available_cores
+    from ptycho_lib.study.jobs import default_threads
     from ptycho_lib.study.plan import prepare_run
     from ptycho_lib.study.process import Resources
     from ptycho_lib.study.runner import claim
 
     claim(plan)
-    resources = Resources(threads or max(1, available_cores() // jobs))
+    resources = Resources(threads or default_threads())
     for run in ahead:
         prepare_run(plan, run)
         click.echo(plan.shell_line(run, resources))

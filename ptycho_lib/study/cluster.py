@@ -25,7 +25,7 @@ from ptycho_lib.study.jobs import (
     TICK_S,
     Launch,
     adopt_notebook,
-    available_cores,
+    default_threads,
     notebook_process,
     visible_gpus,
 )
@@ -93,8 +93,9 @@ def cluster_launch(
     timeout_s : float, optional
         Wall-clock limit of one run.
     threads : int, optional
-        Threads of one run; by default the worker's cores are shared out over its slots.
+        Threads of one run; by default those of a run on this machine, so that the numbers are the same.
     """
+    threads = threads or default_threads()
 
     def launch(run: PlannedRun, slot: int) -> ClusterJob:
         del slot  # the scheduler chooses the place
@@ -111,7 +112,7 @@ def cluster_launch(
 
 
 def execute_on_worker(
-    plan: StudyPlan, run: PlannedRun, timeout_s: float | None, threads: int | None
+    plan: StudyPlan, run: PlannedRun, timeout_s: float | None, threads: int
 ) -> dict[str, Any]:
     """Execute one run inside a worker; return the fields of its `Ending`.
 
@@ -127,7 +128,8 @@ def execute_on_worker(
     if content_status(run).state is State.COMPLETE:
         adopt_notebook(run)
         return asdict(Ending(True, "", time.time() - started, 0))
-    process = notebook_process(plan, run, _share(threads), timeout_s)
+    gpus = visible_gpus()
+    process = notebook_process(plan, run, Resources(threads, gpu=gpus[0] if gpus else ""), timeout_s)
     process.start()
     while (ending := process.poll()) is None:
         if (run.folder / STOP).exists():
@@ -219,10 +221,3 @@ def _unseen(run: PlannedRun) -> str:
         f"worker {host} does not see {', '.join(missing)}; data and OUT_DIR must be on a file system that "
         "all workers share under the same path"
     )
-
-
-def _share(threads: int | None) -> Resources:
-    """Share this worker's cores over its slots."""
-    slots = get_worker().state.nthreads
-    gpus = visible_gpus()
-    return Resources(threads or max(1, available_cores() // slots), gpus[0] if gpus else "")

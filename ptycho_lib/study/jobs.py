@@ -14,6 +14,7 @@ from ptycho_lib.study.process import Ending, NotebookProcess, Resources
 from ptycho_lib.study.record import RECORD
 from ptycho_lib.study.status import NOTEBOOK, PARTIAL, State, content_status
 
+MOST_THREADS = 8
 TICK_S = 0.2
 """Time between two looks at the jobs."""
 
@@ -36,19 +37,31 @@ Launch = Callable[[PlannedRun, int], Job]
 
 
 def local_launch(plan: StudyPlan, jobs: int, timeout_s: float | None, threads: int | None) -> Launch:
-    """Return what starts runs as processes of this machine, its cores and GPUs shared out over the jobs."""
-    threads = threads or max(1, available_cores() // jobs)
-    gpus = visible_gpus()
+    """Return what starts runs as processes of this machine.
+
+    Cores and GPUs are shared out over the jobs. The number of threads is not: with other thread pools a
+    sum is taken in another order, and `--jobs 2` would give other digits than `--jobs 1`.
+    """
 
     def launch(run: PlannedRun, slot: int) -> NotebookProcess:
         prepare_run(plan, run)
-        process = notebook_process(
-            plan, run, Resources(threads, gpus[slot % len(gpus)] if gpus else ""), timeout_s
-        )
+        process = notebook_process(plan, run, share(slot, jobs, threads), timeout_s)
         process.start()
         return process
 
     return launch
+
+
+def share(slot: int, jobs: int, threads: int | None = None) -> Resources:
+    """Return what the job in a slot may use: its cores, a GPU in turn, the threads of every job."""
+    cores, gpus = available_cores(), visible_gpus()
+    own = () if jobs == 1 else tuple(cores[slot % len(cores) :: jobs])
+    return Resources(threads or default_threads(), own, gpus[slot % len(gpus)] if gpus else "")
+
+
+def default_threads() -> int:
+    """Return the threads of a run: all cores, at most 8, beyond which these networks gain nothing."""
+    return min(len(available_cores()), MOST_THREADS)
 
 
 def notebook_process(
@@ -73,9 +86,11 @@ def adopt_notebook(run: PlannedRun) -> None:
         partial.replace(run.folder / NOTEBOOK)
 
 
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_cores() -> list[int]:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def visible_gpus() -> list[str]:

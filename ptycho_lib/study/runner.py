@@ -184,7 +184,7 @@ def run_study(
     timeout_s : float, optional
         Wall-clock limit of one run.
     threads : int, optional
-        Threads of one job; by default the cores are shared out evenly.
+        Threads of one run, whatever the number of jobs; by default all cores, at most 8.
     rerun_stale : bool
         Replace complete runs of another configuration, data or code. Otherwise they stay as they are.
     launch : callable, optional

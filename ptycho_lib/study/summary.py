@@ -10,7 +10,7 @@ import yaml
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import locks
 from ptycho_lib.study.files import require_writable, write_atomically
-from ptycho_lib.study.jobs import TICK_S, available_cores
+from ptycho_lib.study.jobs import TICK_S, default_threads
 from ptycho_lib.study.plan import KERNEL, START_TIMEOUT_S, papermill_command
 from ptycho_lib.study.process import Ending, NotebookProcess, Resources
 from ptycho_lib.study.signals import stop_signals
@@ -47,7 +47,7 @@ def execute_summary(
             folder=out_dir,
             name=NAME,
             template=template,
-            resources=Resources(available_cores()),
+            resources=Resources(default_threads()),
             timeout_s=timeout_s,
             verify=lambda: "",
         )
