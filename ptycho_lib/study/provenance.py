@@ -31,9 +31,10 @@ LIBRARIES = (
     "ipykernel",
 )
 DETERMINISM = (
-    "The same identity, library versions, processor type and thread settings give the same "
-    "comparison_metrics.csv, byte for byte; another number of threads, another processor or a GPU sums in "
-    "another order and may change the last digits (docs/running_studies.md gives the measured size)."
+    "The same identity, library versions, processor type and number of threads give the same "
+    "comparison_metrics.csv, byte for byte. Another number of threads, another processor or a GPU takes sums in "
+    "another order, and a training amplifies the difference: with one thread instead of two, metrics of a short "
+    "study moved by up to 0.4 % (PtychoPINN) and 5 % (baseline). See docs/running_studies.md."
 )
 THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
