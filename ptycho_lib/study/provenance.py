@@ -32,9 +32,9 @@ LIBRARIES = (
 )
 DETERMINISM = (
     "The same identity, library versions, processor type and number of threads give the same "
-    "comparison_metrics.csv, byte for byte. Another number of threads, another processor or a GPU takes sums in "
-    "another order, and a training amplifies the difference: with one thread instead of two, metrics of a short "
-    "study moved by up to 0.4 % (PtychoPINN) and 5 % (baseline). See docs/running_studies.md."
+    "comparison_metrics.csv, byte for byte. Another number of threads, another processor or a GPU takes sums "
+    "in another order, and a training amplifies the difference: with one thread instead of two, metrics of a "
+    "short study moved by up to 0.4 % (PtychoPINN) and 5 % (baseline). See docs/running_studies.md."
 )
 THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
