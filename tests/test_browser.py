@@ -125,8 +125,12 @@ class TestReport:
         assert all((report.parent / link).is_file() for link in links)
 
     def test_prints_on_a4(self, browser, report: Path) -> None:
-        watched = Watched(browser, offline=True)
+        a4 = round((210 - 2 * 14) / 25.4 * 96)  # what the page margins leave, in CSS pixels
+        watched = Watched(browser, offline=True, width=a4)
+        watched.page.emulate_media(media="print")
         watched.page.goto(report.as_uri())
+        watched.picture("report_a4")
+        assert watched.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         printed = watched.page.pdf(format="A4", prefer_css_page_size=True)
         (SCREENSHOTS / "report_a4.pdf").write_bytes(printed)
         assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 8

@@ -259,7 +259,8 @@ def _link(results: StudyResults, run: LoadedRun, base: Path, *names: str) -> str
         if (run.folder / name).is_file():
             target = Path(os.path.relpath(run.folder / name, base.resolve())).as_posix()
             place = run.folder.relative_to(results.folder).as_posix()
-            return f'<a href="{quote(target)}">{escape(f"{place} log" if name == LOG else place)}</a>'
+            words = ("log", f"log of {place}") if name == LOG else (place, f"notebook of {place}")
+            return f'<a href="{quote(target)}" aria-label="{escape(words[1])}">{escape(words[0])}</a>'
     return "–"
 
 
