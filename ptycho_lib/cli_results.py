@@ -51,7 +51,7 @@ def aggregate(out_dir: Path, output_plot: Path | None) -> None:
 @click.option("--pdf", is_flag=True, help="Print it to report.pdf, too, with a Chromium of this machine.")
 def report(out_dir: Path, pdf: bool) -> None:
     """Execute the summary notebook and write report.html, one self-contained file."""
-    from ptycho_lib.report.html import REPORT
+    from ptycho_lib.report.document import REPORT
     from ptycho_lib.report.pdf import write_pdf
 
     write_tables(out_dir)
@@ -93,7 +93,7 @@ def write_tables(out_dir: Path) -> None:
 
 def execute_report(out_dir: Path) -> int:
     """Execute the summary notebook and write the report; return the exit code."""
-    from ptycho_lib.report.html import write_report
+    from ptycho_lib.report.document import write_report
     from ptycho_lib.study.summary import SUMMARY, execute_summary
 
     ending = execute_summary(out_dir)

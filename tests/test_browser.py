@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import report_examples as examples
 
-from ptycho_lib.report.html import write_report
+from ptycho_lib.report.document import write_report
 from ptycho_lib.report.pdf import write_pdf
 from ptycho_lib.study.summary import execute_summary
 

@@ -9,7 +9,7 @@ import pytest
 import report_examples as examples
 from bs4 import BeautifulSoup
 
-from ptycho_lib.report.html import write_report
+from ptycho_lib.report.document import write_report
 from ptycho_lib.study.aggregate import read_metrics
 from ptycho_lib.study.summary import execute_summary
 

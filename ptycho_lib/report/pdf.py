@@ -20,7 +20,7 @@ def write_pdf(report: str | Path) -> Path:
     Parameters
     ----------
     report : path
-        The HTML file that `html.write_report` wrote.
+        The HTML file that `document.write_report` wrote.
 
     Raises
     ------
