@@ -122,6 +122,7 @@ def test_the_runs_of_a_killed_command_go_on_and_are_adopted(study, undisturbed):
     assert "started" not in output
 
 
+@pytest.mark.slow
 def test_an_orphan_that_hangs_is_ended_by_the_timeout(study, undisturbed):
     process = start_hanging(study)
     process.kill()
