@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 
+import nbformat
 import pytest
 from miniature import Miniature, wait_for
+from nbclient import NotebookClient
 
 from ptycho_lib.errors import InputError
 from ptycho_lib.study import jobs as jobs_module
@@ -106,6 +108,21 @@ def test_a_different_study_is_refused_while_one_is_in_progress(study):
     process.terminate()
     process.communicate(timeout=30)
     assert process.returncode == 130
+
+
+def test_a_notebook_shows_the_live_board(study):
+    code = (
+        "from pathlib import Path\nfrom ptycho_lib.config import load_config\nfrom ptycho_lib import study\n"
+        "config = load_config(None, n_train_sizes=(4,), arms=('pinn',))\n"
+        f"outcome = study.run({str(study.train)!r}, {str(study.test)!r}, {str(study.out)!r}, config,\n"
+        f"                    template=Path({str(study.template)!r}))\nlen(outcome.failures)"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    assert outputs[-1]["data"]["text/plain"] == "0"
+    shown = " ".join(str(output) for output in outputs)
+    assert "n_train 4: complete in" in shown
 
 
 def test_strange_folder_names_are_literal(tmp_path):

@@ -18,6 +18,7 @@ def run(
     *,
     jobs: int = 1,
     timeout_s: float | None = None,
+    template: Path | None = None,
 ) -> StudyOutcome:
     """Run a study from a notebook or a script, with the live board of `ptycho-study run`.
 
@@ -33,6 +34,8 @@ def run(
         Runs at a time.
     timeout_s : float, optional
         Wall-clock limit of one run.
+    template : Path, optional
+        Another notebook to execute for each run.
 
     Returns
     -------
@@ -50,6 +53,6 @@ def run(
     from ptycho_lib.study.plan import plan_study  # noqa: PLC0415
     from ptycho_lib.study.runner import run_study  # noqa: PLC0415
 
-    plan = plan_study(train_path, test_path, out_dir, config)
+    plan = plan_study(train_path, test_path, out_dir, config, template=template)
     with watcher_for(Console()) as watcher:
         return run_study(plan, watcher, jobs=jobs, timeout_s=timeout_s)
