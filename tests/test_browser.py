@@ -97,10 +97,11 @@ class TestReport:
         assert overflow <= 0, "the page scrolls sideways"
         assert "8 of 9 runs are complete" in watched.page.inner_text("main")
 
-    def test_axe_finds_no_serious_violation(self, browser, report: Path) -> None:
+    @pytest.mark.parametrize("width", [390, 1280])
+    def test_axe_finds_no_serious_violation(self, browser, report: Path, width: int) -> None:
         from axe_playwright_python.sync_playwright import Axe
 
-        watched = Watched(browser, offline=True)
+        watched = Watched(browser, offline=True, width=width)
         watched.page.goto(report.as_uri())
         watched.page.click("#code summary")
         found = Axe().run(watched.page).response["violations"]

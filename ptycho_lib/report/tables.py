@@ -176,7 +176,7 @@ def to_html(table: Table) -> str:
     return scrolling(
         f"<table><caption>{escape(table.caption)}</caption>"
         f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>",
-        "Table of values",
+        table.caption,
     )
 
 
