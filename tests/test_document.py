@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from matplotlib.figure import Figure
 
 from ptycho_lib.errors import InputError
-from ptycho_lib.report.document import write_report
+from ptycho_lib.report.document import make_report, write_report
 from ptycho_lib.report.html import image_html
 
 
@@ -82,6 +82,12 @@ class TestReport:
         with pytest.raises(InputError, match="ValueError: no size"):
             write_report(folder)
         assert not (folder / "report.html").exists()
+
+    def test_a_study_without_a_complete_run_has_no_report(self, tmp_path: Path) -> None:
+        study = examples.FinishedStudy(tmp_path, sizes=(4,))
+        with pytest.raises(InputError, match="ptycho-study status"):
+            make_report(study.folder)
+        assert not (study.folder / "report.html").exists()
 
     def test_a_damaged_summary_is_refused(self, tmp_path: Path) -> None:
         folder = self.folder(tmp_path)

@@ -11,10 +11,27 @@ from nbformat import NotebookNode
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.manifest import read_manifest
-from ptycho_lib.study.summary import SUMMARY
+from ptycho_lib.study.summary import SUMMARY, execute_summary
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "nbconvert"
+
+
+def make_report(study_dir: str | Path) -> Path:
+    """Execute the summary notebook of a study and turn it into `report.html`.
+
+    Raises
+    ------
+    InputError
+        If the summary does not run to its end, with the reason; a study without a complete run is one.
+    """
+    folder = Path(study_dir).resolve()
+    ending = execute_summary(folder)
+    if not ending.succeeded:
+        mend = "See `ptycho-study status`; `ptycho-study run` finishes a study and repeats nothing complete."
+        found = f"an error: {ending.reason}"
+        raise InputError(Fault(str(folder / SUMMARY), "", found, "a summary that runs to its end", mend))
+    return write_report(folder)
 
 
 def write_report(study_dir: str | Path) -> Path:
