@@ -171,7 +171,8 @@ class PtychoPINN(ReconstructionNetwork):
         weight = self._grouped(x["weight"])
         error = poisson_deviance if self.loss_name == "poisson" else amplitude_error
         per_pattern = tf.reduce_mean(error(measured, predicted), axis=(-2, -1))
-        return tf.math.divide_no_nan(tf.reduce_sum(weight * per_pattern), tf.reduce_sum(weight))
+        mean = tf.math.divide_no_nan(tf.reduce_sum(weight * per_pattern), tf.reduce_sum(weight))
+        return mean / _devices()
 
     def predict_amplitude(self, patches: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
         """Return the amplitudes of merged patches.
@@ -221,7 +222,7 @@ class SupervisedBaseline(ReconstructionNetwork):
         amplitude = tf.abs(tf.abs(predicted) - tf.abs(truth))
         turned = predicted * tf.math.conj(truth)
         phase = tf.abs(tf.atan2(tf.math.imag(turned), tf.math.real(turned)))
-        return tf.reduce_mean(amplitude + phase)
+        return tf.reduce_mean(amplitude + phase) / _devices()
 
 
 def poisson_deviance(measured: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
@@ -267,6 +268,11 @@ def build_baseline(
 def load_model(path: str | Path) -> ReconstructionNetwork:
     """Load a network that was saved as `.keras`, in safe mode: nothing in the file is executed."""
     return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def _devices() -> int:
+    """Return how many devices share the batch: Keras adds up the losses that each of them returns."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _checked(probe: np.ndarray) -> int:

@@ -264,7 +264,10 @@ class _Feed:
         )
         single = self.labels or gridsize > 1
         self.overlap = 1 if single else min(self.config.overlap, self.count)
-        self.batch_size = max(self.overlap, self.config.batch_size // self.overlap * self.overlap)
+        # Devices share a batch evenly, and never divide a group.
+        self.devices = tf.distribute.get_strategy().num_replicas_in_sync
+        unit = self.overlap * self.devices
+        self.batch_size = max(unit, self.config.batch_size // unit * unit)
         self.epochs = self.config.epochs
         self.steps = max(-(-self.count // self.batch_size), -(-self.config.min_steps // self.epochs))
         centres = dataset.positions_px[self.samples.members[:, 0]]
@@ -304,10 +307,11 @@ class _Feed:
     def validation(self) -> tf.data.Dataset:
         """Return the held-out samples, each with its nearest training samples as overlap partners."""
         held = np.arange(self.count, len(self.samples))
+        held = np.resize(held, -(-len(held) // self.devices) * self.devices)
         groups = np.repeat(held[:, None], self.overlap, axis=1)
         nearest = self.partners[held, : self.overlap - 1]
         groups[:, 1:] = np.where(nearest >= 0, nearest, groups[:, 1:])
-        per_batch = max(1, 64 // self.overlap)
+        per_batch = max(1, 64 // self.overlap // self.devices) * self.devices
 
         def batches() -> Iterator[Any]:
             for start in range(0, len(held), per_batch):
