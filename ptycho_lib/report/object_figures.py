@@ -59,25 +59,35 @@ class Comparison:
     truth : ndarray, (H, W) complex
     mask : ndarray, (H, W) bool
         The pixels that are compared. Pictures are cropped to their box, `MARGIN` pixels wider.
+    seen : ndarray, (H, W) bool, optional
+        The pixels that were reconstructed: pictures then show all of them, and nothing else.
     zoom, centre : float, (float, float)
         Show a smaller part of the box; limits and the zero of the phase stay those of the whole mask.
     """
 
     def __init__(
-        self, truth: Complex2D, mask: Mask, *, zoom: float = 1.0, centre: tuple[float, float] = (0.5, 0.5)
+        self,
+        truth: Complex2D,
+        mask: Mask,
+        *,
+        seen: Mask | None = None,
+        zoom: float = 1.0,
+        centre: tuple[float, float] = (0.5, 0.5),
     ) -> None:
         if truth.shape != mask.shape:
             raise ValueError(
                 f"truth has shape {truth.shape}, mask has shape {mask.shape}; they must be equal"
             )
-        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        if rows.size == 0:
+        if not mask.any():
             raise ValueError("the mask holds no pixel; there is nothing to compare")
+        shown = mask if seen is None else mask | seen
+        rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
         self.box = (
             _part(rows[0] - MARGIN, rows[-1] + MARGIN + 1, mask.shape[0], zoom, centre[0]),
             _part(columns[0] - MARGIN, columns[-1] + MARGIN + 1, mask.shape[1], zoom, centre[1]),
         )
         self.mask = mask[self.box]
+        self.seen = np.ones_like(self.mask) if seen is None else shown[self.box]
         self.truth = truth[self.box]
         self._compared = truth[mask]
         self._zero = np.exp(-1j * np.angle(np.sum(self._compared)))
@@ -116,7 +126,7 @@ class Comparison:
     def draw(self, ax: Axes, row: str, estimate: Complex2D, view: View) -> None:
         """Draw one panel with the compared region outlined and everything outside it paled."""
         ax.imshow(self.values(row, estimate), cmap=view.colours, vmin=view.lower, vmax=view.upper)
-        veil = np.where(self.mask, 0.0, 0.55)
+        veil = np.where(self.mask, 0.0, np.where(self.seen, 0.55, 1.0))
         ax.imshow(np.ones_like(veil), cmap="Greys_r", vmin=0, vmax=1, alpha=veil)
         if self.mask.any() and not self.mask.all():
             ax.contour(self.mask, levels=[0.5], colors="black", linewidths=0.6)
@@ -138,6 +148,7 @@ def comparison_figure(
     estimates: Mapping[str, Complex2D],
     mask: Mask,
     *,
+    seen: Mask | None = None,
     pixel_size_m: float | None = None,
     truth_label: str = "Ground truth",
     rows: Sequence[str] = ROWS,
@@ -154,6 +165,8 @@ def comparison_figure(
         By model name; aligned to the truth.
     mask : ndarray, (H, W) bool
         The pixels that are compared: outlined, and the rest paled.
+    seen : ndarray, (H, W) bool, optional
+        The pixels that were reconstructed, to show all of them.
     pixel_size_m : float, optional
         Object pixel, for the scale bar.
     truth_label : str
@@ -165,7 +178,7 @@ def comparison_figure(
     zoom, centre : float, (float, float)
         Magnification of all panels alike, about a point given as shares of the box (row, column).
     """
-    comparison = Comparison(truth, mask, zoom=zoom, centre=centre)
+    comparison = Comparison(truth, mask, seen=seen, zoom=zoom, centre=centre)
     looks = model_looks(estimates)
     grid = _comparison_grid(rows, list(looks), beside=comparison.aspect > 1.4)
     bars = 0.85 * len({cell[0] for cell in grid[0] if cell}) + 0.3
@@ -221,6 +234,7 @@ def montage_figure(
     estimates: Mapping[int, Mapping[str, Complex2D]],
     mask: Mask,
     *,
+    seen: Mask | None = None,
     component: str = "phase",
     pixel_size_m: float | None = None,
     truth_label: str = "Ground truth",
@@ -234,11 +248,12 @@ def montage_figure(
     truth : ndarray, (H, W) complex
     estimates : mapping of int to mapping of str to ndarray, (H, W) complex
         ``estimates[n_train][model]``; a missing model leaves its place empty and says so.
-    mask : ndarray, (H, W) bool
+    mask, seen : ndarray, (H, W) bool
+        As for `comparison_figure`.
     component : str
         ``phase`` or ``amplitude``.
     """
-    comparison = Comparison(truth, mask)
+    comparison = Comparison(truth, mask, seen=seen)
     looks = model_looks(name for by_model in estimates.values() for name in by_model)
     flat = comparison.aspect < 0.7
     grid = _montage_grid(list(looks), sorted(estimates), flat=flat)

@@ -111,6 +111,8 @@ class Reconstructions:
     truth: Complex2D
     mask: Mask
     """The pixels that were compared."""
+    seen: Mask
+    """The pixels that every model reconstructed."""
     aligned: dict[str, Complex2D]
     """By model."""
     raw: dict[str, Complex2D]
@@ -148,7 +150,8 @@ def side_by_side(
     fits = {model: align(test.obj, obj, mask, max_shift_px=max_shift_px) for model, obj in objects.items()}
     aligned = {model: fit.aligned for model, fit in fits.items()}
     raw = {model: fit.raw for model, fit in fits.items()}
-    return Reconstructions(test.obj, mask, aligned, raw, test.pixel_size_m, truth_label(test))
+    seen = np.logical_and.reduce([obj != 0 for obj in objects.values()])
+    return Reconstructions(test.obj, mask, seen, aligned, raw, test.pixel_size_m, truth_label(test))
 
 
 def score_table(results: Mapping[str, Reconstruction], max_shift_px: float) -> pd.DataFrame:
