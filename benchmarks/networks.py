@@ -1,8 +1,8 @@
 """Quality and speed of the networks: what a training of given length reaches, and how fast it runs.
 
-``python benchmarks/networks.py quality`` trains both arms on the curved-probe data set of docs/networks.md for
-several lengths and prints the held-out quality of each; ``throughput`` times gradient steps and predictions
-for several pattern and batch sizes. Nothing else should run meanwhile.
+``python benchmarks/networks.py quality`` trains both arms on the curved-probe data set of docs/networks.md
+for several lengths and prints the held-out quality of each; ``throughput`` times gradient steps and
+predictions for several pattern and batch sizes. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import click
 import numpy as np
 
-from ptycho_lib.config import ARMS, parse_config
+from ptycho_lib.config import ARMS, StudyConfig, parse_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.data.simulate import Detector, simulate_dataset
@@ -81,7 +81,8 @@ def quality(
     settings: tuple[str, ...],
 ) -> None:
     """Held-out quality against training seconds."""
-    train = load_dataset(train_file) if train_file else texture_scan(max(map(int, n_train.split())), 1, probe=probe)
+    largest = max(map(int, n_train.split()))
+    train = load_dataset(train_file) if train_file else texture_scan(largest, 1, probe=probe)
     test = load_dataset(test_file) if test_file else texture_scan(512, 2, probe=probe)
     print("arm       n_train trial steps  train s  patterns/s  amplitude MAE  SSIM   phase MAE  SSIM")
     for size in map(int, n_train.split()):
@@ -91,16 +92,27 @@ def quality(
                     _quality(arm, train, test, size, count, trial, settings)
 
 
-def _quality(
-    arm: str, train: PtychoDataset, test: PtychoDataset, size: int, steps: int, trial: int, settings: tuple[str, ...]
-) -> None:
-    plain: dict[str, dict[str, object]] = {"training": {"epochs": 10, "min_steps": steps}}
+def _config(training: dict[str, object], settings: tuple[str, ...]) -> StudyConfig:
+    plain: dict[str, dict[str, object]] = {"training": training}
     for setting in settings:
         name, value = setting.split("=")
         section, key = name.split(".")
         plain.setdefault(section, {})[key] = value
-    config = parse_config(plain, "--set")
-    subset = train.select(subset_order(train.positions_px, "representative", config.seeds(trial)["subset"])[:size])
+    return parse_config(plain, "--set")
+
+
+def _quality(
+    arm: str,
+    train: PtychoDataset,
+    test: PtychoDataset,
+    size: int,
+    steps: int,
+    trial: int,
+    settings: tuple[str, ...],
+) -> None:
+    config = _config({"epochs": 10, "min_steps": steps}, settings)
+    order = subset_order(train.positions_px, "representative", config.seeds(trial)["subset"])
+    subset = train.select(order[:size])
     with tempfile.TemporaryDirectory() as folder:
         trained = train_arm(arm, subset, config, trial, folder)
     seen = predict_patches(trained.model, test)
@@ -120,7 +132,7 @@ def _quality(
 @click.option("--sizes", default="64 128", help="Pattern sizes N.")
 @click.option("--batches", default="8 16 32")
 @click.option("--seconds", default=5.0, help="Length of each measurement.")
-@click.option("--set", "settings", multiple=True, help="A setting, for instance training.precision=mixed_bfloat16.")
+@click.option("--set", "settings", multiple=True, help="A setting: training.precision=mixed_bfloat16.")
 def throughput(sizes: str, batches: str, seconds: float, settings: tuple[str, ...]) -> None:
     """Gradient steps and predictions, patterns a second, and peak memory."""
     print("arm       N    batch  compile s  training patterns/s  prediction patterns/s  peak GB")
@@ -134,12 +146,7 @@ def throughput(sizes: str, batches: str, seconds: float, settings: tuple[str, ..
 def _throughput(
     arm: str, scan: PtychoDataset, size: int, batch: int, seconds: float, settings: tuple[str, ...]
 ) -> None:
-    plain: dict[str, dict[str, object]] = {"training": {"epochs": 10_000, "min_steps": 200_000, "batch_size": batch}}
-    for setting in settings:
-        name, value = setting.split("=")
-        section, key = name.split(".")
-        plain.setdefault(section, {})[key] = value
-    config = parse_config(plain, "--set")
+    config = _config({"epochs": 10_000, "min_steps": 200_000, "batch_size": batch}, settings)
     ends: list[float] = []
 
     def enough() -> bool:
@@ -154,7 +161,10 @@ def _throughput(
     seen = predict_patches(trained.model, scan)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     first = ends[0] - begin - steps * batch / rate
-    print(f"{arm:9s} {size:4d} {batch:6d} {first:10.1f} {rate:20.0f} {len(scan) / seen.seconds:22.0f} {peak:8.2f}", flush=True)
+    predicted = len(scan) / seen.seconds
+    print(
+        f"{arm:9s} {size:4d} {batch:6d} {first:10.1f} {rate:20.0f} {predicted:22.0f} {peak:8.2f}", flush=True
+    )
 
 
 if __name__ == "__main__":
