@@ -1,4 +1,4 @@
-"""Jobs: runs in execution. Here they are processes of this machine, which share its cores and GPUs."""
+"""Jobs: runs in execution. Here they are processes of this machine, which share its GPUs."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ Launch = Callable[[PlannedRun, int], Job]
 """Starts a run in one of the slots 0 … jobs-1."""
 
 
-def local_launch(plan: StudyPlan, jobs: int, timeout_s: float | None, threads: int | None) -> Launch:
+def local_launch(plan: StudyPlan, timeout_s: float | None, threads: int | None) -> Launch:
     """Return what starts runs as processes of this machine.
 
-    Cores and GPUs are shared out over the jobs. The number of threads is not: with other thread pools a
-    sum is taken in another order, and `--jobs 2` would give other digits than `--jobs 1`.
+    GPUs are shared out over the jobs. Threads are not: with a thread pool of another size, and even confined
+    to fewer cores, TensorFlow takes sums in another order, and `--jobs 2` would give other digits than
+    `--jobs 1`. The operating system shares the cores.
     """
 
     def launch(run: PlannedRun, slot: int) -> NotebookProcess:
         prepare_run(plan, run)
-        process = notebook_process(plan, run, share(slot, jobs, threads), timeout_s)
+        process = notebook_process(plan, run, share(slot, threads), timeout_s)
         process.start()
         return process
 
     return launch
 
 
-def share(slot: int, jobs: int, threads: int | None = None) -> Resources:
-    """Return what the job in a slot may use: its cores, a GPU in turn, the threads of every job."""
-    cores, gpus = available_cores(), visible_gpus()
-    own = () if jobs == 1 else tuple(cores[slot % len(cores) :: jobs])
-    return Resources(threads or default_threads(), own, gpus[slot % len(gpus)] if gpus else "")
+def share(slot: int, threads: int | None = None) -> Resources:
+    """Return what the job in a slot may use: the threads of every job, and a GPU in turn."""
+    gpus = visible_gpus()
+    return Resources(threads or default_threads(), gpus[slot % len(gpus)] if gpus else "")
 
 
 def default_threads() -> int:
     """Return the threads of a run: all cores, at most 8, beyond which these networks gain nothing."""
-    return min(len(available_cores()), MOST_THREADS)
+    return min(available_cores(), MOST_THREADS)
 
 
 def notebook_process(
@@ -86,11 +86,9 @@ def adopt_notebook(run: PlannedRun) -> None:
         partial.replace(run.folder / NOTEBOOK)
 
 
-def available_cores() -> list[int]:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

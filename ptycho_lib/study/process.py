@@ -39,8 +39,6 @@ class Resources:
 
     threads: int
     """Size of the thread pools. It decides in which order sums are taken, so it is part of a result."""
-    cores: tuple[int, ...] = ()
-    """Cores that these threads are confined to; empty for no limit. No part of a result."""
     gpu: str = ""
     """A device for CUDA_VISIBLE_DEVICES; empty leaves the variable as it is."""
 
@@ -129,7 +127,6 @@ class NotebookProcess:
                 | {"IPYTHONDIR": str(self._profile)},
                 start_new_session=True,
             )
-        _confine(self._process.pid, self.resources.cores)
         note_papermill(self.folder, self._process.pid)
 
     def poll(self) -> Ending | None:
@@ -277,15 +274,6 @@ def environment(resources: Resources, template: Path) -> dict[str, str]:
         TEMPLATE_VARIABLE: str(template),
     }
     return fixed | ({"CUDA_VISIBLE_DEVICES": resources.gpu} if resources.gpu else {})
-
-
-def _confine(pid: int, cores: tuple[int, ...]) -> None:
-    """Confine a process, and the kernel that it is about to start, to some cores where the system can."""
-    if cores and hasattr(os, "sched_setaffinity"):
-        try:
-            os.sched_setaffinity(pid, cores)
-        except ProcessLookupError:
-            return  # it ended at once; `poll` will say why
 
 
 def where_it_stopped(folder: Path, partial: Path) -> str:

@@ -199,7 +199,7 @@ def run_study(
     study = _Study(
         waiting=deque(),
         watcher=watcher,
-        launch=launch or local_launch(plan, jobs, timeout_s, threads),
+        launch=launch or local_launch(plan, timeout_s, threads),
         slots=list(range(jobs)),
         timeout_s=timeout_s,
     )
