@@ -183,6 +183,10 @@ class StudyConfig(Section):
     def _consistent(self) -> StudyConfig:
         if list(self.n_train_sizes) != sorted(set(self.n_train_sizes)):
             raise ValueError(f"n_train_sizes {list(self.n_train_sizes)} must rise strictly; each size once")
+        group = self.network.gridsize**2
+        if self.n_train_sizes[0] < group:
+            found = f"n_train_sizes begins with {self.n_train_sizes[0]}"
+            raise ValueError(f"{found}; a group of gridsize {self.network.gridsize} holds {group} patterns")
         if len(set(self.arms)) != len(self.arms):
             raise ValueError(f"arms {list(self.arms)} names an arm twice")
         names = [condition.name for condition in self.conditions]

@@ -154,6 +154,7 @@ def test_a_study_that_cannot_be_is_refused(settings_, key):
     [
         ({"n_train_sizes": [8, 4]}, "must rise strictly"),
         ({"n_train_sizes": [4, 4]}, "each size once"),
+        ({"n_train_sizes": [3, 8], "network": {"gridsize": 2}}, "a group of gridsize 2 holds 4 patterns"),
         ({"arms": ["pinn", "pinn"]}, "names an arm twice"),
         ({"conditions": [{"name": "nominal", "photons_factor": 0.1}]}, "is the unchanged test set"),
         ({"conditions": [{"name": "same"}]}, "changes nothing; set one of dead_pixel_fraction"),
