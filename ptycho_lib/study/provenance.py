@@ -31,8 +31,8 @@ LIBRARIES = (
     "ipykernel",
 )
 DETERMINISM = (
-    "The same identity, library versions, processor type and number of threads give the same "
-    "comparison_metrics.csv, byte for byte. Another number of threads, another processor or a GPU takes sums "
+    "The same identity, library versions, processor type, usable cores and threads give the same "
+    "comparison_metrics.csv, byte for byte. Other threads or cores, another processor or a GPU take sums "
     "in another order, and a training amplifies the difference: with one thread instead of two, metrics of a "
     "short study moved by up to 0.4 % (PtychoPINN) and 5 % (baseline). See docs/running_studies.md."
 )
@@ -127,9 +127,14 @@ def machine() -> dict[str, str]:
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": str(os.cpu_count() or 1),
+        "cores": str(_usable_cores()),
         "interpreter": sys.executable,
     } | {name: value for name, value in threads.items() if value}
+
+
+def _usable_cores() -> int:
+    """Return the cores that this process may use; TensorFlow divides its work by them, too."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:
