@@ -290,7 +290,7 @@ CONFIGURATIONS = st.fixed_dictionaries(
     {},
     optional={
         "name": st.text(max_size=20),
-        "n_train_sizes": st.sets(st.integers(1, 10**6), min_size=1, max_size=5).map(sorted),
+        "n_train_sizes": st.sets(st.integers(9, 10**6), min_size=1, max_size=5).map(sorted),
         "n_test_images": st.none() | st.integers(1, 10**5),
         "trials": st.integers(1, 50),
         "vary": st.lists(st.sampled_from(["subset", "weights", "order"]), unique=True),
