@@ -69,9 +69,7 @@ def crossing_point(
     everyone = np.arange(len(trials))
 
     def needed(chosen: NDArray[np.int64], axis: int = -1) -> Floats:
-        chosen = np.moveaxis(np.asarray(chosen), axis, -1)
-        times = (chosen[..., None] == everyone).sum(axis=-2)  # how often each trial was drawn
-        means = _mean(times, both)
+        means = _mean(_times_drawn(np.moveaxis(np.asarray(chosen), axis, -1), len(trials)), both)
         return _first_reach(means[..., 0], means[..., 1:], np.log2(sizes), higher)
 
     point = float(needed(everyone)) if trials else math.nan
@@ -186,6 +184,14 @@ def _by_trial(rows: pd.DataFrame, model: str, what: str) -> pd.DataFrame:
         there = ", ".join(sorted(rows["model"].unique())) or "none"
         raise ValueError(f"the table holds no value of model '{model}' for {what}; models with one: {there}")
     return own.set_index(["trial", "n_train"])["value"].unstack("n_train")
+
+
+def _times_drawn(chosen: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return how often each of `count` trials stands in the last axis of (..., n) trial numbers."""
+    rows = chosen.reshape(-1, chosen.shape[-1])
+    cells = rows + count * np.arange(len(rows))[:, None]
+    times = np.bincount(cells.ravel(), minlength=count * len(rows))
+    return times.reshape(*chosen.shape[:-1], count)
 
 
 def _mean(times: NDArray, values: Floats) -> Floats:
