@@ -90,7 +90,8 @@ def study_figure(
     if len(metrics) == len(components) == 1:
         figure = new_figure(2.9, width=4.4)
     else:
-        figure = new_figure(1.55 * len(components) + 0.35, width=max(FULL_WIDTH * len(metrics) / 5, 2.8))
+        width = max(FULL_WIDTH * len(metrics) / 5, 2.8)
+        figure = new_figure(1.55 * len(components) + 0.35, width=width, used=0.985)
     panels = figure.subplots(len(components), len(metrics), squeeze=False, sharex=True)
     for axes, component in zip(panels, components, strict=True):
         for ax, metric in zip(axes, metrics, strict=True):

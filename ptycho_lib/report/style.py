@@ -136,10 +136,19 @@ class PrintFigure(Figure):
             super().savefig(*args, **kwargs)
 
 
-def new_figure(height: float, width: float = FULL_WIDTH, *, images: bool = False) -> Figure:
-    """Return an empty figure (inches) that lays itself out; `images` keeps panels of fixed shape together."""
+def new_figure(
+    height: float, width: float = FULL_WIDTH, *, images: bool = False, used: float = 1.0
+) -> Figure:
+    """Return an empty figure (inches) that lays itself out.
+
+    `images` keeps panels of fixed shape together; the panels use a share `used` of the width, which leaves
+    room where a title is wider than the last panel.
+    """
     hspace = 0.05 if images else 0.02  # sub-figure letters stand between rows of pictures
-    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace, compress=images)
+    rect = (0, 0, used, 1)
+    layout = ConstrainedLayoutEngine(
+        w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace, rect=rect, compress=images
+    )
     return PrintFigure(figsize=(width, height), layout=layout)
 
 
