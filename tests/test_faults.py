@@ -156,7 +156,9 @@ def test_a_hung_kernel_meets_the_timeout(study, undisturbed):
 
 
 def test_memory_that_runs_out_is_told(study, undisturbed):
-    study.fault("import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\nnp.ones(2**30)")
+    # Room for the traceback, none for the array of 8 GB.
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))\n"
+    study.fault(limit + "np.ones(2**30)")
     outcome, _ = study.run_here()
     reason = outcome.failures[0].reason
     assert "MemoryError" in reason or "out of memory" in reason
