@@ -86,7 +86,10 @@ class LiveTraining:
         self, test: PtychoDataset, config: StudyConfig, predict: Predict, *, every_s: float = 3.0
     ) -> None:
         self.stop_button = widgets.Button(
-            description="Stop and keep the best", icon="stop", tooltip="Ends the training after this epoch"
+            description="Stop and keep the best",
+            icon="stop",
+            tooltip="Ends the training after this epoch",
+            layout=widgets.Layout(width="auto"),
         )
         self.stop_button.on_click(self._stop)
         self._test, self._config, self._predict, self._every_s = test, config, predict, every_s
