@@ -92,6 +92,7 @@ class Miniature:
         self.template = write_template(self.folder / "template.ipynb")
         self.out = self.folder / "study"
         self.sizes, self.trials = tuple(n_train_sizes), trials
+        self.prefix = []
 
     def config(self, **changes):
         """Return the study's configuration, with changes."""
@@ -114,7 +115,7 @@ class Miniature:
     def start(self, *options):
         """Start the command in a session of its own."""
         return subprocess.Popen(
-            list(map(str, self.command(*options))),
+            [*self.prefix, *map(str, self.command(*options))],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

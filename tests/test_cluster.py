@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -15,32 +16,35 @@ pytest.importorskip("dask.distributed")
 pytestmark = pytest.mark.cluster
 
 
-def start(*command):
-    return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def free_scheduler():
+    """Yield the address of a scheduler without workers, and what adds one."""
+    processes = []
+
+    def start(*command, before=()):
+        how = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        processes.append(subprocess.Popen([*before, sys.executable, "-m", *command], **how))
+        return processes[-1]
+
+    address = "tcp://127.0.0.1:18786"
+    start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "18786", "--no-dashboard")
+
+    def add_worker(*before):
+        options = ("--nthreads", "1", "--no-dashboard", "--no-nanny")
+        return start("distributed.cli.dask_worker", address, *options, before=before)
+
+    yield address, add_worker
+    for process in reversed(processes):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture
-def cluster():
-    """Yield the address of a scheduler with two workers, and the workers."""
-    address = "tcp://127.0.0.1:18786"
-    scheduler = start(
-        "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "18786", "--no-dashboard"
-    )
-    options = ("--nthreads", "1", "--no-dashboard", "--no-nanny")
-    workers = [start("distributed.cli.dask_worker", address, *options) for _ in range(2)]
-    yield address, workers
-    for process in (*workers, scheduler):
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        process.wait()
+def cluster(free_scheduler):
+    """Return the address of a scheduler with two workers, and the workers."""
+    address, add_worker = free_scheduler
+    return address, [add_worker() for _ in range(2)]
 
 
 def test_the_cluster_gives_the_numbers_of_this_machine(cluster, tmp_path):
@@ -93,3 +97,47 @@ def test_a_scheduler_that_does_not_answer_is_told(tmp_path):
     assert code == 2
     assert "a running Dask scheduler" in output
     assert "Traceback" not in output
+
+
+def test_a_worker_that_comes_late_takes_a_waiting_run(tmp_path, free_scheduler):
+    """As on a batch system, whose jobs start when they can."""
+    address, add_worker = free_scheduler
+    study = Miniature(tmp_path)
+    study.fault("import time\n(Path(train_data).parent / f'hanging_{n_train}').touch()\ntime.sleep(60)")
+    add_worker()
+    process = study.start("--scheduler", address)
+    wait_for(lambda: list(study.folder.glob("hanging_*")), 120)
+    add_worker()
+    wait_for(lambda: len(list(study.folder.glob("hanging_*"))) == 2, 50)
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+def test_the_dashboard_shows_the_runs_by_name(tmp_path, free_scheduler):
+    from dask.distributed import Client
+
+    address, add_worker = free_scheduler
+    add_worker()
+    study = Miniature(tmp_path)
+    study.fault("import time\n(Path(train_data).parent / f'hanging_{n_train}').touch()\ntime.sleep(600)")
+    process = study.start("--scheduler", address)
+    wait_for(lambda: list(study.folder.glob("hanging_*")), 120)
+    with Client(address) as client:
+        # The names that the dashboard's progress page has: prefixes of keys.
+        names = client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes))
+    assert {"n_train_4_trial_1", "n_train_8_trial_1"} <= set(names)
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+def test_a_worker_that_does_not_see_the_files_refuses_and_names_itself(tmp_path, free_scheduler):
+    """Its folder of the data lies under an empty file system, as on a host that does not share it."""
+    address, add_worker = free_scheduler
+    hidden = ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$@"', "sh")
+    if subprocess.run([*hidden, "true"], capture_output=True).returncode != 0:
+        pytest.skip("a mount of its own needs root")
+    add_worker(*hidden)
+    code, output = Miniature(tmp_path).run("--scheduler", address, timeout=120)
+    assert code == 1
+    assert re.search(r'worker "tcp://127.0.0.1:\d+" does not see .*train.npz', output)
+    assert "on a file system that all workers share" in output

@@ -1,23 +1,42 @@
-"""Faults with real processes: after each, a rerun completes with the numbers of an undisturbed study."""
+"""Faults with real processes: after each, a rerun completes with the table of an undisturbed study.
+
+`rerun` compares `aggregated_metrics.csv` byte for byte. A diverging training needs real networks: see
+`test_real_study.py` and `test_collapsed_trial.py`, as for trainings that are killed in the middle.
+"""
 
 import os
+import shutil
 import signal
+import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
 from miniature import Miniature, wait_for
 
+from ptycho_lib.study.aggregate import AGGREGATED, aggregate
 from ptycho_lib.study.status import State, study_status
+
+
+def aggregated(study):
+    """Return the bytes of the study's table."""
+    aggregate(study.out)
+    return (study.out / AGGREGATED).read_bytes()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Return the comparison_metrics.csv of each run of a study that nothing disturbed."""
+    """Return aggregated_metrics.csv, by training sizes, of studies that nothing disturbed."""
     study = Miniature(tmp_path_factory.mktemp("undisturbed"))
-    outcome, output = study.run_here()
-    assert not outcome.failures, output
-    return study.tables()
+    tables = {}
+    for sizes in ((4, 8), (4,)):
+        outcome, output = study.run_here(sizes)
+        assert not outcome.failures, output
+        tables[sizes] = aggregated(study)
+    assert len(set(tables.values())) == 2
+    return tables
 
 
 @pytest.fixture
@@ -30,12 +49,12 @@ def states(study):
 
 
 def rerun(study, undisturbed, **options):
-    """Take the fault away, run again: everything complete, numbers as undisturbed, no remains."""
+    """Take the fault away, run again: everything complete, the table as undisturbed, no remains."""
     study.fault("")
     outcome, output = study.run_here(**options)
     assert not outcome.failures, output
     assert {status.state for status in states(study).values()} == {State.COMPLETE}
-    assert study.tables() == {f"n_train_{size}": undisturbed[f"n_train_{size}"] for size in study.sizes}
+    assert aggregated(study) == undisturbed[study.sizes]
     assert not list(study.out.rglob("*.partial.ipynb"))
     assert not list(study.out.rglob("*.failed.ipynb"))
     return output
@@ -92,9 +111,12 @@ def test_a_failing_cell_is_told_and_the_other_runs_go_on(study, undisturbed):
 
 
 def test_a_killed_kernel_is_a_failure_not_a_complete_run(study, undisturbed):
-    study.fault("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    outcome, _ = study.run_here()
-    assert "the kernel died at In [5]" in outcome.failures[0].reason
+    process = start_hanging(study)
+    for kernel in kernels_of(study):
+        kernel.kill()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "n_train 4: the kernel died at In [5]" in output
     assert states(study)[4].state is State.FAILED
     assert not (study.out / "n_train_4" / "run.json").exists()
     assert (study.out / "n_train_4" / "train_and_compare.failed.ipynb").exists()
@@ -143,8 +165,7 @@ def test_a_stop_signal_stops_cleanly(study, undisturbed, number):
     assert "0 of 1 runs complete" in output
     assert not kernels_of(study)
     assert (study.out / "n_train_4" / "train_and_compare.failed.ipynb").exists()
-    if number is signal.SIGTERM:
-        rerun(study, undisturbed)
+    rerun(study, undisturbed)
 
 
 def test_a_hung_kernel_meets_the_timeout(study, undisturbed):
@@ -155,13 +176,45 @@ def test_a_hung_kernel_meets_the_timeout(study, undisturbed):
     rerun(study, undisturbed)
 
 
-def test_memory_that_runs_out_is_told(study, undisturbed):
-    # Room for the traceback, none for the array of 8 GB.
-    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))\n"
+# Room for the traceback, none for the array of 8 GB; and too little for anything at all.
+SOME_ROOM = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))\n"
+NO_ROOM = SOME_ROOM.replace("6 * 2**30", "2**30")
+
+
+@pytest.mark.parametrize("limit", [SOME_ROOM, NO_ROOM], ids=["some room", "no room"])
+def test_memory_that_runs_out_is_told(study, undisturbed, limit):
     study.fault(limit + "np.ones(2**30)")
     outcome, _ = study.run_here()
     reason = outcome.failures[0].reason
-    assert "MemoryError" in reason or "out of memory" in reason
+    assert "In [5]" in reason
+    assert "memory" in reason.lower()
+    rerun(study, undisturbed)
+
+
+CGROUP = Path("/sys/fs/cgroup/memory")
+
+
+@pytest.fixture
+def small_group():
+    """Yield a control group of 400 MB of memory; needs the right to make one."""
+    folder = CGROUP / f"ptycho-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(400 * 2**20))
+    except OSError as error:
+        pytest.skip(f"no control group of our own: {error}")
+    yield folder
+    wait_for(lambda: not (folder / "cgroup.procs").read_text())
+    folder.rmdir()
+
+
+def test_a_kernel_that_the_system_ends_for_want_of_memory(study, undisturbed, small_group):
+    join = f"import os\nPath({str(small_group / 'cgroup.procs')!r}).write_text(str(os.getpid()))\n"
+    study.fault(join + "np.ones(2**30)")
+    outcome, _ = study.run_here()
+    reason = outcome.failures[0].reason
+    assert "the kernel died at In [5]" in reason
+    assert "memory ran out" in reason
     rerun(study, undisturbed)
 
 
@@ -180,7 +233,27 @@ def test_a_corrupt_record_and_a_corrupt_notebook_run_again(study, undisturbed):
     rerun(study, undisturbed)
 
 
-def test_a_kernel_that_never_starts(study, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["comparison_metrics.csv", "train_and_compare.ipynb"])
+def test_a_complete_run_with_a_damaged_file_runs_again(study, undisturbed, name):
+    study.sizes = (4, 8)
+    study.run_here()
+    path = study.out / "n_train_4" / name
+    path.write_bytes(path.read_bytes()[:-40])
+    found = states(study)
+    assert found[4].state is State.FAILED
+    assert found[4].detail.startswith(name)
+    output = rerun(study, undisturbed)
+    assert "n_train 4: started" in output
+    assert "n_train 8: started" not in output
+
+
+def test_a_damaged_study_yaml_is_written_anew(study, undisturbed):
+    study.run_here()
+    (study.out / "study.yaml").write_text("train: [")
+    assert "started" not in rerun(study, undisturbed)
+
+
+def test_a_kernel_that_never_starts(study, undisturbed, tmp_path, monkeypatch):
     mute = tmp_path / "share" / "kernels" / "mute"
     mute.mkdir(parents=True)
     (mute / "kernel.json").write_text(
@@ -191,26 +264,106 @@ def test_a_kernel_that_never_starts(study, tmp_path, monkeypatch):
     assert "before the first cell" in outcome.failures[0].reason
     assert "Kernel didn't respond in 3 seconds" in outcome.failures[0].reason
     assert states(study)[4].state is State.FAILED
+    rerun(study, undisturbed)
 
 
-def test_a_full_disk(study, undisturbed):
-    """Needs the right to mount a small tmpfs."""
+@pytest.fixture
+def small_disk(study):
+    """Put the study on a disk of 1 MB; needs the right to mount one."""
     study.out.mkdir()
-    if os.geteuid() != 0 or os.system(f"mount -t tmpfs -o size=1m tmpfs {study.out} 2>/dev/null") != 0:
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", study.out]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("mounting a tmpfs needs root")
-    try:
-        study.fault("(Path(output_dir) / 'ballast').write_bytes(b'x' * 2**20)")
-        outcome, _ = study.run_here()
-        assert "No space left on device" in outcome.failures[0].reason
-        assert states(study)[4].state is State.FAILED
-        for ballast in study.out.rglob("ballast"):
-            ballast.unlink()
-        rerun(study, undisturbed)
-    finally:
-        os.system(f"umount {study.out}")
+    yield
+    subprocess.run(["umount", study.out], check=True)
 
 
-def test_unwritable_output_is_refused_before_anything_starts(study):
+AT_ONCE = "(Path(output_dir) / 'ballast').write_bytes(b'x' * 2**20)"
+UNNOTICED = f"""
+try:
+    {AT_ONCE}
+except OSError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("fault", [AT_ONCE, UNNOTICED], ids=["in a cell", "before the results"])
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk(study, undisturbed, fault):
+    study.fault(fault)
+    outcome, _ = study.run_here()
+    assert "No space left on device" in outcome.failures[0].reason
+    assert states(study)[4].state is State.FAILED
+    for ballast in study.out.rglob("ballast"):
+        ballast.unlink()
+    rerun(study, undisturbed)
+
+
+@pytest.fixture
+def obeys_modes(study):
+    """Have the command respect file modes, which root does not unless it gives up its privileges."""
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root heeds no file mode, and there is no setpriv")
+        study.prefix = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+
+
+def set_mode(folder, mode):
+    for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        path.chmod(mode)
+
+
+@pytest.mark.usefixtures("obeys_modes")
+def test_read_only_output_is_refused_before_anything_starts(study, undisturbed):
+    study.out.mkdir()
+    set_mode(study.out, 0o555)
+    code, output = study.run()
+    assert code == 2
+    assert "writable output folder" in output
+    assert "Traceback" not in output
+    assert not list(study.out.iterdir())
+    set_mode(study.out, 0o755)
+    rerun(study, undisturbed)
+
+
+@pytest.mark.usefixtures("obeys_modes")
+def test_output_that_becomes_read_only_in_the_middle(study, undisturbed):
+    process = start_hanging(study, HANG.replace("600", "3"))
+    set_mode(study.out / "n_train_4", 0o555)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "n_train 4: In [" in output
+    assert "Permission denied" in output
+    assert "Traceback" not in output
+    set_mode(study.out / "n_train_4", 0o755)
+    assert states(study)[4].state is State.FAILED
+    rerun(study, undisturbed)
+
+
+@pytest.mark.slow
+def test_killing_everything_at_any_moment_loses_nothing_but_the_run_in_progress(study, undisturbed):
+    """Kill -9 command, papermill and kernel after ever longer times, until a command comes to its end."""
+    study.sizes = (4, 8)
+    finished = set()
+    for tenths in range(2, 150, 3):
+        process = study.start("--jobs", "1")
+        try:
+            process.communicate(timeout=tenths / 10)
+            break
+        except subprocess.TimeoutExpired:
+            for victim in [*psutil.Process(process.pid).children(recursive=True), process]:
+                with suppress(psutil.NoSuchProcess):
+                    victim.kill()
+            process.communicate()
+        if (study.out / "study.yaml").exists():
+            complete = {size for size, status in states(study).items() if status.state is State.COMPLETE}
+            assert finished <= complete
+            finished = complete
+    assert process.returncode == 0
+    rerun(study, undisturbed)
+
+
+def test_a_file_in_place_of_the_output_folder_is_refused(study):
     study.out = study.train / "inside_a_file"
     code, output = study.run()
     assert code == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,24 +63,34 @@ class Keeper(keras.callbacks.Callback):
         return pd.DataFrame(self.rows, columns=["epoch", "loss", "val_loss", "learning_rate", "seconds"])
 
     def restore(self, network: keras.Model) -> int:
-        """Bring back the state of an interrupted training; return the number of epochs already done."""
+        """Bring back the state of an interrupted training; return the number of epochs already done.
+
+        A state that is damaged, as after a power cut, counts as none: the training starts anew.
+        """
         self.best = network.get_weights()
-        if not self.path.exists():
+        variables = network.optimizer.variables
+        try:
+            with np.load(self.path, allow_pickle=False) as state:
+                record = json.loads(str(state["record"]))
+                weights = [state[f"weight_{k}"] for k in range(len(network.weights))]
+                moments = [state[f"optimizer_{k}"] for k in range(len(variables))]
+                best = [state[f"best_{k}"] for k in range(len(network.weights))]
+            rows, best_epoch, best_loss = record["rows"], record["best_epoch"], record["best_loss"]
+        except FileNotFoundError:
             return 0
-        with np.load(self.path, allow_pickle=False) as state:
-            record = json.loads(str(state["record"]))
-            _assign(network.weights, [state[f"weight_{k}"] for k in range(len(network.weights))])
-            variables = network.optimizer.variables
-            _assign(variables, [state[f"optimizer_{k}"] for k in range(len(variables))])
-            self.best = [state[f"best_{k}"] for k in range(len(network.weights))]
-        self.rows, self.best_epoch = record["rows"], record["best_epoch"]
-        self.best_loss = record["best_loss"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            self.path.unlink(missing_ok=True)
+            return 0
+        _assign(network.weights, weights)
+        _assign(variables, moments)
+        self.best, self.rows, self.best_epoch, self.best_loss = best, rows, best_epoch, best_loss
         return len(self.rows)
 
     def finish(self) -> None:
         """Give the network its best weights and remove the state of the unfinished training."""
         self.model.set_weights(self.best)
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, self.path.with_suffix(".partial")):
+            path.unlink(missing_ok=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start the clock."""

@@ -153,8 +153,8 @@ def train_arm(
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / OUTCOME).exists():
-        outcome = Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    outcome = _finished(folder)
+    if outcome is not None:
         return TrainedArm(arm, load_model(folder / MODEL), pd.read_csv(folder / HISTORY), outcome)
 
     configure_devices()
@@ -206,7 +206,10 @@ def train_arm(
     )
     network.save(folder / MODEL)
     keeper.history.to_csv(folder / HISTORY, index=False)
-    (folder / OUTCOME).write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
+    # Last, and under its name only once it is whole: it says that the other files are.
+    partial = folder / f".{OUTCOME}"
+    partial.write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / OUTCOME)
     return TrainedArm(arm, network, keeper.history, outcome)
 
 
@@ -358,6 +361,14 @@ def _constant(network: ReconstructionNetwork, feed: _Feed) -> str:
         return "the network returns values that are not finite"
     share = float(np.std(patches) / max(float(np.abs(patches).mean()), np.finfo(np.float32).tiny))
     return f"the network returns a constant object (contrast {share:.1e})" if share < CONSTANT else ""
+
+
+def _finished(folder: Path) -> Outcome | None:
+    """Return how an earlier training in the folder ended, or None if none did, or its note is damaged."""
+    try:
+        return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _size(network: ReconstructionNetwork) -> int:

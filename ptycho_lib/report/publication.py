@@ -5,6 +5,7 @@ Each figure file carries the study's fingerprint, so that it can be traced to th
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from ptycho_lib.report.narrative import caption
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.report.study_figures import study_figure
 from ptycho_lib.report.tables import study_table, to_latex
+from ptycho_lib.study.files import write_atomically
 
 FIGURE = "generalization_study_results"
 PRINT_DPI = 300
@@ -38,7 +40,7 @@ def publish(results: StudyResults) -> list[Path]:
         (f"{FIGURE}_caption.txt", caption(results) + "\n"),
         (f"{FIGURE}_table.tex", to_latex(study_table(evidence.table, evidence.summary))),
     ):
-        (results.folder / name).write_text(content, encoding="utf-8")
+        write_atomically(results.folder / name, content)
         written.append(results.folder / name)
     return written
 
@@ -74,12 +76,14 @@ def save_figure(figure: Figure, path: Path, results: StudyResults) -> Path:
     ending = path.suffix.lower()
     if ending == ".png":
         metadata = {"Title": title, "Study fingerprint": fingerprint}
-        path.write_bytes(png_bytes(figure, dpi=PRINT_DPI, metadata=metadata))
+        write_atomically(path, png_bytes(figure, dpi=PRINT_DPI, metadata=metadata))
         return path
     facts: dict[str, object] = {"Title": title}
     if ending == ".pdf":
         facts |= {"Keywords": f"study fingerprint {fingerprint}", "CreationDate": None}
     else:
         facts |= {"Description": f"study fingerprint {fingerprint}", "Date": None}
-    figure.savefig(path, metadata=facts)
+    content = io.BytesIO()
+    figure.savefig(content, format=ending[1:], metadata=facts)
+    write_atomically(path, content.getvalue())
     return path

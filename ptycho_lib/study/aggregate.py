@@ -125,7 +125,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
     """
     mend = "Run the study again; it repeats only what is not complete."
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str))
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(FLAGS, "boolean"))
     except (OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or f"text that is not a table ({error})"
         raise InputError(Fault(str(path), "", found, "a tidy table", mend)) from None
@@ -188,7 +188,7 @@ def _collapsed_reconstructions(table: pd.DataFrame) -> dict[tuple[int, int, str]
 
 def _planned(out_dir: Path) -> Iterator[LoadedRun]:
     for planned in read_manifest(out_dir).runs(out_dir):
-        status = content_status(planned)
+        status = content_status(planned, by_record=True)
         record = read_record(planned.folder) if status.state is State.COMPLETE else None
         detail = "" if record else status.detail
         yield LoadedRun(planned.folder, planned.n_train, planned.trial, status.state, detail, record)

@@ -80,7 +80,11 @@ class ClusterJob:
 
 
 def cluster_launch(
-    plan: StudyPlan, client: Client, *, timeout_s: float | None = None, threads: int | None = None
+    plan: StudyPlan,
+    client: Client,
+    *,
+    timeout_s: float | None = None,
+    threads: int | None = None,
 ) -> Launch:
     """Return what sends runs to a Dask cluster; the dashboard shows them by name.
 
@@ -103,9 +107,8 @@ def cluster_launch(
         (run.folder / STOP).unlink(missing_ok=True)
         name = f"n_train_{run.n_train}_trial_{run.trial}"
         key = f"{name}-{run.identity.fingerprint()[:8]}-{time.time_ns():x}"
-        future = client.submit(
-            execute_on_worker, plan, run, timeout_s, threads, key=key, retries=RETRIES, pure=False
-        )
+        how = {"key": key, "retries": RETRIES, "pure": False}
+        future = client.submit(execute_on_worker, plan, run, timeout_s, threads, **how)
         return ClusterJob(run, future, time.time())
 
     return launch
@@ -189,6 +192,9 @@ def _start_cluster(kind: ClusterKind, options: dict[str, Any]) -> Any:
             return LocalCluster(**{"n_workers": 0, "threads_per_worker": 1} | options)
         import dask_jobqueue  # noqa: PLC0415 - needed for batch systems alone
 
+        # Dask would give a worker as many threads, and so runs at a time, as the job has cores.
+        extra = [*options.get("worker_extra_args", ()), "--nthreads", "1"]
+        options = options | {"worker_extra_args": extra}
         names = {"pbs": "PBSCluster", "oar": "OARCluster", "htcondor": "HTCondorCluster"}
         return getattr(dask_jobqueue, names.get(kind, f"{kind.upper()}Cluster"))(**options)
     except (TypeError, ValueError) as error:

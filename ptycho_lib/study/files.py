@@ -10,8 +10,8 @@ from pathlib import Path
 from ptycho_lib.errors import Fault, InputError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that readers see the old file or the new one, never a part.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write text or bytes to `path` so that readers see the old file or the new one, never a part.
 
     The new content reaches the disk before it takes the name. A symbolic link at `path` is
     replaced, not followed.
@@ -19,8 +19,8 @@ def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with temporary.open("x", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with temporary.open("xb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

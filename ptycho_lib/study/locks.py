@@ -43,6 +43,8 @@ def take_lock(folder: Path, holder: Holder, *, timeout_s: float = 1.0) -> FileLo
     """
     path = lock_path(folder, holder)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        path.unlink()  # whatever it leads to is not ours
     lock = FileLock(path, is_singleton=True, thread_local=False)
     try:
         lock.acquire(timeout=timeout_s, poll_interval=0.1)

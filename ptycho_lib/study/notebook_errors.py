@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 from ptycho_lib.study.files import write_atomically
 
 SHOWN_LENGTH = 60
+_ERROR_LINE = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception)\b.*)$", re.MULTILINE)
 
 
 def read_notebook(path: Path) -> dict[str, Any] | None:
@@ -21,6 +24,20 @@ def read_notebook(path: Path) -> dict[str, Any] | None:
     return notebook if isinstance(notebook, dict) and isinstance(notebook.get("cells"), list) else None
 
 
+def is_whole(path: Path) -> bool:
+    """Return whether a notebook begins and ends as one; a missing file does, too: it may lie elsewhere.
+
+    Cheap enough for a thousand runs. It finds what was cut off or overwritten.
+    """
+    try:
+        with path.open("rb") as stream:
+            first = stream.read(1)
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 16))
+            return first == b"{" and stream.read().rstrip().endswith(b"\n}")
+    except FileNotFoundError:
+        return True
+
+
 def cell_error(notebook: dict[str, Any]) -> str:
     """Return cell and error line of the first cell that raised, or an empty text."""
     for index, cell in enumerate(notebook["cells"]):
@@ -28,7 +45,16 @@ def cell_error(notebook: dict[str, Any]) -> str:
             if output.get("output_type") == "error":
                 first = (str(output.get("evalue", "")).strip().splitlines() or [""])[0]
                 return f"{name_cell(notebook, index)}: {output.get('ename', 'Error')}: {first}"
+        if cell.get("metadata", {}).get("papermill", {}).get("exception"):
+            return f"{name_cell(notebook, index)}: {_printed_error(cell)}"
     return ""
+
+
+def _printed_error(cell: dict[str, Any]) -> str:
+    """Return the error line that a kernel printed because it could not send it, as when memory ran out."""
+    streams = [output for output in cell.get("outputs", []) if output.get("output_type") == "stream"]
+    found = _ERROR_LINE.search("".join("".join(stream.get("text", [])) for stream in streams))
+    return found.group(1) if found else "an error that the kernel could not tell"
 
 
 def name_cell(notebook: dict[str, Any], index: int) -> str:

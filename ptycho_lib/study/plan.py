@@ -133,7 +133,7 @@ def prepare_run(plan: StudyPlan, run: PlannedRun) -> None:
     """Create a run's folder with its parameter file; from here on an earlier record no longer holds."""
     execution = require_inside(run.folder / EXECUTION, plan.out_dir)
     execution.mkdir(parents=True, exist_ok=True)
-    for name in (RECORD, FAILURE):
+    for name in (RECORD, FAILURE, NOTEBOOK):
         (run.folder / name).unlink(missing_ok=True)
     write_atomically(run.folder / CONFIG, run.config.to_yaml())
     parameters = run.parameters(run.folder / CONFIG)

@@ -86,6 +86,7 @@ class NotebookProcess:
     started: float = field(default_factory=time.time)
     peak_memory_bytes: int = 0
     _profile: Path | None = None
+    _ended_for_memory: int = 0
     _relatives: list[psutil.Process] = field(default_factory=list)
     _next_sample: float = 0.0
     _process: subprocess.Popen[bytes] | None = None
@@ -114,6 +115,7 @@ class NotebookProcess:
             if path.is_symlink():
                 path.unlink()  # papermill would write through it
         self._profile = create_profile()
+        self._ended_for_memory = ended_for_memory()
         self.started = time.time()
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
@@ -147,7 +149,8 @@ class NotebookProcess:
     def ask_to_stop(self, why: str) -> None:
         """Ask papermill to shut its kernel down; `stop` then waits until it has."""
         del why
-        self._relatives = self._family() or self._relatives
+        # Asked twice, it may have ended in between: its kernel then has another parent, but is known.
+        self._relatives = list({*self._relatives, *self._family()})
         self._running().terminate()
 
     def stop(self, why: str) -> Ending:
@@ -179,7 +182,9 @@ class NotebookProcess:
         log = _tail_text(self.folder / LOG)
         where = self._where()
         if "DeadKernelError" in log or "Kernel died" in log or code in (137, 138):
-            return f"the kernel died{where}: killed, or out of memory"
+            short = ended_for_memory() > self._ended_for_memory
+            why = "memory ran out and the operating system ended it" if short else "killed, or out of memory"
+            return f"the kernel died{where}: {why} ({self.peak_memory_bytes / 1e9:.1f} GB seen in use)"
         if code < 0:
             return f"papermill was killed by {signal.Signals(-code).name}{where}"
         lines = [line.strip() for line in log.splitlines() if line.strip()]
@@ -274,6 +279,15 @@ def environment(resources: Resources, template: Path) -> dict[str, str]:
         TEMPLATE_VARIABLE: str(template),
     }
     return fixed | ({"CUDA_VISIBLE_DEVICES": resources.gpu} if resources.gpu else {})
+
+
+def ended_for_memory() -> int:
+    """Return how many processes Linux has ended for want of memory since it started; 0 elsewhere."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def where_it_stopped(folder: Path, partial: Path) -> str:

@@ -252,7 +252,8 @@ def remove_outputs(folder: Path) -> None:
 def _possess(folder: Path, identity: RunIdentity) -> FileLock:
     """Lock the folder for this kernel and clear what another run left there; return the lock."""
     for name in (locks.EXECUTION, *OUTPUTS):
-        require_inside(folder / name, folder)
+        for path in (folder / name, *(folder / name).rglob("*")):
+            require_inside(path, folder)
     lock = locks.take_lock(folder, "kernel", timeout_s=KERNEL_LOCK_TIMEOUT_S)
     if lock is None:
         holder = locks.process_at_work(folder)

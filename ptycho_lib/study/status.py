@@ -9,12 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from ptycho_lib.study import locks
+from ptycho_lib.study.files import file_sha256
 from ptycho_lib.study.manifest import PlannedRun, StudyManifest, read_manifest
-from ptycho_lib.study.notebook_errors import cell_error, read_notebook
+from ptycho_lib.study.notebook_errors import cell_error, is_whole, read_notebook
 from ptycho_lib.study.process import FAILURE, where_it_stopped
 from ptycho_lib.study.progress import current_cell, last_epoch
 from ptycho_lib.study.record import (
     IDENTITY,
+    METRICS,
     RECORD,
     CorruptRecordError,
     RunRecord,
@@ -71,13 +73,17 @@ def run_status(run: PlannedRun) -> RunStatus:
     return content_status(run)
 
 
-def content_status(run: PlannedRun) -> RunStatus:
-    """Return the state of one run by its files alone, whether or not a process works on it."""
-    state, detail = _judge(run)
+def content_status(run: PlannedRun, *, by_record: bool = False) -> RunStatus:
+    """Return the state of one run by its files alone, whether or not a process works on it.
+
+    A complete run whose table or notebook was damaged since counts as failed, so that it runs again;
+    `by_record` leaves that to `verify` and judges by `run.json` alone.
+    """
+    state, detail = _judge(run, by_record)
     return RunStatus(run.n_train, run.trial, state, detail, run.folder)
 
 
-def _judge(run: PlannedRun) -> tuple[State, str]:
+def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
     folder = run.folder
     try:
         record = read_record(folder)
@@ -88,10 +94,24 @@ def _judge(run: PlannedRun) -> tuple[State, str]:
     changed = differences(run.identity, record.identity)
     if changed:
         return State.STALE, _what_changed(run, record, changed)
+    damage = "" if by_record else _damage(folder, record)
+    if damage:
+        return State.FAILED, damage
     collapsed = [
         f"{arm} collapsed: {outcome.reason}" for arm, outcome in record.arms.items() if outcome.collapsed
     ]
     return State.COMPLETE, "; ".join(collapsed)
+
+
+def _damage(folder: Path, record: RunRecord) -> str:
+    """Return which of the files that tables and people read is not what the run left, or nothing."""
+    digest = record.outputs.get(METRICS)
+    try:
+        if digest and file_sha256(folder / METRICS) != digest:
+            return f"{METRICS} is not what the run wrote"
+        return "" if is_whole(folder / NOTEBOOK) else f"{NOTEBOOK} is damaged"
+    except OSError as error:
+        return f"{METRICS} or {NOTEBOOK} cannot be read: {error.strerror}"
 
 
 def _heartbeat(folder: Path) -> str:
