@@ -161,7 +161,7 @@ def _throughput(
     seen = predict_patches(trained.model, scan)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     first = ends[0] - begin - steps * batch / rate
-    predicted = len(scan) / seen.seconds
+    predicted = len(scan) / seen.usage.seconds
     print(
         f"{arm:9s} {size:4d} {batch:6d} {first:10.1f} {rate:20.0f} {predicted:22.0f} {peak:8.2f}", flush=True
     )

@@ -111,12 +111,17 @@ class EvaluationConfig(Section):
 
 
 class ConditionConfig(Section):
-    """One change of the test data, evaluated without retraining."""
+    """One change of the test data, or several at once, evaluated without retraining."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
     """Appears in the column `condition`."""
+    scan_overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Leave patterns out, evenly, until neighbours overlap by this at most: 1 − distance/diameter of the
+    probe; 0 for patterns that do not overlap. Compared are the pixels that both scans resolve."""
     photons_factor: Positive | None = None
     """Multiply the photons per pattern by this and draw Poisson noise anew."""
+    photons_per_pattern: Positive | None = None
+    """The same, given as the photons of a pattern."""
     probe_defocus_rad: float | None = None
     """Phase curvature added to the probe, rad at the edge of its array; diffraction is simulated anew."""
     probe_file: str | None = None
@@ -136,6 +141,8 @@ class ConditionConfig(Section):
         if not changes:
             known = ", ".join(sorted(set(type(self).model_fields) - {"name"}))
             raise ValueError(f"condition '{self.name}' changes nothing; set one of {known}")
+        if self.photons_factor is not None and self.photons_per_pattern is not None:
+            raise ValueError(f"condition '{self.name}': give photons_factor or photons_per_pattern")
         return self
 
 

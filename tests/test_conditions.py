@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from conftest import simulate_small
 
-from ptycho_lib.config import ConditionConfig
-from ptycho_lib.data.conditions import apply_condition
+from ptycho_lib.config import ConditionConfig, load_config
+from ptycho_lib.data.conditions import apply_condition, refuse_conditions, under_conditions
 from ptycho_lib.data.dataset import save_dataset
 from ptycho_lib.data.projection import reprojection
 from ptycho_lib.errors import InputError
 from ptycho_lib.physics.diffraction import amplitude
 from ptycho_lib.physics.probes import defocus
+from ptycho_lib.physics.scan import resolved_area, scan_overlap
 
 
 def under(dataset, seed=0, **change):
@@ -29,6 +30,54 @@ def test_the_dose_changes_the_noise_and_not_the_brightness(small_dataset, factor
     assert ratio == pytest.approx(1, rel=0.01)
     drawn = (changed.diffraction[:] * small_dataset.amplitude_scale() * np.sqrt(factor)) ** 2
     np.testing.assert_allclose(drawn, drawn.round(), atol=0.02)
+
+
+def test_a_dose_may_be_given_as_photons(small_dataset):
+    absolute = under(small_dataset, photons_per_pattern=2e4)
+    assert absolute.photons_per_pattern == pytest.approx(2e4)
+    assert absolute.fingerprint() == under(small_dataset, photons_factor=0.2).fingerprint()
+    with pytest.raises(ValueError, match="photons_factor or photons_per_pattern"):
+        ConditionConfig(name="both", photons_factor=0.1, photons_per_pattern=1e4)
+
+
+def test_a_thinned_scan_keeps_its_patterns_and_is_compared_within_the_whole_one(small_dataset):
+    changed = under(small_dataset, scan_overlap=0.4)
+    assert 2 < len(changed) < len(small_dataset)
+    assert scan_overlap(changed.positions_px, changed.probe) <= 0.4
+    distance = np.abs(small_dataset.positions_px[:, None] - changed.positions_px).sum(axis=2)
+    kept = distance.argmin(axis=0)
+    assert (distance.min(axis=0) == 0).all()
+    np.testing.assert_array_equal(changed.diffraction[:], small_dataset.diffraction[kept])
+    whole = resolved_area(
+        small_dataset.probe, small_dataset.positions_px, small_dataset.obj.shape, min_illumination=0.1
+    )
+    np.testing.assert_array_equal(changed.coverage, whole)
+    some = np.arange(whole.size).reshape(whole.shape) % 2 == 0
+    covered = under(replace(small_dataset, coverage=some), scan_overlap=0.4)
+    np.testing.assert_array_equal(covered.coverage, whole & some)
+
+
+def test_conditions_combine_and_a_pattern_keeps_its_noise(small_dataset):
+    dose = under(small_dataset, photons_per_pattern=1e3)
+    both = under(small_dataset, photons_per_pattern=1e3, scan_overlap=0.4)
+    kept = [np.flatnonzero((dose.positions_px == place).all(axis=1))[0] for place in both.positions_px]
+    np.testing.assert_array_equal(both.diffraction[:], dose.diffraction[:][kept])
+    assert both.photons_per_pattern == pytest.approx(1e3)
+
+
+def test_conditions_are_refused_together_before_anything_is_trained(small_dataset):
+    conditions = [
+        {"name": "denser", "scan_overlap": 0.99},
+        {"name": "none", "photons_factor": 0.1},
+        {"name": "fine", "dead_pixel_fraction": 0.1},
+    ]
+    config = load_config(None, conditions=conditions)
+    with pytest.raises(InputError) as refused:
+        refuse_conditions(replace(small_dataset, photons_per_pattern=None), config)
+    assert [fault.key for fault in refused.value.faults] == ["scan_overlap", "photons_per_pattern"]
+    fine = load_config(None, conditions=conditions[2:])
+    refuse_conditions(small_dataset, fine)
+    assert [name for name, _ in under_conditions(small_dataset, fine)] == ["nominal", "fine"]
 
 
 def test_thinning_leaves_poisson_statistics():
@@ -98,7 +147,8 @@ def test_another_test_file(small_dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"photons_factor": 0.3}, {"probe_defocus_rad": 3.0}, {"position_jitter_px": 1.0}]
+    "change",
+    [{"photons_factor": 0.3}, {"probe_defocus_rad": 3.0}, {"position_jitter_px": 1.0}, {"scan_overlap": 0.3}],
 )
 def test_conditions_follow_their_seed(small_dataset, change):
     first, again, other = (under(small_dataset, seed=s, **change).fingerprint() for s in (1, 1, 2))

@@ -11,6 +11,7 @@ from conftest import simulate_small
 from ptycho_lib.evaluation.comparison import comparison_mask
 from ptycho_lib.evaluation.reconstruction import reconstruct, residual_map
 from ptycho_lib.physics import diffraction
+from ptycho_lib.usage import Usage
 
 HOW = {"min_illumination": 0.1, "synchronise": False}
 
@@ -37,6 +38,14 @@ def central(data, obj=None):
 @pytest.fixture(scope="module")
 def exact(data):
     return reconstruct(central(data), data.positions_px, data, **HOW)
+
+
+def test_what_it_took_is_prediction_and_stitching(data, exact):
+    assert 0 < exact.usage.seconds < 60
+    predicted = Usage(1000.0, 10**15, True)
+    both = reconstruct(central(data), data.positions_px, data, predicted=predicted, **HOW).usage
+    assert 1000 < both.seconds < 1060
+    assert both.peak_memory_bytes == 10**15
 
 
 def damaged(obj, place, size=6):

@@ -1,48 +1,73 @@
-"""Changed test conditions: one test set, seen under another dose, probe, scan error or detector."""
+"""Changed test conditions: one test set, seen under another scan, dose, probe, scan error or detector."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ptycho_lib.config import NOMINAL, ConditionConfig
+from ptycho_lib.config import NOMINAL, ConditionConfig, StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.npz import NpzArchive
 from ptycho_lib.data.projection import reprojection, spread_indices
 from ptycho_lib.data.stack import Array, StackView, read_patterns
+from ptycho_lib.data.thinning import thinned
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.physics.diffraction import amplitude
 from ptycho_lib.physics.probes import defocus
+from ptycho_lib.physics.scan import resolved_area
 
 
-def under_conditions(
-    dataset: PtychoDataset, conditions: Iterable[ConditionConfig], seed: int
-) -> Iterator[tuple[str, PtychoDataset]]:
-    """Yield the name and the test set of each condition, the unchanged one ("nominal") first."""
+def under_conditions(dataset: PtychoDataset, config: StudyConfig) -> Iterator[tuple[str, PtychoDataset]]:
+    """Yield the name and the test set of each condition of a study, the unchanged one ("nominal") first."""
     yield NOMINAL, dataset
-    for condition in conditions:
-        yield condition.name, apply_condition(dataset, condition, seed)
+    least = config.evaluation.min_illumination
+    for condition in config.conditions:
+        yield condition.name, apply_condition(dataset, condition, config.seed, min_illumination=least)
 
 
-def apply_condition(dataset: PtychoDataset, condition: ConditionConfig, seed: int) -> PtychoDataset:
+def refuse_conditions(dataset: PtychoDataset, config: StudyConfig) -> None:
+    """Apply every condition of a study, before anything is trained.
+
+    Raises
+    ------
+    InputError
+        With the faults of every condition that the test set does not allow.
+    """
+    faults: list[Fault] = []
+    for condition in config.conditions:
+        try:
+            apply_condition(dataset, condition, config.seed)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+
+
+def apply_condition(
+    dataset: PtychoDataset, condition: ConditionConfig, seed: int, *, min_illumination: float = 0.1
+) -> PtychoDataset:
     """Return the test set under a condition; patterns are computed when they are read.
 
     The amplitude keeps its scale: a lower dose makes patterns noisier, not darker, as after normalisation.
+    A thinned scan is compared at most where the whole one could: `coverage` is cut to what that resolves.
 
     Parameters
     ----------
     dataset : PtychoDataset
     condition : ConditionConfig
     seed : int
-        Of noise, position errors and dead pixels.
+        Of noise, position errors, dead pixels, and of the pattern with which a thinned scan begins.
+    min_illumination : float
+        See `physics.scan.resolved_area`.
 
     Raises
     ------
     InputError
-        If the condition needs photon counts and there are none, or names a file that does not fit.
+        If the condition needs photon counts and there are none, names a file that does not fit, or wants a
+        scan that cannot be had by leaving patterns out.
     """
     if condition.test_data is not None:
         other = load_dataset(condition.test_data)
@@ -54,12 +79,22 @@ def apply_condition(dataset: PtychoDataset, condition: ConditionConfig, seed: in
     probe = _changed_probe(dataset, condition)
     if probe is not None:
         dataset = _with_probe(dataset, probe, seed)
-    if condition.photons_factor is not None:
-        dataset = _with_dose(dataset, condition.photons_factor, seed)
+    kept = None
+    if condition.scan_overlap is not None:
+        kept = thinned(dataset, condition.scan_overlap, seed)
+        area = resolved_area(
+            dataset.probe, dataset.positions_px, dataset.obj.shape, min_illumination=min_illumination
+        )
+        coverage = area if dataset.coverage is None else area & dataset.coverage
+        dataset = replace(dataset, coverage=coverage)
+    if condition.photons_factor is not None or condition.photons_per_pattern is not None:
+        dataset = _with_dose(dataset, condition, seed)
     if condition.dead_pixel_fraction is not None:
         dataset = _with_dead_pixels(dataset, condition.dead_pixel_fraction, seed)
     if condition.position_jitter_px is not None:
         dataset = _with_jitter(dataset, condition.position_jitter_px, seed)
+    if kept is not None:  # last of all: a pattern has the same noise however many are left out
+        dataset = dataset.select(kept)
     return replace(dataset, history=(*dataset.history, f"condition: {condition.name}"))
 
 
@@ -101,10 +136,10 @@ def _with_probe(dataset: PtychoDataset, probe: Array, seed: int) -> PtychoDatase
     return replace(dataset, probe=probe, diffraction=_computed(dataset, simulate))
 
 
-def _with_dose(dataset: PtychoDataset, factor: float, seed: int) -> PtychoDataset:
+def _with_dose(dataset: PtychoDataset, condition: ConditionConfig, seed: int) -> PtychoDataset:
     """Draw the counts of another dose.
 
-    Fewer photons: each measured photon is kept with the probability `factor`, which leaves exactly Poisson
+    Fewer photons: each measured photon is kept with a probability, which leaves exactly Poisson
     statistics. More photons: Poisson noise about the measured counts, which keep the noise they have.
     """
     if dataset.photons_per_pattern is None:
@@ -112,6 +147,7 @@ def _with_dose(dataset: PtychoDataset, factor: float, seed: int) -> PtychoDatase
         raise InputError(
             Fault(dataset.source, "photons_per_pattern", "no such key", "the mean photon number", mend)
         )
+    factor = condition.photons_factor or (condition.photons_per_pattern or 0) / dataset.photons_per_pattern
     gain = dataset.amplitude_scale()
 
     def draw(indices: Array) -> Array:

@@ -15,6 +15,7 @@ from ptycho_lib.data.npz import NpzArchive, write_npz
 from ptycho_lib.data.stack import Array, blocks, read_patterns, select
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.physics.diffraction import extract_patches
+from ptycho_lib.physics.scan import scan_overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +91,10 @@ class PtychoDataset:
         if self.patches is not None:
             return read_patterns(self.patches, chosen)
         return extract_patches(self.obj, self.positions_px[chosen], self.patch_size)
+
+    def overlap(self) -> float:
+        """Return the linear overlap of the scan (`physics.scan.scan_overlap`)."""
+        return scan_overlap(self.positions_px, self.probe)
 
     def amplitude_scale(self) -> float:
         """Return s such that (s·diffraction)² are photon counts; 1 if the photons are unknown."""

@@ -12,7 +12,7 @@ from ptycho_lib.evaluation import frc, metrics
 from ptycho_lib.evaluation.alignment import Alignment, align
 from ptycho_lib.evaluation.metrics import Image, Mask, Score
 from ptycho_lib.evaluation.ssim import ms_ssim, ssim
-from ptycho_lib.physics.scan import illumination, window_union
+from ptycho_lib.physics.scan import resolved_area
 from ptycho_lib.tidy import SCORE_COLUMNS
 
 
@@ -41,9 +41,7 @@ def comparison_mask(
     min_illumination : float
         Least summed probe intensity, relative to the largest.
     """
-    total = illumination(probe, positions_px, shape)
-    resolved = window_union(positions_px, probe.shape[-1] // 2, shape)
-    inside = resolved & (total >= min_illumination * total.max())
+    inside = resolved_area(probe, positions_px, shape, min_illumination=min_illumination)
     return inside if coverage is None else inside & np.asarray(coverage, dtype=bool)
 
 

@@ -15,6 +15,7 @@ from ptycho_lib.evaluation.alignment import Alignment, align
 from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
 from ptycho_lib.evaluation.stitching import stitch
 from ptycho_lib.physics.diffraction import add_patches, amplitude, extract_patches
+from ptycho_lib.usage import Meter, Usage
 
 FAINTEST = 1e-3
 """Weight of the faintest pixel of a patch when patches are stitched, relative to the brightest."""
@@ -39,6 +40,8 @@ class Reconstruction:
         Â are the amplitudes of the stitched object, scaled once. NaN where there is no light.
     pixel_size_m : float, optional
         Object pixel.
+    usage : Usage, optional
+        What it took: prediction and stitching, or iterations; masks and maps do not count.
     """
 
     truth: NDArray[np.complex64]
@@ -47,6 +50,7 @@ class Reconstruction:
     spread: NDArray[np.float32]
     residual: NDArray[np.float32]
     pixel_size_m: float | None = None
+    usage: Usage | None = None
 
     def compare(self, *, max_shift_px: float) -> pd.DataFrame:
         """Return every metric against the truth, one value a row (`comparison.compare_objects`)."""
@@ -74,6 +78,7 @@ def reconstruct(
     *,
     min_illumination: float,
     synchronise: bool,
+    predicted: Usage | None = None,
 ) -> Reconstruction:
     """Stitch the patches that a model predicted for a dataset; bright and central pixels weigh most.
 
@@ -89,7 +94,10 @@ def reconstruct(
         See `comparison.comparison_mask`.
     synchronise : bool
         Estimate the unobservable global phase of each patch from the overlaps first.
+    predicted : Usage, optional
+        What the prediction of the patches took; stitching is added to it.
     """
+    meter = Meter()
     shape = dataset.obj.shape
     border = (dataset.patch_size - patches.shape[-1]) // 2
     window = slice(border, border + patches.shape[-1])
@@ -98,6 +106,7 @@ def reconstruct(
     edge = np.sin(np.pi * (np.arange(patches.shape[-1]) + 0.5) / patches.shape[-1])
     weights = (intensity + FAINTEST * intensity.max()) * np.outer(edge, edge)
     stitched = stitch(patches, positions_px, shape, weights=weights, synchronise=synchronise)
+    usage = meter.read() if predicted is None else predicted + meter.read()
     mask = comparison_mask(
         dataset.positions_px,
         dataset.probe,
@@ -106,7 +115,9 @@ def reconstruct(
         min_illumination=min_illumination,
     )
     residual = residual_map(stitched.obj, stitched.weight > 0, dataset)
-    return Reconstruction(dataset.obj, stitched.obj, mask, stitched.spread, residual, dataset.pixel_size_m)
+    return Reconstruction(
+        dataset.obj, stitched.obj, mask, stitched.spread, residual, dataset.pixel_size_m, usage
+    )
 
 
 def residual_map(

@@ -46,6 +46,7 @@ from ptycho_lib.networks.samples import (
     overlap_partners,
     sample_groups,
 )
+from ptycho_lib.usage import Meter, Usage
 
 MODEL, HISTORY, OUTCOME = "model.keras", "history.csv", "outcome.json"
 
@@ -58,7 +59,9 @@ class Outcome:
     """How a training ended."""
 
     seconds: float
-    """Wall time of gradient steps and validations."""
+    """Wall time of preparation (building, first guesses), gradient steps and validations."""
+    peak_memory_bytes: int
+    """`usage.Usage`; of a continued training, since it was continued."""
     epochs: int
     steps: int
     n_groups: int
@@ -88,6 +91,11 @@ class TrainedArm:
         return self.outcome.seconds
 
     @property
+    def peak_memory_bytes(self) -> int:
+        """Largest memory of the process meanwhile."""
+        return self.outcome.peak_memory_bytes
+
+    @property
     def collapsed(self) -> bool:
         """Whether the training diverged or ended in a constant object."""
         return self.outcome.collapsed
@@ -108,13 +116,13 @@ class PredictedPatches:
         The resolved central regions.
     positions_px : (m, 2) float64
         Their centres (row, column), object pixels.
-    seconds : float
-        Wall time of the prediction, without loading and compiling.
+    usage : Usage
+        Of the prediction; its seconds without loading, compiling and reading the patterns.
     """
 
     patches: NDArray[np.complex64]
     positions_px: NDArray[np.float64]
-    seconds: float
+    usage: Usage
 
 
 def train_arm(
@@ -157,6 +165,7 @@ def train_arm(
     if outcome is not None:
         return TrainedArm(arm, load_model(folder / MODEL), pd.read_csv(folder / HISTORY), outcome)
 
+    meter = Meter()
     configure_devices()
     seeds = config.seeds(trial)
     keras.utils.set_random_seed(seeds["weights"])
@@ -181,6 +190,7 @@ def train_arm(
     )
     keeper.set_model(network)
     done = keeper.restore(network)
+    prepared = meter.read().seconds
     if done < feed.epochs:
         network.fit(
             feed.training(done),
@@ -195,7 +205,8 @@ def train_arm(
     keeper.finish()
     reason = keeper.diverged or _constant(network, feed)
     outcome = Outcome(
-        seconds=float(keeper.history["seconds"].sum()),
+        seconds=prepared + float(keeper.history["seconds"].sum()),
+        peak_memory_bytes=meter.read().peak_memory_bytes,
         epochs=len(keeper.rows),
         steps=len(keeper.rows) * feed.steps,
         n_groups=len(np.unique(feed.samples.members[:, 0])),
@@ -229,6 +240,7 @@ def predict_patches(
     seed : int
         Of `data.sampling.neighbour_groups`.
     """
+    meter = Meter()
     members = neighbour_groups(dataset.positions_px, network.options.gridsize, seed)
     samples = Samples(dataset, members, input_scale(dataset))
     half = dataset.patch_size // 2
@@ -246,7 +258,7 @@ def predict_patches(
             stop = min(start + batch_size, len(samples))
             patches[start:stop] = (scale * (parts[0] + 1j * parts[1]))[: stop - start]
     positions = dataset.positions_px[members].reshape(-1, 2)
-    return PredictedPatches(patches.reshape(-1, half, half), positions, seconds)
+    return PredictedPatches(patches.reshape(-1, half, half), positions, meter.read(seconds=seconds))
 
 
 class _Feed:

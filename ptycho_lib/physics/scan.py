@@ -106,6 +106,24 @@ def window_union(positions_px: Array, size: int, shape: tuple[int, int]) -> Arra
     return np.asarray(steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0)
 
 
+def resolved_area(
+    probe: Array, positions_px: Array, shape: tuple[int, int], *, min_illumination: float
+) -> Array:
+    """Return the pixels that a scan resolves, (H, W) bool: lit enough, and central in at least one pattern.
+
+    Parameters
+    ----------
+    probe : (N, N) complex array
+    positions_px : (n, 2) array
+    shape : (int, int)
+    min_illumination : float
+        Least Σ_k |P|², relative to the largest.
+    """
+    total = illumination(probe, positions_px, shape)
+    central = window_union(positions_px, probe.shape[-1] // 2, shape)
+    return np.asarray(central & (total >= min_illumination * total.max()))
+
+
 def probe_diameter(probe: Array) -> float:
     """Return the diameter (px) of the uniform disc whose area is the probe's effective area.
 
@@ -128,6 +146,14 @@ def neighbour_step(positions_px: Array) -> float:
 def linear_overlap(step_px: float, diameter_px: float) -> float:
     """Return 1 - step/diameter, at least 0 (Bunk et al., Ultramicroscopy 108, 481 (2008))."""
     return max(0.0, 1 - step_px / diameter_px)
+
+
+def scan_overlap(positions_px: Array, probe: Array) -> float:
+    """Return the linear overlap of a scan: median distance of neighbours, effective diameter of the probe.
+
+    0 for a single position.
+    """
+    return linear_overlap(neighbour_step(positions_px), probe_diameter(probe))
 
 
 def area_overlap(step_px: float, diameter_px: float) -> float:

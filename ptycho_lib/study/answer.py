@@ -9,7 +9,11 @@ from ptycho_lib.config import NOMINAL
 from ptycho_lib.study.statistics import MIN_TRIALS
 from ptycho_lib.tidy import METRICS
 
-NAMES = {"pinn": "PtychoPINN", "baseline": "the supervised baseline"}
+NAMES = {
+    "pinn": "PtychoPINN",
+    "baseline": "the supervised baseline",
+    "iterative": "the iterative reconstruction",
+}
 NEVER = math.inf
 """The reference does not reach the value at any size of the study."""
 AT_ONCE = 0.0
@@ -59,16 +63,17 @@ class Crossing:
     def sentence(self) -> str:
         """Return the crossing as one sentence that says no more than the data do."""
         model, reference = (NAMES.get(name, name) for name in (self.model, self.reference))
-        subject = f"{_upper(model)} with {_count(self.n_train)} patterns"
+        subject = f"{upper(model)} with {count_text(self.n_train)} patterns"
         if math.isnan(self.value) or math.isnan(self.needed):
             return f"{subject} cannot be compared with {reference}: the {self._measure()} is undefined."
         found = f"({self._measure()} {self.value:.3g}; {self._interval()})."
         if self.needed == NEVER:
-            most = f"{_upper(reference)} with up to {_count(self.largest)} patterns"
-            return f"{most} does not reach what {model} reaches with {_count(self.n_train)} {found}"
+            most = f"{upper(reference)} with up to {count_text(self.largest)} patterns"
+            return f"{most} does not reach what {model} reaches with {count_text(self.n_train)} {found}"
         if self.needed == AT_ONCE:
-            return f"{subject} reaches what {reference} reaches with {_count(self.smallest)} or fewer {found}"
-        return f"{subject} reaches what {reference} needs {_count(self.needed)} for {found}"
+            least = f"{count_text(self.smallest)} or fewer"
+            return f"{subject} reaches what {reference} reaches with {least} {found}"
+        return f"{subject} reaches what {reference} needs {count_text(self.needed)} for {found}"
 
     def _measure(self) -> str:
         label = METRICS[self.metric].label if self.metric in METRICS else self.metric
@@ -91,11 +96,11 @@ class Crossing:
 
     def _bound(self, number: float) -> str:
         if number == NEVER:
-            return f"more than {_count(self.largest)}"
-        return f"{_count(self.smallest)} or fewer" if number == AT_ONCE else _count(number)
+            return f"more than {count_text(self.largest)}"
+        return f"{count_text(self.smallest)} or fewer" if number == AT_ONCE else count_text(number)
 
 
-def _count(number: float) -> str:
+def count_text(number: float) -> str:
     """Write a number of patterns: whole numbers of a study as they are, interpolated ones to two digits."""
     if number != int(number):
         digits = 1 - math.floor(math.log10(number))
@@ -103,5 +108,6 @@ def _count(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\u202f")
 
 
-def _upper(text: str) -> str:
+def upper(text: str) -> str:
+    """Return a text that begins with a capital."""
     return text[0].upper() + text[1:]

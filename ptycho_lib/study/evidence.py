@@ -12,6 +12,7 @@ from ptycho_lib.study.aggregate import AGGREGATED, join_runs, load_runs, run_out
 from ptycho_lib.study.crossing import crossing_points, headline
 from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.manifest import MANIFEST, read_manifest
+from ptycho_lib.study.spending import COSTS, spending
 from ptycho_lib.study.statistics import paired_differences, summarize
 
 OUTCOMES = "run_outcomes.csv"
@@ -37,6 +38,8 @@ class Evidence:
     crossings : DataFrame
         Which size the baseline needs for what PtychoPINN reaches, on the unchanged test set
         (`crossing.crossing_points`); likewise.
+    costs : DataFrame
+        Time and memory of every reconstruction (`spending.spending`).
     """
 
     table: pd.DataFrame
@@ -44,6 +47,7 @@ class Evidence:
     summary: pd.DataFrame
     differences: pd.DataFrame
     crossings: pd.DataFrame
+    costs: pd.DataFrame
 
     def headline(self, *, metric: str = "ssim", component: str = "phase", alignment: str = "aligned") -> str:
         """Return the study's answer in one sentence (`crossing.headline`)."""
@@ -69,6 +73,9 @@ def gather(out_dir: str | Path) -> Evidence:
         summary=summarize(table, outcomes),
         differences=paired_differences(table),
         crossings=crossing_points(table[table["condition"] == NOMINAL]),
+        costs=spending(
+            (run.folder.relative_to(out_dir).as_posix(), run.record) for run in runs if run.record
+        ),
     )
 
 
@@ -89,4 +96,5 @@ def files_of(evidence: Evidence) -> dict[str, pd.DataFrame]:
         SUMMARY: evidence.summary,
         DIFFERENCES: evidence.differences,
         CROSSINGS: evidence.crossings,
+        COSTS: evidence.costs,
     }

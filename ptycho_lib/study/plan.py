@@ -13,6 +13,7 @@ import yaml
 from papermill import inspect_notebook
 
 from ptycho_lib.config import StudyConfig, load_config
+from ptycho_lib.data.conditions import refuse_conditions
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
 from ptycho_lib.errors import Fault, InputError
@@ -23,7 +24,7 @@ from ptycho_lib.study.locks import EXECUTION
 from ptycho_lib.study.manifest import MANIFEST, DataFile, PlannedRun, StudyManifest, now_utc, read_manifest
 from ptycho_lib.study.process import FAILURE, Resources, environment
 from ptycho_lib.study.record import RECORD
-from ptycho_lib.study.selection import check_counts, default_n_test, training_warning
+from ptycho_lib.study.selection import check_counts, default_n_test, test_subset, training_warning
 from ptycho_lib.study.status import NOTEBOOK, PARTIAL
 from ptycho_lib.study.templates import TRAIN_AND_COMPARE, template_path
 
@@ -108,6 +109,7 @@ def plan_study(
     train, test = datasets
     n_test = default_n_test(config, len(test))
     check_counts(train_path, len(train), config.n_train_sizes, test_path, len(test), n_test)
+    refuse_conditions(test.select(test_subset(test, config, n_test)), config)
     leakage = refuse_leakage(train, test, allow=config.allow_leakage)
     manifest = StudyManifest(
         created=_created(out_dir),

@@ -57,9 +57,33 @@ class ArmOutcome(Part):
     """How one arm's training ended."""
 
     seconds: float
+    """Wall time; 0 for an arm that is not trained."""
+    peak_memory_bytes: int | None = None
+    """Largest resident memory of the process meanwhile (`usage.Usage`); null where it was not measured."""
     collapsed: bool = False
     """The training diverged or ended in a constant object. The run counts all the same."""
     reason: str = ""
+
+
+class ReconstructionCost(Part):
+    """What one reconstruction of the test patterns took (`usage.Usage`)."""
+
+    seconds: float
+    """Wall time of prediction and stitching, or of the iterations."""
+    peak_memory_bytes: int
+    memory_of_step: bool
+    """Whether the peak is that of this step; otherwise of the process since its start."""
+
+
+class ConditionFacts(Part):
+    """What the arms reconstructed under one test condition."""
+
+    n_patterns: int
+    overlap: float
+    """Linear overlap of the scan (`physics.scan.scan_overlap`)."""
+    photons_per_pattern: float | None
+    compared_px: int
+    """Pixels that are compared."""
 
 
 class RunRecord(Part):
@@ -79,6 +103,10 @@ class RunRecord(Part):
     leakage: str = ""
     """What the test patterns share with the training patterns; empty if nothing."""
     arms: dict[str, ArmOutcome]
+    reconstructions: dict[str, dict[str, ReconstructionCost]] = {}
+    """By arm and test condition."""
+    conditions: dict[str, ConditionFacts] = {}
+    """By name."""
     started: str
     finished: str
     seconds: float

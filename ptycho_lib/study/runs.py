@@ -18,6 +18,7 @@ import pandas as pd
 from filelock import FileLock
 
 from ptycho_lib.config import ARMS, StudyConfig, load_config
+from ptycho_lib.data.conditions import refuse_conditions
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
 from ptycho_lib.errors import Fault, InputError
@@ -43,6 +44,7 @@ from ptycho_lib.study.selection import (
     training_subset,
     training_warning,
 )
+from ptycho_lib.study.spending import Reconstructions, condition_facts, reconstruction_costs
 from ptycho_lib.tidy import COLUMNS
 
 OUTPUTS = (METRICS, PLOT, *(f"{arm}_run" for arm in ARMS))
@@ -58,6 +60,10 @@ class TrainedOutcome(Protocol):
     @property
     def seconds(self) -> float:
         """Wall time of the training."""
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Largest memory of the process meanwhile."""
 
     @property
     def collapsed(self) -> bool:
@@ -165,6 +171,7 @@ def open_run(
     identity = identify(settings, train.fingerprint(), test.fingerprint(), n_train, n_test, trial)
     chosen = train.select(training_subset(train, settings, n_train, trial))
     seen = test.select(test_subset(test, settings, n_test))
+    refuse_conditions(seen, settings)
     leakage = refuse_leakage(chosen, seen, allow=settings.allow_leakage)
     folder = require_writable(Path(output_dir).resolve())
     lock = _possess(folder, identity)
@@ -187,6 +194,7 @@ def finish_run(
     run: Run,
     metrics: pd.DataFrame,
     trained: Mapping[str, TrainedOutcome],
+    reconstructions: Reconstructions | None = None,
     *,
     n_groups: int | None = None,
     device: str = "CPU",
@@ -201,6 +209,9 @@ def finish_run(
         Tidy scores with the columns of `tidy.COLUMNS`; those that say which run it is are filled in.
     trained : mapping
         The outcome of each arm, keyed by its name.
+    reconstructions : mapping, optional
+        Keyed by arm and test condition; what they took goes into `run.json`, never into the table, which is
+        the same whenever the run is repeated.
     n_groups : int, optional
         Training samples; n_train if a sample is one pattern.
     device : str
@@ -225,7 +236,7 @@ def finish_run(
     if missing:
         raise ValueError(f"the metrics lack the columns {missing}")
     write_atomically(run.output_dir / METRICS, table.loc[:, list(COLUMNS)].to_csv(index=False))
-    record = _record(run, trained, n_groups or run.n_train, device)
+    record = _record(run, trained, reconstructions or {}, n_groups or run.n_train, device)
     write_record(run.output_dir, record)
     run.lock.release(force=True)
     return record
@@ -269,7 +280,13 @@ def _possess(folder: Path, identity: RunIdentity) -> FileLock:
     return lock
 
 
-def _record(run: Run, trained: Mapping[str, TrainedOutcome], n_groups: int, device: str) -> RunRecord:
+def _record(
+    run: Run,
+    trained: Mapping[str, TrainedOutcome],
+    reconstructions: Reconstructions,
+    n_groups: int,
+    device: str,
+) -> RunRecord:
     finished = time.time()
     return RunRecord(
         fingerprint=run.identity.fingerprint(),
@@ -283,10 +300,15 @@ def _record(run: Run, trained: Mapping[str, TrainedOutcome], n_groups: int, devi
         leakage=run.leakage,
         arms={
             arm: ArmOutcome(
-                seconds=round(outcome.seconds, 3), collapsed=outcome.collapsed, reason=outcome.reason
+                seconds=round(outcome.seconds, 3),
+                peak_memory_bytes=outcome.peak_memory_bytes,
+                collapsed=outcome.collapsed,
+                reason=outcome.reason,
             )
             for arm, outcome in trained.items()
         },
+        reconstructions=reconstruction_costs(reconstructions),
+        conditions=condition_facts(run.test, run.config, reconstructions),
         started=_utc(run.started),
         finished=_utc(finished),
         seconds=round(finished - run.started, 3),
