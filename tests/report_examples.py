@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from ptycho_lib.config import parse_config
 from ptycho_lib.data.dataset import PtychoDataset, save_dataset
 from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
+from ptycho_lib.evaluation.reconstruction import Reconstruction
 from ptycho_lib.physics import diffraction, objects, probes, scan
 from ptycho_lib.study.manifest import PlannedRun, write_manifest
 from ptycho_lib.study.plan import CONFIG, plan_study, prepare_run
@@ -22,6 +23,7 @@ from ptycho_lib.study.record import ArmOutcome
 from ptycho_lib.study.runs import finish_run, open_run
 from ptycho_lib.study.templates import TEMPLATE_VARIABLE
 from ptycho_lib.tidy import COLUMNS, METRICS
+from ptycho_lib.usage import Usage
 
 PIXEL_M = 58e-9
 SHAPE = (96, 80)
@@ -91,6 +93,27 @@ def tidy_table(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def costs(table: pd.DataFrame, *, overlaps: dict[str, float] | None = None) -> pd.DataFrame:
+    """Return times for every reconstruction of a table: networks train for seconds, `iterative` does not."""
+    keys = ["n_train", "trial", "model", "condition"]
+    rows = table[keys].drop_duplicates().reset_index(drop=True)
+    free = rows["model"] == "iterative"
+    jitter = 1 + 0.1 * rows["trial"]
+    return rows.assign(
+        n_patterns=500,
+        overlap=rows["condition"].map(overlaps or {}).fillna(0.8),
+        photons_per_pattern=1e6,
+        compared_px=[4000 if name == "nominal" else 3000 for name in rows["condition"]],
+        training_s=np.where(free, 0.0, jitter * (10 + rows["n_train"] / 8)),
+        reconstruction_s=np.where(free, 9.0, 0.4) * jitter,
+        training_memory_bytes=np.where(free, np.nan, 1.1e9),
+        reconstruction_memory_bytes=9e8,
+        memory_of_step=True,
+        device="CPU, 2 threads",
+        run="",
+    )
+
+
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return means with an interval as wide as the trials: what the figures need of a statistics table."""
     keys = ["n_train", "model", "condition", "component", "alignment", "metric"]
@@ -145,7 +168,7 @@ class FinishedStudy:
         with patch.dict(os.environ, {TEMPLATE_VARIABLE: str(self.plan.template)}):
             run = open_run(*files, planned.n_train, planned.identity.n_test, planned.trial, config_file)
             inside = comparison_mask(run.test.positions_px, run.test.probe, run.test.obj.shape)
-            tables, outcomes = [], {}
+            tables, outcomes, made = [], {}, {}
             for arm in run.config.arms:
                 blur = (1.0 if arm == "pinn" else 2.0) * (8 / run.n_train) ** 0.5
                 obj = estimate(run.test.obj, blur, seed=run.trial)
@@ -163,5 +186,17 @@ class FinishedStudy:
                     tables.append(worse)
                 reason = "the loss became NaN" if collapsed else ""
                 outcomes[arm] = ArmOutcome(seconds=1.5, collapsed=collapsed, reason=reason)
-            finish_run(run, pd.concat(tables), outcomes)
+                nothing = np.zeros(obj.shape, np.float32)
+                result = Reconstruction(
+                    run.test.obj,
+                    obj,
+                    inside,
+                    nothing,
+                    nothing,
+                    usage=Usage(0.02 / run.n_train, 2 * 10**8, True),
+                )
+                made |= {
+                    (arm, name): result for name in ("nominal", *(c.name for c in run.config.conditions))
+                }
+            finish_run(run, pd.concat(tables), outcomes, made)
         shutil.copy(self.plan.template, planned.folder / "train_and_compare.ipynb")

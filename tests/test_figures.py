@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import report_examples as examples
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
@@ -20,10 +21,19 @@ from ptycho_lib.report.html import png_bytes
 from ptycho_lib.report.study_figures import select
 from ptycho_lib.report.style import FULL_WIDTH, style
 from ptycho_lib.study.crossing import crossing_points
+from ptycho_lib.study.sweeps import Sweep
 
 TRUTH, MASK = examples.star(), examples.mask()
 ESTIMATES = {"baseline": examples.estimate(TRUTH, 3.0, 1), "pinn": examples.estimate(TRUTH, 1.0, 2)}
 POSITIONS = np.stack(np.meshgrid(np.arange(20, 76, 4.0), np.arange(20, 60, 4.0)), axis=-1).reshape(-1, 2)
+
+
+ARMS = ("pinn", "baseline", "iterative", "pinn+iterative")
+OVERLAPS = {"nominal": 0.8, "half": 0.5, "none": 0.0}
+SWEEPS = [
+    Sweep("overlap", "", tuple(OVERLAPS), tuple(OVERLAPS.values())),
+    Sweep("photons_per_pattern", "scan overlap 0", tuple(OVERLAPS), (1e6, 1e4, 1e3)),
+]
 
 
 def curves() -> dict:
@@ -35,6 +45,7 @@ def curves() -> dict:
 
 def every_figure() -> dict[str, Figure]:
     table = examples.tidy_table(trials=3, conditions=("nominal", "low_dose"))
+    arms = examples.tidy_table(trials=3, models=ARMS, conditions=tuple(OVERLAPS))
     spread = {model: np.abs(obj - TRUTH) / 3 for model, obj in ESTIMATES.items()}
     residual = {model: np.abs(obj - TRUTH) for model, obj in ESTIMATES.items()}
     by_size = dict.fromkeys((32, 64, 128), ESTIMATES)
@@ -57,6 +68,8 @@ def every_figure() -> dict[str, Figure]:
         "overlap": figures.overlap_figure(examples.dataset()),
         "study": figures.study_figure(table, examples.summary(table)),
         "conditions": figures.condition_figure(table),
+        "time": figures.time_figure(arms, examples.costs(arms)),
+        "sweep": figures.sweep_figure(arms, examples.costs(arms, overlaps=OVERLAPS), SWEEPS),
     }
 
 
@@ -72,7 +85,7 @@ def drawn() -> dict[str, Figure]:
 
 NAMES = (
     *("dataset", "coverage", "coverage_two_objects", "history", "comparison", "montage", "frc"),
-    *("profile", "uncertainty", "check", "pattern", "overlap", "study", "conditions"),
+    *("profile", "uncertainty", "check", "pattern", "overlap", "study", "conditions", "time", "sweep"),
 )
 
 
@@ -321,3 +334,48 @@ def test_dataset_figure_says_counts_only_of_counts() -> None:
 def test_equal_figures_are_equal_files() -> None:
     once, twice = (png_bytes(figures.history_figure({"pinn": examples.history()})) for _ in range(2))
     assert once == twice
+
+
+def marked(ax: Axes) -> dict[str, np.ndarray]:
+    """Return the points of a panel, (n, 2), by the label of their arm."""
+    drawn = zip(*ax.get_legend_handles_labels(), strict=True)
+    return {label: handle.lines[0].get_xydata() for handle, label in drawn}
+
+
+class TestTimeFigure:
+    """Quality against time."""
+
+    table = examples.tidy_table(sizes=(32, 64), trials=2, models=("pinn", "iterative"))
+    costs = examples.costs(table)
+
+    def test_the_points_are_the_means_of_time_and_quality(self) -> None:
+        with_training, alone = figures.time_figure(self.table, self.costs).axes
+        value = select(self.table, metric="ssim", component="phase", alignment="aligned", model="pinn")
+        expected = value.groupby("n_train")["value"].mean()
+        times = np.array([1.15 * (10 + size / 8) + 1.15 * 0.4 for size in (32, 64)])
+        points = marked(with_training)["PtychoPINN"]
+        np.testing.assert_allclose(points, np.stack([times, expected], axis=1))
+        np.testing.assert_allclose(marked(alone)["PtychoPINN"][:, 0], 1.15 * 0.4)
+        assert with_training.get_xscale() == "log"
+
+    def test_an_arm_without_training_is_one_point(self) -> None:
+        ax = figures.time_figure(self.table, self.costs).axes[0]
+        assert marked(ax)["Iterative"].shape == (1, 2)
+        assert marked(ax)["Iterative"][0, 0] == pytest.approx(1.15 * 9)
+
+    def test_without_times_there_is_no_figure(self) -> None:
+        with pytest.raises(ValueError, match="no time was recorded"):
+            figures.time_figure(self.table, self.costs.iloc[:0])
+
+
+def test_sweeps_run_from_easy_to_hard(drawn: dict[str, Figure]) -> None:
+    overlap, dose = drawn["sweep"].axes[:2]
+    assert overlap.xaxis_inverted()
+    assert dose.xaxis_inverted()
+    assert (overlap.get_title(loc="left"), dose.get_title(loc="left")) == (
+        "all else unchanged",
+        "at scan overlap 0",
+    )
+    assert marked(overlap)["PtychoPINN"].shape == (3, 2)
+    with pytest.raises(ValueError, match="no sweep"):
+        figures.sweep_figure(examples.tidy_table(), examples.costs(examples.tidy_table()), [])

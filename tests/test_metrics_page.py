@@ -7,6 +7,7 @@ import pytest
 from test_statistics import tidy
 
 from ptycho_lib.study import evidence
+from ptycho_lib.study.spending import COST_COLUMNS
 from ptycho_lib.study.statistics import KEYS, summarize
 from ptycho_lib.tidy import COLUMNS, METRICS
 
@@ -37,6 +38,10 @@ def test_every_audit_column_is_mentioned():
     assert [column for column in sorted(audit) if f"`{column}`" not in TEXT] == []
 
 
+def test_every_column_of_the_costs_is_explained():
+    assert [column for column in COST_COLUMNS if f"`{column}`" not in TEXT] == []
+
+
 def test_every_table_of_a_study_is_named():
     files = (
         evidence.AGGREGATED,
@@ -44,6 +49,7 @@ def test_every_table_of_a_study_is_named():
         evidence.DIFFERENCES,
         evidence.CROSSINGS,
         evidence.OUTCOMES,
+        evidence.COSTS,
     )
     assert [name for name in files if name not in TEXT] == []
 

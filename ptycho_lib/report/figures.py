@@ -9,7 +9,9 @@ from ptycho_lib.report.curve_figures import frc_figure, history_figure, profile_
 from ptycho_lib.report.dataset_figures import dataset_figure, pattern_figure
 from ptycho_lib.report.object_figures import comparison_figure, montage_figure, uncertainty_figure
 from ptycho_lib.report.scan_figures import coverage_figure, overlap_figure
+from ptycho_lib.report.spending_figures import time_figure
 from ptycho_lib.report.study_figures import condition_figure, study_figure
+from ptycho_lib.report.sweep_figures import sweep_figure
 
 __all__ = [
     "check_figure",
@@ -24,5 +26,7 @@ __all__ = [
     "pattern_figure",
     "profile_figure",
     "study_figure",
+    "sweep_figure",
+    "time_figure",
     "uncertainty_figure",
 ]

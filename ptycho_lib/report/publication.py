@@ -14,11 +14,15 @@ from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.report.html import png_bytes
 from ptycho_lib.report.narrative import caption
 from ptycho_lib.report.results import StudyResults, read_results
+from ptycho_lib.report.spending_figures import time_figure
 from ptycho_lib.report.study_figures import study_figure
+from ptycho_lib.report.sweep_figures import sweep_figure
+from ptycho_lib.report.sweep_narrative import study_sweeps
 from ptycho_lib.report.tables import study_table, to_latex
 from ptycho_lib.study.files import write_atomically
 
 FIGURE = "generalization_study_results"
+TIME_FIGURE, SWEEP_FIGURE = "quality_versus_time", "quality_along_conditions"
 PRINT_DPI = 300
 FORMATS = (".png", ".pdf", ".svg")
 
@@ -29,12 +33,17 @@ def publish(results: StudyResults) -> list[Path]:
     Returns
     -------
     list of Path
-        The files: .png, .pdf, _caption.txt, _table.tex.
+        The files: figures as .png and .pdf, _caption.txt, _table.tex.
     """
     evidence = results.evidence
     figure = publication_figure(results)
     written = [
         save_figure(figure, results.folder / f"{FIGURE}{ending}", results) for ending in (".png", ".pdf")
+    ]
+    written += [
+        save_figure(extra, results.folder / f"{name}{ending}", results)
+        for name, extra in further_figures(results).items()
+        for ending in (".png", ".pdf")
     ]
     for name, content in (
         (f"{FIGURE}_caption.txt", caption(results) + "\n"),
@@ -49,6 +58,15 @@ def publication_figure(results: StudyResults) -> Figure:
     """Return the figure that answers the study, with intervals and crossing points where there are any."""
     evidence = results.evidence
     return study_figure(evidence.table, evidence.summary, evidence.crossings)
+
+
+def further_figures(results: StudyResults) -> dict[str, Figure]:
+    """Return, by file name, quality against time, and along ordered test conditions where there are such."""
+    evidence = results.evidence
+    found = {} if evidence.costs.empty else {TIME_FIGURE: time_figure(evidence.table, evidence.costs)}
+    if sweeps := study_sweeps(results):
+        found[SWEEP_FIGURE] = sweep_figure(evidence.table, evidence.costs, sweeps)
+    return found
 
 
 def write_study_figure(out_dir: str | Path, output_plot: str | Path | None = None) -> list[Path]:
