@@ -91,6 +91,9 @@ def _value(setting: dict[str, Any]) -> str:
     if setting["type"] == "array":
         least = f", at least {setting['minItems']}" if "minItems" in setting else ""
         return f"list of {_value(setting['items'])}{least}"
+    if setting["type"] == "object":
+        names, weight = setting["propertyNames"], setting["additionalProperties"]
+        return f"name or mapping of {_value(names)} to {_value(weight)}"
     limits = ", ".join(f"{sign} {setting[limit]}" for limit, sign in _LIMITS.items() if limit in setting)
     if "pattern" in setting:
         limits = f"`{setting['pattern']}`"

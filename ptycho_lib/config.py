@@ -11,14 +11,15 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ptycho_lib.errors import Fault, InputError
 
 Arm = Literal["pinn", "baseline"]
+LossTerm = Literal["poisson", "amplitude_mae"]
 ARMS: tuple[Arm, ...] = ("pinn", "baseline")
 
 NOMINAL = "nominal"
@@ -30,6 +31,7 @@ PUBLISHED_TRAINING = {"overlap": 1, "min_steps": 0, "learning_rate": 1e-3}
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -66,7 +68,18 @@ class NetworkConfig(Section):
     trainable_scale: bool = True
     """Let the log-intensity scale of the diffraction model follow the gradient (PtychoPINN)."""
     trainable_probe: bool = False
-    """Refine the probe together with the network (PtychoPINN)."""
+    """Refine the probe of the diffraction model together with the network (PtychoPINN)."""
+    probe_smoothing_px: NotNegative = 0
+    """What the refinement adds to the probe is convolved with a Gaussian of this standard deviation."""
+    probe_mask_radius_px: Positive | None = None
+    """The probe is zero beyond this distance from the centre of its array, given and refined; null leaves it
+    as it is."""
+
+    @model_validator(mode="after")
+    def _smooths_what_is_refined(self) -> NetworkConfig:
+        if self.probe_smoothing_px and not self.trainable_probe:
+            raise ValueError("probe_smoothing_px smooths a refined probe; set trainable_probe: true, too")
+        return self
 
 
 class TrainingConfig(Section):
@@ -82,9 +95,11 @@ class TrainingConfig(Section):
     """Peak of the cosine schedule."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps in which the learning rate rises linearly from zero."""
-    pinn_loss: Literal["auto", "poisson", "amplitude_mae"] = "auto"
-    """Poisson negative log-likelihood of the counts, or mean absolute error of the amplitudes; `auto` takes
-    Poisson where `photons_per_pattern` is known."""
+    pinn_loss: dict[LossTerm, Positive] = {}
+    """PtychoPINN's loss, a sum of terms with their weights: `poisson`, the negative log-likelihood of the
+    counts, and `amplitude_mae`, the mean absolute error of the amplitudes, for instance
+    `{poisson: 1, amplitude_mae: 0.5}`. A name alone has weight 1. Empty, or `auto`, takes Poisson
+    where `photons_per_pattern` is known, else the amplitudes."""
     overlap: Annotated[int, Field(ge=1, le=13)] = 8
     """Neighbouring patterns whose predicted patches are merged before the diffraction model (PtychoPINN at
     gridsize 1): the overlap constraint of ptychography in the loss. 1 fits each pattern alone."""
@@ -97,6 +112,17 @@ class TrainingConfig(Section):
     jit_compile: bool = False
     """Compile the training step with XLA: half a minute of compilation, and no promise of equal digits on
     GPUs. Meant for GPUs and long trainings."""
+
+    @field_validator("pinn_loss", mode="before")
+    @classmethod
+    def _named_loss(cls, value: Any) -> Any:
+        """Turn the name of one term into its weight."""
+        if not isinstance(value, str):
+            return value
+        if value != "auto" and value not in get_args(LossTerm):
+            names = ", ".join(get_args(LossTerm))
+            raise ValueError(f"auto, {names}, or weights such as {{poisson: 1, amplitude_mae: 0.5}}")
+        return {} if value == "auto" else {value: 1.0}
 
 
 class EvaluationConfig(Section):
@@ -277,7 +303,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _faults(error: ValidationError, source: str) -> Iterator[Fault]:
     for detail in error.errors():
-        place = [str(part) for part in detail["loc"]]
+        place = [str(part) for part in detail["loc"] if part != "[key]"]
         key = ".".join(place)
         if detail["type"] == "extra_forbidden":
             known = sorted(_fields(place[:-1]))

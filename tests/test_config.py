@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ptycho_lib.config import ARMS, StudyConfig, load_config, parse_config
+from ptycho_lib.config import ARMS, LossTerm, StudyConfig, load_config, parse_config
 from ptycho_lib.errors import InputError
 
 
@@ -106,6 +108,8 @@ def test_all_faults_are_told_at_once():
         ("training", "learning_rate", float("nan")),
         ("training", "learning_rate", float("inf")),
         ("training", "warmup_fraction", 1),
+        ("network", "probe_mask_radius_px", 0),
+        ("network", "probe_smoothing_px", -1),
         ("training", "pinn_loss", "mse"),
         ("training", "overlap", 0),
         ("training", "overlap", 14),
@@ -140,6 +144,8 @@ def test_a_value_beyond_its_limits_is_refused_by_its_full_name(section, key, bad
         ({"arms": []}, "arms"),
         ({"arms": ["pinn", "unet"]}, "arms.1"),
         ({"training": 3}, "training"),
+        ({"training": {"pinn_loss": {"mse": 1}}}, "training.pinn_loss.mse"),
+        ({"training": {"pinn_loss": {"poisson": 0}}}, "training.pinn_loss.poisson"),
         ({"conditions": [{"photons_factor": 0.1}]}, "conditions.0.name"),
         ({"conditions": [{"name": "x", "position_jitter_px": 0}]}, "conditions.0.position_jitter_px"),
         ({"conditions": [{"name": "x", "dead_pixel_fraction": 1}]}, "conditions.0.dead_pixel_fraction"),
@@ -156,6 +162,7 @@ def test_a_study_that_cannot_be_is_refused(settings_, key):
         ({"n_train_sizes": [4, 4]}, "each size once"),
         ({"n_train_sizes": [3, 8], "network": {"gridsize": 2}}, "a group of gridsize 2 holds 4 patterns"),
         ({"arms": ["pinn", "pinn"]}, "names an arm twice"),
+        ({"network": {"probe_smoothing_px": 2}}, "set trainable_probe: true"),
         ({"conditions": [{"name": "nominal", "photons_factor": 0.1}]}, "is the unchanged test set"),
         ({"conditions": [{"name": "same"}]}, "changes nothing; set one of dead_pixel_fraction"),
         (
@@ -166,6 +173,21 @@ def test_a_study_that_cannot_be_is_refused(settings_, key):
 )
 def test_settings_that_contradict_each_other_are_refused(settings_, message):
     assert message in str(only_fault(settings_))
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("auto", {}),
+        ("{}", {}),
+        ("poisson", {"poisson": 1}),
+        ("amplitude_mae", {"amplitude_mae": 1}),
+        ("{poisson: 2, amplitude_mae: 0.5}", {"poisson": 2, "amplitude_mae": 0.5}),
+    ],
+)
+def test_a_loss_is_a_name_or_weights(tmp_path, text, weights):
+    config = load_config(written(tmp_path, f"training: {{pinn_loss: {text}}}\n"))
+    assert config.training.pinn_loss == weights
 
 
 def test_the_configuration_cannot_be_changed_afterwards():
@@ -238,6 +260,7 @@ def test_the_fingerprint_ignores_which_runs_there_are(change):
         {"sampling": {"method": "random"}},
         {"network": {"width": 33}},
         {"training": {"learning_rate": 0.0011}},
+        {"training": {"pinn_loss": {"poisson": 1, "amplitude_mae": 0.5}}},
         {"evaluation": {"max_shift_px": 2.5}},
         {"conditions": [{"name": "dim", "photons_factor": 0.1}]},
     ],
@@ -299,7 +322,12 @@ CONFIGURATIONS = st.fixed_dictionaries(
         "sampling": st.fixed_dictionaries({"validation_fraction": FRACTIONS}),
         "network": st.fixed_dictionaries({"width": st.integers(1, 512), "gridsize": st.integers(1, 3)}),
         "training": st.fixed_dictionaries(
-            {"learning_rate": POSITIVE, "jit_compile": st.booleans(), "patience": st.integers(0, 99)}
+            {
+                "learning_rate": POSITIVE,
+                "jit_compile": st.booleans(),
+                "patience": st.integers(0, 99),
+                "pinn_loss": st.dictionaries(st.sampled_from(get_args(LossTerm)), POSITIVE),
+            }
         ),
         "evaluation": st.fixed_dictionaries({"max_shift_px": POSITIVE}),
         "conditions": st.lists(CONDITIONS, max_size=3).map(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -69,9 +70,7 @@ def disturb(network, seed=0):
 
 
 @pytest.mark.parametrize("backbone", ["compact", "published"])
-@pytest.mark.parametrize(
-    ("size", "gridsize"), [(32, 1), (64, 1), (64, 2), (64, 3), (128, 1), (128, 2), (256, 1)]
-)
+@pytest.mark.parametrize(("size", "gridsize"), [(32, 1), *itertools.product((64, 128, 256), (1, 2, 3))])
 def test_every_pattern_size_and_group_size_gives_patches_of_its_shape(backbone, size, gridsize):
     width = 1 if backbone == "published" else 4
     network = build("pinn", size, backbone=backbone, gridsize=gridsize, width=width)
@@ -242,20 +241,60 @@ def test_a_configuration_holds_plain_values_only():
     assert json.loads(json.dumps(configuration)) == configuration
 
 
+def one_step(network, **loss):
+    """Take one gradient step on patterns that are brighter than the probe says; return the inputs."""
+    network.prepare_loss(TrainingConfig(**loss), counts_known=True, overlap=1, reach_px=3)
+    network.compile(optimizer=keras.optimizers.Adam(1e-2), run_eagerly=True)
+    inputs, _ = batch(network.patch_size, patterns=network.options.gridsize**2)
+    inputs["diffraction"] = inputs["diffraction"] * np.float32(1.5)
+    network.train_on_batch(inputs)
+    return inputs
+
+
 @pytest.mark.parametrize("trainable", [True, False])
 def test_trainable_scale_and_probe_move_and_frozen_ones_do_not(trainable):
     network = build("pinn", trainable_scale=trainable, trainable_probe=trainable)
-    network.prepare_loss(TrainingConfig(), counts_known=True, overlap=1, reach_px=0)
-    network.compile(optimizer=keras.optimizers.Adam(1e-2), run_eagerly=True)
-    inputs, _ = batch()
-    inputs["diffraction"] = inputs["diffraction"] * np.float32(1.5)
     model = network.diffraction_model
-    scale, probe = model.log_scale.numpy(), model.probe_parts.numpy()
-    guess_probe = network.first_guess.probe_parts.numpy()
-    network.train_on_batch(inputs)
+    scale, probe = model.log_scale.numpy(), model.probe.numpy()
+    guess_probe = network.first_guess.probe.numpy()
+    one_step(network)
     assert (float(model.log_scale.numpy()) > float(scale)) == trainable  # towards the brighter patterns
-    assert np.any(model.probe_parts.numpy() != probe) == trainable
-    np.testing.assert_array_equal(network.first_guess.probe_parts.numpy(), guess_probe)
+    assert np.any(model.probe.numpy() != probe) == trainable
+    np.testing.assert_array_equal(network.first_guess.probe.numpy(), guess_probe)
+
+
+def roughness(image):
+    """Return the share of power beyond a quarter of the sampling frequency."""
+    power = np.abs(np.fft.fft2(image)) ** 2
+    high = np.abs(np.fft.fftfreq(len(image))) > 0.25
+    return power[high | high[:, None]].sum() / power.sum()
+
+
+def test_smoothing_keeps_the_refinement_of_a_probe_smooth_and_the_mask_keeps_it_inside():
+    changes = {}
+    for smoothing, radius in ((0, None), (2, None), (0, 10)):
+        network = build(
+            "pinn", trainable_probe=True, probe_smoothing_px=smoothing, probe_mask_radius_px=radius
+        )
+        before = network.diffraction_model.probe.numpy()
+        one_step(network)
+        changes[smoothing, radius] = network.diffraction_model.probe.numpy() - before
+    assert all(np.abs(change).max() > 1e-3 for change in changes.values())
+    assert roughness(changes[2, None]) < 0.25 * roughness(changes[0, None])
+    far = np.hypot(*(np.indices((32, 32)) - 16)) > 10
+    assert changes[0, None][far].all()
+    assert not changes[0, 10][far].any()
+
+
+@pytest.mark.parametrize(("size", "gridsize"), itertools.product((64, 128, 256), (1, 2, 3)))
+def test_every_pattern_size_and_group_size_takes_a_gradient_step(size, gridsize):
+    network = build("pinn", size, gridsize=gridsize)
+    head = network.backbone.get_layer("fine")
+    before = head.get_weights()[0]
+    inputs = one_step(network)
+    assert np.isfinite(head.get_weights()[0]).all()
+    assert np.any(head.get_weights()[0] != before)
+    assert float(network.test_on_batch(inputs)) > 0
 
 
 @pytest.mark.parametrize(
@@ -323,10 +362,27 @@ def test_the_amplitude_error_is_absolute():
 def test_the_automatic_loss_follows_the_knowledge_of_counts(counts_known, expected):
     network = build("pinn")
     network.prepare_loss(TrainingConfig(), counts_known=counts_known, overlap=1, reach_px=0)
-    assert network.loss_name == expected
+    assert network.loss_weights == {expected: 1}
     other = {"poisson": "amplitude_mae", "amplitude_mae": "poisson"}[expected]
     network.prepare_loss(TrainingConfig(pinn_loss=other), counts_known=counts_known, overlap=1, reach_px=0)
-    assert network.loss_name == other
+    assert network.loss_weights == {other: 1}
+
+
+def test_a_loss_of_several_terms_is_their_weighted_sum():
+    network = build("pinn")
+    inputs, _ = batch()
+    patches = tf.constant(np.random.default_rng(0).normal(1, 0.3, (2, 1, 32, 32, 2)), tf.float32)
+
+    def loss(weights):
+        network.prepare_loss(TrainingConfig(pinn_loss=weights), counts_known=True, overlap=1, reach_px=0)
+        return float(network.compute_loss(inputs, None, patches))
+
+    poisson, amplitude = loss("poisson"), loss("amplitude_mae")
+    assert poisson > 0
+    assert amplitude > 0
+    assert poisson != pytest.approx(amplitude, rel=0.01)
+    expected = 2 * poisson + 0.3 * amplitude
+    assert loss({"poisson": 2, "amplitude_mae": 0.3}) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "amplitude_mae"])

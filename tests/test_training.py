@@ -18,7 +18,7 @@ from ptycho_lib.config import StudyConfig
 from ptycho_lib.data.dataset import load_dataset, save_dataset
 from ptycho_lib.networks import keeper
 from ptycho_lib.networks.models import load_model
-from ptycho_lib.networks.samples import central_half
+from ptycho_lib.networks.samples import central_half, normalised_probe
 from ptycho_lib.networks.training import HISTORY, MODEL, OUTCOME, predict_patches, train_arm
 
 ROOT = Path(__file__).parents[1]
@@ -254,16 +254,29 @@ def test_a_constant_object_is_a_collapse(data, tmp_path):
 
 @pytest.mark.parametrize(("photons", "expected"), [(1e5, "poisson"), (None, "amplitude_mae")])
 def test_the_loss_follows_the_knowledge_of_photons(data, tmp_path, photons, expected):
-    names = []
-    train_arm(
-        "pinn",
-        replace(data, photons_per_pattern=photons),
-        study(epochs=1, min_steps=0),
-        1,
-        tmp_path,
-        on_epoch=lambda network, _: names.append(network.loss_name),
-    )
-    assert names == [expected]
+    known = replace(data, photons_per_pattern=photons)
+    trained = train_arm("pinn", known, study(epochs=1, min_steps=0), 1, tmp_path)
+    assert trained.model.loss_weights == {expected: 1}
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_training_refines_scale_and_probe_where_it_may(data, tmp_path, trainable):
+    options = {"trainable_scale": trainable, "trainable_probe": trainable, "probe_mask_radius_px": 9}
+    trained = train_arm("pinn", data, study(options), 1, tmp_path)
+    given = normalised_probe(data.probe, 9)
+    for network in (trained.model, load_model(tmp_path / MODEL)):
+        model = network.diffraction_model
+        assert (float(model.log_scale.numpy()) != 0) == trainable
+        inside = np.hypot(*(np.indices((32, 32)) - 16)) <= 9
+        assert not model.probe.numpy()[~inside].any()
+        assert np.any(np.abs(model.probe.numpy() - given)[inside] > 1e-3) == trainable
+        np.testing.assert_array_equal(network.first_guess.probe, given)
+
+
+def test_weights_of_the_loss_change_the_training(runs, data, tmp_path):
+    both = train_arm("pinn", data, study(pinn_loss={"poisson": 1, "amplitude_mae": 0.5}), 1, tmp_path)
+    assert not same_weights(both, runs["pinn"][0])
+    assert both.history["loss"].iloc[0] > runs["pinn"][0].history["loss"].iloc[0]
 
 
 def test_the_learning_rate_rises_and_falls_to_zero(data, tmp_path):

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ptycho_lib.physics.probes import inside
+
 serializable = keras.saving.register_keras_serializable(package="ptycho_lib")
 
 
@@ -26,18 +28,6 @@ def to_channels(field: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.math.real(field), tf.math.imag(field)], axis=-1)
 
 
-def far_field(wave: tf.Tensor) -> tf.Tensor:
-    """Propagate (..., N, N) exit waves to the detector: unitary Fourier transform, DC at pixel N/2."""
-    size = wave.shape[-1]
-    return tf.signal.fftshift(tf.signal.fft2d(wave), axes=(-2, -1)) / size
-
-
-def near_field(wave: tf.Tensor) -> tf.Tensor:
-    """Propagate (..., N, N) detector waves back to the object: the inverse of `far_field`."""
-    size = wave.shape[-1]
-    return tf.signal.ifft2d(tf.signal.ifftshift(wave, axes=(-2, -1))) * size
-
-
 class ProbeLayer(keras.layers.Layer):
     """A layer that holds a probe as a weight, so that it is saved with the model.
 
@@ -47,26 +37,16 @@ class ProbeLayer(keras.layers.Layer):
         Edge N of patterns and patches, pixels.
     probe : (N, N) complex array, optional
         Left out when a saved model is loaded: the weight then comes from the file.
-    trainable_probe : bool
-        Let the gradient refine it.
     """
 
-    def __init__(
-        self,
-        patch_size: int,
-        probe: np.ndarray | None = None,
-        *,
-        trainable_probe: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, patch_size: int, probe: np.ndarray | None = None, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
         self.patch_size = patch_size
-        self.trainable_probe = trainable_probe
         parts = np.zeros((patch_size, patch_size, 2), np.float32)
         if probe is not None:
             parts[...] = np.stack([probe.real, probe.imag], axis=-1)
         self.probe_parts = self.add_weight(
-            shape=parts.shape, initializer=lambda *_, **__: parts, trainable=trainable_probe, name="probe"
+            shape=parts.shape, initializer=lambda *_, **__: parts, trainable=False, name="probe"
         )
 
     @property
@@ -81,8 +61,7 @@ class ProbeLayer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer; the probe itself is a weight."""
-        settings = {"patch_size": self.patch_size, "trainable_probe": self.trainable_probe}
-        return {"name": self.name, **settings}
+        return {"name": self.name, "patch_size": self.patch_size}
 
 
 @serializable
@@ -91,22 +70,73 @@ class DiffractionModel(ProbeLayer):
 
     The log-scale α starts at zero: with probe and amplitudes on the input scale of `training.input_scale`,
     an object of unit amplitude then has the measured mean intensity.
+
+    Parameters
+    ----------
+    trainable_scale : bool
+        Let the gradient move α.
+    trainable_probe : bool
+        Let the gradient add a change to the probe, which starts at zero.
+    smoothing_px : float
+        Standard deviation of the Gaussian that smooths the change.
+    mask_radius_px : float, optional
+        The probe, changed or not, is zero beyond this distance from pixel N/2.
     """
 
-    def __init__(self, *args: Any, trainable_scale: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        trainable_scale: bool = True,
+        trainable_probe: bool = False,
+        smoothing_px: float = 0.0,
+        mask_radius_px: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.trainable_scale = trainable_scale
+        self.options: dict[str, Any] = {
+            "trainable_scale": trainable_scale,
+            "trainable_probe": trainable_probe,
+            "smoothing_px": smoothing_px,
+            "mask_radius_px": mask_radius_px,
+        }
         self.log_scale = self.add_weight(
             shape=(), initializer="zeros", trainable=trainable_scale, name="log_scale"
         )
+        if trainable_probe:
+            shape = (self.patch_size, self.patch_size, 2)
+            self.probe_change = self.add_weight(shape=shape, initializer="zeros", name="probe_change")
+
+    @property
+    def probe(self) -> tf.Tensor:
+        """The probe in force, (N, N) complex64: as given plus its smoothed change, within the mask."""
+        probe, radius_px = super().probe, self.options["mask_radius_px"]
+        if self.options["trainable_probe"]:
+            change = to_complex(tf.convert_to_tensor(self.probe_change))
+            smooth = tf.constant(_gaussian(self.patch_size, self.options["smoothing_px"]), tf.complex64)
+            probe += tf.matmul(tf.matmul(smooth, change), smooth, transpose_b=True)
+        if radius_px is not None:
+            probe *= tf.constant(inside(self.patch_size, radius_px), tf.complex64)
+        return probe
 
     def call(self, patches: tf.Tensor) -> tf.Tensor:
         """Return (..., N, N) float32 amplitudes of (..., N, N) complex64 patches."""
-        return tf.abs(far_field(patches * self.probe)) * tf.exp(tf.convert_to_tensor(self.log_scale))
+        # DC goes to pixel N/2 after the modulus is taken: half as much to move.
+        wave = tf.signal.fft2d(patches * self.probe)
+        amplitude = tf.signal.fftshift(tf.abs(wave), axes=(-2, -1)) / self.patch_size
+        return amplitude * tf.exp(tf.convert_to_tensor(self.log_scale))
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        return {**super().get_config(), "trainable_scale": self.trainable_scale}
+        return {**super().get_config(), **self.options}
+
+
+def _gaussian(size: int, sigma_px: float) -> np.ndarray:
+    """Return the (N, N) matrix that smooths a line of N pixels; each row sums up to one."""
+    distance = np.subtract.outer(np.arange(size), np.arange(size))
+    if sigma_px == 0:
+        return np.eye(size)
+    kernel = np.exp(-0.5 * np.square(distance / sigma_px))
+    return kernel / kernel.sum(axis=1, keepdims=True)
 
 
 @serializable
@@ -132,16 +162,18 @@ class FirstGuess(ProbeLayer):
 
     def call(self, amplitude: tf.Tensor) -> tf.Tensor:
         """Return the guess, (..., N, N, 2) real and imaginary parts, of (..., N, N) float32 amplitudes."""
-        probe = self.probe
+        probe, one = self.probe, tf.ones((), tf.complex64)
         intensity = tf.square(tf.abs(probe))
         damped = intensity + self.damping * tf.reduce_max(intensity)
         divide = tf.math.conj(probe) / tf.cast(damped, tf.complex64)
         keep = tf.cast(1.0 - intensity / damped, tf.complex64)
-        obj = tf.complex(tf.ones_like(amplitude), tf.zeros_like(amplitude))
+        # DC of the measurement goes to pixel 0 once, instead of every wave there and back.
+        measured = tf.signal.ifftshift(amplitude, axes=(-2, -1)) * self.patch_size
+        obj = tf.broadcast_to(one, tf.shape(amplitude)) if self.iterations == 0 else one
         for _ in range(self.iterations):
-            wave = far_field(obj * probe)
-            measured = wave * tf.cast(amplitude / tf.maximum(tf.abs(wave), 1e-12), tf.complex64)
-            obj = divide * near_field(measured) + keep * obj
+            wave = tf.signal.fft2d(obj * probe)  # of the probe alone in the first iteration
+            revised = wave * tf.cast(measured / tf.maximum(tf.abs(wave), 1e-12), tf.complex64)
+            obj = divide * tf.signal.ifft2d(revised) + keep * obj
         return to_channels(obj)
 
     def get_config(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ compares with the measurement; the baseline compares them with patches of a know
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ptycho_lib.config import NetworkConfig, TrainingConfig
+from ptycho_lib.config import LossTerm, NetworkConfig, TrainingConfig
 from ptycho_lib.networks.backbones import BACKBONES
 from ptycho_lib.networks.layers import (
     DiffractionModel,
@@ -32,7 +33,7 @@ class ReconstructionNetwork(keras.Model):
     """What both arms share: amplitudes in, object patches out.
 
     Call it with ``{"diffraction": (b, k, N, N)}``, float32 amplitudes on the input scale
-    (`training.input_scale`), optionally with their ``"guess"``, (b, k, N, N, 2), computed before.
+    (`samples.input_scale`), optionally with their ``"guess"``, (b, k, N, N, 2), computed before.
     It returns (b, k, N, N, 2) float32: real and imaginary parts of the patches, in units of `object_scale`
     (the amplitude of the objects a supervised network learned from; 1 for PtychoPINN).
 
@@ -45,7 +46,7 @@ class ReconstructionNetwork(keras.Model):
     precision : str
         Keras dtype policy of the convolutions.
     probe : (N, N) complex array, optional
-        On the input scale, see `training.normalised_probe`. Left out when a saved model is loaded.
+        On the input scale, see `samples.normalised_probe`. Left out when a saved model is loaded.
     """
 
     def __init__(
@@ -143,18 +144,21 @@ class PtychoPINN(ReconstructionNetwork):
         self.diffraction_model = DiffractionModel(
             patch_size,
             probe,
-            trainable_probe=self.options.trainable_probe,
             trainable_scale=self.options.trainable_scale,
+            trainable_probe=self.options.trainable_probe,
+            smoothing_px=self.options.probe_smoothing_px,
+            mask_radius_px=self.options.probe_mask_radius_px,
             name="diffraction_model",
         )
-        self.loss_name, self.overlap, self.reach_px = "poisson", 1, 0
+        self.loss_weights: dict[LossTerm, float] = {"poisson": 1.0}
+        self.overlap, self.reach_px = 1, 0
 
     def prepare_loss(
         self, training: TrainingConfig, *, counts_known: bool, overlap: int, reach_px: int
     ) -> None:
         """Choose the loss before `compile`: `overlap` samples are merged, at most `reach_px` apart."""
-        automatic = "poisson" if counts_known else "amplitude_mae"
-        self.loss_name = automatic if training.pinn_loss == "auto" else training.pinn_loss
+        automatic: LossTerm = "poisson" if counts_known else "amplitude_mae"
+        self.loss_weights = training.pinn_loss or {automatic: 1.0}
         self.overlap, self.reach_px = overlap, reach_px
 
     def compute_loss(
@@ -169,8 +173,10 @@ class PtychoPINN(ReconstructionNetwork):
         predicted = self.predict_amplitude(y_pred, x["positions_px"])
         measured = self._grouped(x["diffraction"])
         weight = self._grouped(x["weight"])
-        error = poisson_deviance if self.loss_name == "poisson" else amplitude_error
-        per_pattern = tf.reduce_mean(error(measured, predicted), axis=(-2, -1))
+        error = sum(
+            share * LOSS_TERMS[term](measured, predicted) for term, share in self.loss_weights.items()
+        )
+        per_pattern = tf.reduce_mean(error, axis=(-2, -1))
         mean = tf.math.divide_no_nan(tf.reduce_sum(weight * per_pattern), tf.reduce_sum(weight))
         return mean / _devices()
 
@@ -240,6 +246,13 @@ def amplitude_error(measured: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
     return tf.abs(measured - predicted)
 
 
+LOSS_TERMS: dict[LossTerm, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "poisson": poisson_deviance,
+    "amplitude_mae": amplitude_error,
+}
+"""Terms of PtychoPINN's loss by their name in the configuration, error of each detector pixel."""
+
+
 def build_pinn(config: NetworkConfig, probe: np.ndarray, *, precision: str = "float32") -> PtychoPINN:
     """Build PtychoPINN for (N, N) patterns of this probe.
 
@@ -247,7 +260,7 @@ def build_pinn(config: NetworkConfig, probe: np.ndarray, *, precision: str = "fl
     ----------
     config : NetworkConfig
     probe : (N, N) complex array
-        On the input scale, see `training.normalised_probe`.
+        On the input scale, see `samples.normalised_probe`.
     precision : {"float32", "mixed_bfloat16"}
 
     Raises

@@ -17,6 +17,7 @@ from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
 from ptycho_lib.data.stack import blocks, read_patterns
 from ptycho_lib.networks.layers import FirstGuess
+from ptycho_lib.physics.probes import inside
 
 NEIGHBOURS = 12
 """An overlap group is drawn from this many nearest neighbours of its first pattern."""
@@ -38,8 +39,12 @@ def input_scale(dataset: PtychoDataset) -> float:
     return float(dataset.patch_size / 2 / np.sqrt(total / len(dataset)))
 
 
-def normalised_probe(probe: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
-    """Return the probe on the input scale: Σ|P|² = (N/2)², (N, N) complex64."""
+def normalised_probe(
+    probe: NDArray[np.complexfloating], mask_radius_px: float | None = None
+) -> NDArray[np.complex64]:
+    """Return the probe on the input scale: Σ|P|² = (N/2)², (N, N) complex64; zero beyond the mask."""
+    if mask_radius_px is not None:
+        probe = probe * inside(probe.shape[-1], mask_radius_px)
     power = float(np.square(np.abs(probe), dtype=np.float64).sum())
     return (probe * (probe.shape[-1] / 2 / np.sqrt(power))).astype(np.complex64)
 

@@ -172,7 +172,7 @@ def train_arm(
     if not config.training.jit_compile:
         # Keras refuses XLA where TensorFlow promises determinism: not every gradient has both.
         tf.config.experimental.enable_op_determinism()
-    probe = normalised_probe(dataset.probe)
+    probe = normalised_probe(dataset.probe, config.network.probe_mask_radius_px)
     with distribution().scope():
         build = build_pinn if arm == "pinn" else build_baseline
         network = build(config.network, probe, precision=config.training.precision)

@@ -35,10 +35,15 @@ def disc(size: int, diameter_px: float, *, smoothing_px: float = 0.0) -> Array:
     (N, N) complex64 array
         Centred at pixel N/2, Σ|P|² = 1.
     """
-    probe = (_radius(size) <= diameter_px / 2).astype(np.float64)
+    probe = inside(size, diameter_px / 2).astype(np.float64)
     if smoothing_px:
         probe = gaussian_filter(probe, smoothing_px)
     return normalise(probe)
+
+
+def inside(size: int, radius_px: float) -> Array:
+    """Return which pixels of an (N, N) array lie within a radius about pixel N/2, bool."""
+    return np.asarray(_radius(size) <= radius_px)
 
 
 def defocus(probe: Array, edge_phase_rad: float) -> Array:
