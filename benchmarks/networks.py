@@ -23,7 +23,8 @@ from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.data.simulate import Detector, simulate_dataset
 from ptycho_lib.evaluation.reconstruction import reconstruct
-from ptycho_lib.networks.training import predict_patches, train_arm
+from ptycho_lib.networks.prediction import predict_patches
+from ptycho_lib.networks.training import train_arm
 from ptycho_lib.physics import objects, probes
 
 REAL_PROBES = Path(__file__).parents[1] / "studies" / "siemens_star" / "velociprobe_probes.npz"

@@ -18,8 +18,9 @@ from ptycho_lib.config import StudyConfig
 from ptycho_lib.data.dataset import load_dataset, save_dataset
 from ptycho_lib.networks import keeper
 from ptycho_lib.networks.models import load_model
+from ptycho_lib.networks.prediction import predict_patches
 from ptycho_lib.networks.samples import central_half, normalised_probe
-from ptycho_lib.networks.training import HISTORY, MODEL, OUTCOME, predict_patches, train_arm
+from ptycho_lib.networks.training import HISTORY, MODEL, OUTCOME, train_arm
 
 ROOT = Path(__file__).parents[1]
 ARMS = ("pinn", "baseline")

@@ -8,6 +8,7 @@ compares with the measurement; the baseline compares them with patches of a know
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ import tensorflow as tf
 from ptycho_lib.config import LossTerm, NetworkConfig, TrainingConfig
 from ptycho_lib.networks.backbones import BACKBONES
 from ptycho_lib.networks.layers import (
+    CentreOn,
     DiffractionModel,
     FirstGuess,
     merge_patches,
     serializable,
     to_complex,
 )
+from ptycho_lib.networks.samples import central_half
 
 FLOOR = 1e-6
 """Least intensity, on the input scale (mean 1/4 per pixel), that a logarithm sees."""
@@ -79,20 +82,49 @@ class ReconstructionNetwork(keras.Model):
 
     def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Reconstruct the object patches of each sample."""
+        features, start = self.prepare(inputs)
+        return self.split(self.backbone(features, training=training)) + start
+
+    def prepare(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return what the backbone sees, (b, N, N, c), and what its output is added to, (..., N, N, 2)."""
         amplitude = inputs["diffraction"]
-        illumination = tf.broadcast_to(
-            self.first_guess.illumination()[None, ..., None], (*self._batch(amplitude), 1)
-        )
-        flat = tf.constant([1.0, 0.0])
+        shape = (tf.shape(amplitude)[0], self.patch_size, self.patch_size, 1)
+        illumination = tf.broadcast_to(self.first_guess.illumination()[None, ..., None], shape)
+        flat = tf.broadcast_to(tf.constant([1.0, 0.0]), (self.patch_size, self.patch_size, 2))
         if not self.corrects_guess:
             features = tf.concat([tf.transpose(amplitude, (0, 2, 3, 1)), illumination], axis=-1)
-            patches = self._split(self.backbone(features, training=training))
             # A compact backbone starts at zero, and a dark object has no gradient to leave it.
-            return patches + flat if self.options.backbone == "compact" else patches
+            return features, flat if self.options.backbone == "compact" else tf.zeros_like(flat)
         guess = inputs["guess"] if "guess" in inputs else self.first_guess(amplitude)
-        features = tf.concat([self._join(guess - flat), illumination], axis=-1)
-        correction = self._split(self.backbone(features, training=training))
-        return flat + correction + self._centre() * (guess - flat)
+        features = tf.concat([_join(guess - flat), illumination], axis=-1)
+        return features, flat + self._centre() * (guess - flat)
+
+    @cached_property
+    def central_patches(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """The compiled function from amplitudes to the resolved part of the object patches.
+
+        It takes (b, k, N, N) float32 on the input scale and returns (b, k, N/2, N/2) complex64 in the units
+        of the object: the central half of what `call` returns, without computing the border.
+        """
+        resolved, last = self.backbone, self.backbone.layers[-1]
+        if isinstance(last, CentreOn):
+            fine, _ = last.input
+            resolved = keras.Model(resolved.input, fine)
+
+        def compute(amplitude: tf.Tensor) -> tf.Tensor:
+            features, start = self.prepare({"diffraction": amplitude})
+            found = to_complex(self.split(resolved(features, training=False)))
+            if found.shape[-1] == self.patch_size:
+                found = central_half(found)
+            scale = tf.complex(tf.convert_to_tensor(self.object_scale), 0.0)
+            return scale * (found + central_half(to_complex(start)))
+
+        return tf.function(compute, reduce_retracing=True)
+
+    def split(self, channels: tf.Tensor) -> tf.Tensor:
+        """Turn (b, M, M, 2k) channels into (b, k, M, M, 2)."""
+        size, k = channels.shape[1], channels.shape[-1] // 2
+        return tf.transpose(tf.reshape(channels, (-1, size, size, k, 2)), (0, 3, 1, 2, 4))
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the network; probe and scales are weights."""
@@ -110,18 +142,11 @@ class ReconstructionNetwork(keras.Model):
         inside[quarter:-quarter, quarter:-quarter] = 1
         return tf.constant(inside)
 
-    def _batch(self, amplitude: tf.Tensor) -> tuple[Any, int, int]:
-        return tf.shape(amplitude)[0], self.patch_size, self.patch_size
 
-    def _join(self, parts: tf.Tensor) -> tf.Tensor:
-        """Turn (b, k, N, N, 2) into (b, N, N, 2k) channels."""
-        k = parts.shape[1]
-        return tf.reshape(tf.transpose(parts, (0, 2, 3, 1, 4)), (*self._batch(parts), 2 * k))
-
-    def _split(self, channels: tf.Tensor) -> tf.Tensor:
-        """Turn (b, N, N, 2k) channels into (b, k, N, N, 2)."""
-        k = channels.shape[-1] // 2
-        return tf.transpose(tf.reshape(channels, (*self._batch(channels), k, 2)), (0, 3, 1, 2, 4))
+def _join(parts: tf.Tensor) -> tf.Tensor:
+    """Turn (b, k, N, N, 2) into (b, N, N, 2k) channels."""
+    k, size = parts.shape[1:3]
+    return tf.reshape(tf.transpose(parts, (0, 2, 3, 1, 4)), (-1, size, size, 2 * k))
 
 
 @serializable

@@ -81,6 +81,12 @@ class Samples:
     def __len__(self) -> int:
         return len(self.members)
 
+    def amplitudes(self, chosen: Indices) -> NDArray[np.float32]:
+        """Return the patterns of the chosen samples on the input scale, (b, k, N, N)."""
+        members = self.members[chosen]
+        patterns = read_patterns(self.dataset.diffraction, members.ravel()).astype(np.float32, copy=False)
+        return (patterns * np.float32(self.scale)).reshape(*members.shape, *patterns.shape[1:])
+
     def inputs(self, chosen: Indices) -> Inputs:
         """Return the network input of the chosen samples.
 
@@ -88,9 +94,8 @@ class Samples:
         guess (b, k, N, N, 2), all float32.
         """
         members = self.members[chosen]
-        patterns = read_patterns(self.dataset.diffraction, members.ravel()).astype(np.float32, copy=False)
         result = {
-            "diffraction": (patterns * np.float32(self.scale)).reshape(*members.shape, *patterns.shape[1:]),
+            "diffraction": self.amplitudes(chosen),
             "positions_px": self.dataset.positions_px[members].astype(np.float32),
             "weight": np.ones(members.shape, np.float32),
         }

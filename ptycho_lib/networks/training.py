@@ -1,4 +1,4 @@
-"""Training and prediction: the same schedule, batches and care for both arms.
+"""Training: the same schedule, batches and care for both arms.
 
 `train_arm` is all that a notebook needs: it builds, trains, keeps the best weights on validation loss,
 survives a kill, says whether the training collapsed, and leaves `model.keras` and `history.csv`.
@@ -20,11 +20,9 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from ptycho_lib.config import Arm, StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.sampling import neighbour_groups
 from ptycho_lib.networks.devices import configure_devices, distribution
 from ptycho_lib.networks.keeper import Keeper
 from ptycho_lib.networks.models import (
@@ -104,25 +102,6 @@ class TrainedArm:
     def reason(self) -> str:
         """Why it counts as collapsed; empty if it does not."""
         return self.outcome.reason
-
-
-@dataclass(frozen=True)
-class PredictedPatches:
-    """Object patches that a network sees in diffraction patterns.
-
-    Parameters
-    ----------
-    patches : (m, N/2, N/2) complex64
-        The resolved central regions.
-    positions_px : (m, 2) float64
-        Their centres (row, column), object pixels.
-    usage : Usage
-        Of the prediction; its seconds without loading, compiling and reading the patterns.
-    """
-
-    patches: NDArray[np.complex64]
-    positions_px: NDArray[np.float64]
-    usage: Usage
 
 
 def train_arm(
@@ -222,43 +201,6 @@ def train_arm(
     partial.write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / OUTCOME)
     return TrainedArm(arm, network, keeper.history, outcome)
-
-
-def predict_patches(
-    network: ReconstructionNetwork, dataset: PtychoDataset, *, batch_size: int = 64, seed: int = 0
-) -> PredictedPatches:
-    """Reconstruct the object patches of a dataset's patterns.
-
-    Parameters
-    ----------
-    network : ReconstructionNetwork
-    dataset : PtychoDataset
-        Of the network's pattern size; it has its own input scale. For gridsize > 1 each pattern forms a
-        group with its nearest neighbours, and gives gridsize² patches.
-    batch_size : int
-        Samples at a time.
-    seed : int
-        Of `data.sampling.neighbour_groups`.
-    """
-    meter = Meter()
-    members = neighbour_groups(dataset.positions_px, network.options.gridsize, seed)
-    samples = Samples(dataset, members, input_scale(dataset))
-    half = dataset.patch_size // 2
-    patches = np.empty((*members.shape, half, half), np.complex64)
-    scale = float(keras.ops.convert_to_numpy(network.object_scale))
-    seconds = 0.0
-    for start in range(-batch_size, len(samples), batch_size):
-        # The first, uncounted round compiles.
-        chosen = np.arange(max(start, 0), max(start, 0) + batch_size) % len(samples)
-        inputs = {"diffraction": samples.inputs(chosen)["diffraction"]}
-        started = time.perf_counter()
-        parts = central_half(np.moveaxis(network.predict_on_batch(inputs), -1, 0))
-        if start >= 0:
-            seconds += time.perf_counter() - started
-            stop = min(start + batch_size, len(samples))
-            patches[start:stop] = (scale * (parts[0] + 1j * parts[1]))[: stop - start]
-    positions = dataset.positions_px[members].reshape(-1, 2)
-    return PredictedPatches(patches.reshape(-1, half, half), positions, meter.read(seconds=seconds))
 
 
 class _Feed:

@@ -27,7 +27,7 @@ from ptycho_lib.report.style import model_looks
 
 
 class Patches(Protocol):
-    """What a network predicts; `networks.training.PredictedPatches` has it."""
+    """What a network predicts; `networks.prediction.PredictedPatches` has it."""
 
     @property
     def patches(self) -> NDArray[np.complex64]:
@@ -77,7 +77,7 @@ class LiveTraining:
         Patterns to reconstruct for the picture; a few dozen are enough.
     config : StudyConfig
     predict : callable
-        `networks.training.predict_patches`.
+        `networks.prediction.predict_patches`.
     every_s : float
         The picture is drawn anew at most this often.
     """

@@ -1,0 +1,77 @@
+"""Prediction: the object patches that a trained network sees in diffraction patterns."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.sampling import neighbour_groups
+from ptycho_lib.networks.models import ReconstructionNetwork
+from ptycho_lib.networks.samples import Samples, input_scale
+from ptycho_lib.usage import Meter, Usage
+
+IN_FLIGHT = 2
+"""Batches under way at a time: one is read and handed back while another is computed."""
+
+
+@dataclass(frozen=True)
+class PredictedPatches:
+    """Object patches that a network sees in diffraction patterns.
+
+    Parameters
+    ----------
+    patches : (m, N/2, N/2) complex64
+        The resolved central regions.
+    positions_px : (m, 2) float64
+        Their centres (row, column), object pixels.
+    usage : Usage
+        Of the prediction; its seconds with reading the patterns, without compiling.
+    """
+
+    patches: NDArray[np.complex64]
+    positions_px: NDArray[np.float64]
+    usage: Usage
+
+
+def predict_patches(
+    network: ReconstructionNetwork, dataset: PtychoDataset, *, batch_size: int = 64, seed: int = 0
+) -> PredictedPatches:
+    """Reconstruct the object patches of a dataset's patterns.
+
+    Parameters
+    ----------
+    network : ReconstructionNetwork
+    dataset : PtychoDataset
+        Of the network's pattern size; it has its own input scale. For gridsize > 1 each pattern forms a
+        group with its nearest neighbours, and gives gridsize² patches.
+    batch_size : int
+        Samples at a time.
+    seed : int
+        Of `data.sampling.neighbour_groups`.
+    """
+    meter = Meter()
+    members = neighbour_groups(dataset.positions_px, network.options.gridsize, seed)
+    samples = Samples(dataset, members, input_scale(dataset))
+    half = dataset.patch_size // 2
+    patches = np.empty((*members.shape, half, half), np.complex64)
+
+    def predict(start: int) -> None:
+        # The last batch is filled up: one shape, one compilation.
+        chosen = np.arange(start, start + batch_size) % len(samples)
+        found = network.central_patches(tf.constant(samples.amplitudes(chosen))).numpy()
+        patches[start : start + batch_size] = found[: len(samples) - start]
+
+    predict(0)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        for done in [pool.submit(predict, start) for start in range(0, len(samples), batch_size)]:
+            done.result()
+    seconds = time.perf_counter() - started
+    positions = dataset.positions_px[members].reshape(-1, 2)
+    return PredictedPatches(patches.reshape(-1, half, half), positions, meter.read(seconds=seconds))
