@@ -1,14 +1,13 @@
 """Quality and speed of the networks: what a training of given length reaches, and how fast it runs.
 
 ``python benchmarks/networks.py quality`` trains both arms on the curved-probe data set of docs/networks.md
-for several lengths and prints the held-out quality of each; ``throughput`` times gradient steps and
-predictions for several pattern and batch sizes. Nothing else should run meanwhile.
+for several lengths and prints the held-out quality of each; ``throughput`` times gradient steps, predictions
+and stitching for several pattern, batch and group sizes. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -19,11 +18,13 @@ import click
 import numpy as np
 
 from ptycho_lib.config import ARMS, StudyConfig, parse_config
-from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.data.dataset import PtychoDataset, load_dataset, materialise
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.data.simulate import Detector, simulate_dataset
 from ptycho_lib.evaluation.reconstruction import reconstruct
-from ptycho_lib.networks.prediction import predict_patches
+from ptycho_lib.evaluation.stitching import stitch
+from ptycho_lib.networks.models import ReconstructionNetwork
+from ptycho_lib.networks.prediction import PredictedPatches, predict_patches
 from ptycho_lib.networks.training import train_arm
 from ptycho_lib.physics import objects, probes
 
@@ -93,8 +94,8 @@ def quality(
                     _quality(arm, train, test, size, count, trial, settings)
 
 
-def _config(training: dict[str, object], settings: tuple[str, ...]) -> StudyConfig:
-    plain: dict[str, dict[str, object]] = {"training": training}
+def _config(training: dict[str, object], settings: tuple[str, ...], gridsize: int = 1) -> StudyConfig:
+    plain: dict[str, dict[str, object]] = {"training": training, "network": {"gridsize": gridsize}}
     for setting in settings:
         name, value = setting.split("=")
         section, key = name.split(".")
@@ -130,24 +131,59 @@ def _quality(
 
 
 @main.command()
-@click.option("--sizes", default="64 128", help="Pattern sizes N.")
-@click.option("--batches", default="8 16 32")
-@click.option("--seconds", default=5.0, help="Length of each measurement.")
+@click.option("--sizes", default="64 128 256", help="Pattern sizes N.")
+@click.option("--batches", default="16 32", help="Patterns in a gradient step.")
+@click.option("--gridsizes", default="1 2", help="A sample is gridsize² patterns.")
+@click.option("--arms", default=" ".join(ARMS))
+@click.option("--seconds", default=3.0, help="Length of each measurement.")
 @click.option("--set", "settings", multiple=True, help="A setting: training.precision=mixed_bfloat16.")
-def throughput(sizes: str, batches: str, seconds: float, settings: tuple[str, ...]) -> None:
-    """Gradient steps and predictions, patterns a second, and peak memory."""
-    print("arm       N    batch  compile s  training patterns/s  prediction patterns/s  peak GB")
+def throughput(
+    sizes: str, batches: str, gridsizes: str, arms: str, seconds: float, settings: tuple[str, ...]
+) -> None:
+    """Patterns a second of training and prediction, share of the machine's peak, memory, stitching."""
+    peak = matrix_product_gflops()
+    print(f"matrix products in float32: {peak:.0f} GFLOP/s; 'share': of it, by the convolutions of training")
+    print(
+        "arm       N    gridsize  batch  start s  training/s  share  prediction/s  peak GB  stitching s/1000"
+    )
     for size in map(int, sizes.split()):
-        scan = texture_scan(256, 1, size=size)
-        for batch in map(int, batches.split()):
-            for arm in ARMS:
-                _throughput(arm, scan, size, batch, seconds, settings)
+        scan = materialise(texture_scan(256, 1, size=size))
+        for gridsize in map(int, gridsizes.split()):
+            for batch in map(int, batches.split()):
+                for arm in arms.split():
+                    _throughput(arm, scan, gridsize, batch, seconds, settings, peak)
+
+
+def matrix_product_gflops(size: int = 2048, repeats: int = 7) -> float:
+    """Return the median rate of float32 matrix products of TensorFlow, GFLOP/s."""
+    import tensorflow as tf
+
+    factor = tf.random.normal((size, size))
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        tf.matmul(factor, factor).numpy()
+        seconds.append(time.perf_counter() - started)
+    return float(2 * size**3 / np.median(seconds) / 1e9)
+
+
+def convolution_flops(network: ReconstructionNetwork) -> int:
+    """Return the floating-point operations of all convolutions in one prediction of one sample."""
+    convolutions = [layer for layer in network.backbone.layers if hasattr(layer, "kernel")]
+    return sum(2 * int(np.prod((*each.kernel.shape, *each.output.shape[1:3]))) for each in convolutions)
 
 
 def _throughput(
-    arm: str, scan: PtychoDataset, size: int, batch: int, seconds: float, settings: tuple[str, ...]
+    arm: str,
+    scan: PtychoDataset,
+    gridsize: int,
+    batch: int,
+    seconds: float,
+    settings: tuple[str, ...],
+    peak_gflops: float,
 ) -> None:
-    config = _config({"epochs": 10_000, "min_steps": 200_000, "batch_size": batch}, settings)
+    samples = max(1, batch // gridsize**2)
+    config = _config({"epochs": 10_000, "min_steps": 200_000, "batch_size": samples}, settings, gridsize)
     ends: list[float] = []
 
     def enough() -> bool:
@@ -158,14 +194,32 @@ def _throughput(
     with tempfile.TemporaryDirectory() as folder:
         trained = train_arm(arm, scan, config, 1, folder, should_stop=enough)
     steps = trained.outcome.steps // trained.outcome.epochs
-    rate = (len(ends) - 1) * steps * batch / (ends[-1] - ends[0])
-    seen = predict_patches(trained.model, scan)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    first = ends[0] - begin - steps * batch / rate
-    predicted = len(scan) / seen.usage.seconds
+    a_second = (len(ends) - 1) * steps * samples / (ends[-1] - ends[0])
+    start = ends[0] - begin - steps * samples / a_second
+    # Backwards costs a convolution twice its way forwards: gradients of its input and of its weights.
+    gflops = 3 * convolution_flops(trained.model) * a_second / 1e9
+    predictions = [predict_patches(trained.model, scan) for _ in range(3)]
+    predicted = np.median([len(seen.patches) / seen.usage.seconds for seen in predictions])
+    memory = max(trained.outcome.peak_memory_bytes, predictions[-1].usage.peak_memory_bytes)
     print(
-        f"{arm:9s} {size:4d} {batch:6d} {first:10.1f} {rate:20.0f} {predicted:22.0f} {peak:8.2f}", flush=True
+        f"{arm:9s} {scan.patch_size:4d} {gridsize:9d} {batch:6d} {start:8.1f}"
+        f" {a_second * gridsize**2:11.0f} {gflops / peak_gflops:6.0%}"
+        f" {predicted:13.0f} {memory / 1e9:8.2f} {stitching_seconds(predictions[0], scan):15.2f}",
+        flush=True,
     )
+
+
+def stitching_seconds(seen: PredictedPatches, scan: PtychoDataset, count: int = 1000) -> float:
+    """Return the median time to stitch `count` patches, their phases synchronised."""
+    chosen = np.resize(np.arange(len(seen.patches)), count)
+    jitter = np.random.default_rng(0).uniform(-1, 1, (count, 2))  # no two patches at one place
+    patches, positions = seen.patches[chosen], seen.positions_px[chosen] + jitter
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        stitch(patches, positions, scan.obj.shape)
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds))
 
 
 if __name__ == "__main__":

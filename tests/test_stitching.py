@@ -1,6 +1,7 @@
 """Stitching: patches cut from an object return it, whatever their phases; the spread shows disagreement."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -203,6 +204,53 @@ def test_a_thousand_patches_take_a_fraction_of_a_second(obj):
     started = time.process_time()
     stitch(patches, positions, SHAPE)
     assert time.process_time() - started < 2.0  # 0.3 s on an idle core
+
+
+def test_stitching_is_linear_in_the_patches(obj):
+    positions = scan(80)
+    first = extract_patches(obj, positions, SIZE)
+    second = turned(first[::-1], np.arange(80))
+    weights = np.hypot(*(np.indices((SIZE, SIZE)) - 8)).astype(np.float32)
+
+    def stitched(patches):
+        return stitch(patches.astype(np.complex64), positions, SHAPE, weights=weights, synchronise=False).obj
+
+    expected = 2 * stitched(first) - 3j * stitched(second)
+    assert stitched(2 * first - 3j * second) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_memory_of_stitching_does_not_grow_with_the_number_of_patches():
+    """Beside the patches themselves: the canvas, and one block of patches."""
+
+    def peak(count):
+        patches = np.ones((count, 32, 32), np.complex64)
+        positions = scan(count, size=32)
+        tracemalloc.start()
+        stitch(patches, positions, SHAPE, synchronise=False)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found, patches.nbytes
+
+    (small, _), (large, patches) = peak(512), peak(4096)
+    assert large < 1.1 * small
+    assert large < patches / 2
+
+
+@pytest.mark.parametrize("synchronise", [True, False])
+def test_the_time_of_stitching_grows_no_faster_than_the_number_of_patches(synchronise):
+    """At one density of patches; the least of three runs, of the process alone."""
+
+    def seconds(count):
+        shape = (90, 2 * count)
+        patches = extract_patches(make_object(1, shape=shape).astype(np.complex64), scan(count, 0, shape), 24)
+        runs = []
+        for _ in range(3):
+            started = time.process_time()
+            stitch(patches, scan(count, 0, shape), shape, synchronise=synchronise)
+            runs.append(time.process_time() - started)
+        return min(runs)
+
+    assert seconds(1600) < 2 * 4 * seconds(400)
 
 
 @pytest.mark.parametrize(

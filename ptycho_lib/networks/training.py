@@ -44,7 +44,7 @@ from ptycho_lib.networks.samples import (
     overlap_partners,
     sample_groups,
 )
-from ptycho_lib.usage import Meter, Usage
+from ptycho_lib.usage import Meter
 
 MODEL, HISTORY, OUTCOME = "model.keras", "history.csv", "outcome.json"
 
