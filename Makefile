@@ -68,6 +68,20 @@ quickstart: $(STAMP) $(STAR_TEST) ## real data, whole study: studies/siemens_sta
 	seconds=$$((SECONDS - start)); echo; \
 	echo "Finished in $$((seconds / 60)) min $$((seconds % 60)) s. Open $(CURDIR)/$(STAR)/results/report.html"
 
+# The study of thin scans and low doses, and what its README shows of it.
+SPARSE := studies/sparse_scan
+SPARSE_FILES := quality_along_conditions.png quality_versus_time.png aggregated_costs.csv study_summary.csv \
+	generalization_study_results_table.tex
+
+.PHONY: sparse-scan
+sparse-scan: $(STAMP) ## the study of thin scans and low doses: studies/sparse_scan/outcome
+	@test -f $(SPARSE)/data/sparse_scan_test.npz || \
+		$(BIN)/ptycho-study simulate $(SPARSE)/simulation.yaml $(SPARSE)/data
+	$(BIN)/ptycho-study run $(SPARSE)/data/sparse_scan_train.npz $(SPARSE)/data/sparse_scan_test.npz \
+		$(SPARSE)/results --config $(SPARSE)/study.yaml
+	$(BIN)/ptycho-study verify $(SPARSE)/results
+	mkdir -p $(SPARSE)/outcome && cp $(addprefix $(SPARSE)/results/,$(SPARSE_FILES)) $(SPARSE)/outcome
+
 .PHONY: lab
 lab: $(STAMP) ## JupyterLab on the notebooks, this machine only, with a token (ARGS=--no-browser)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks \

@@ -45,6 +45,14 @@ def test_every_impossible_size_is_told_at_once(study):
     assert not study.out.exists()
 
 
+def test_a_condition_that_the_test_data_do_not_allow_is_told_before_anything_runs(study):
+    conditions = [{"name": "dim", "photons_factor": 0.1}, {"name": "dense", "scan_overlap": 0.999}]
+    with pytest.raises(InputError) as caught:
+        plan_of(study, conditions=conditions)
+    assert [fault.key for fault in caught.value.faults] == ["photons_per_pattern", "scan_overlap"]
+    assert not study.out.exists()
+
+
 def test_faults_of_both_files_and_the_folder_are_told_together(study):
     study.train.write_bytes(b"not an npz")
     study.test.unlink()

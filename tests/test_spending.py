@@ -10,7 +10,7 @@ from miniature import Miniature
 from ptycho_lib.study.evidence import gather, write_evidence
 from ptycho_lib.study.record import ArmOutcome, read_record
 from ptycho_lib.study.runs import finish_run, open_run
-from ptycho_lib.study.spending import COST_COLUMNS, COSTS
+from ptycho_lib.study.spending import COST_COLUMNS, COSTS, spending
 from ptycho_lib.tidy import COLUMNS
 from ptycho_lib.usage import Usage
 
@@ -88,6 +88,19 @@ def test_an_arm_that_is_not_trained_has_no_training_and_a_hybrid_that_of_its_net
     assert pd.isna(costs.loc[("iterative", "nominal"), "training_memory_bytes"])
     assert costs.loc[("pinn+iterative", "nominal"), "training_s"] == 30
     assert costs.loc[("pinn+iterative", "nominal"), "training_memory_bytes"] == 900
+
+
+def test_a_run_without_training_patterns_charges_no_training(study):
+    record = finish(study, 8)
+    alone = record.model_copy(
+        update={
+            "identity": record.identity.model_copy(update={"n_train": 0}),
+            "arms": {"iterative": ArmOutcome(seconds=6.0)},
+            "reconstructions": {"iterative": record.reconstructions["iterative"]},
+        }
+    )
+    costs = spending([("iterative", alone)])
+    assert costs[["n_train", "training_s", "reconstruction_s"]].to_numpy().tolist() == [[0, 0, 6]]
 
 
 def test_times_change_no_metric_and_may_be_missing(study):

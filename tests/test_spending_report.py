@@ -102,7 +102,7 @@ def test_sentences_of_known_curves(first: list, second: list, expected: str) -> 
         }
     )
     words = sweep_narrative.sentence(sweep, ("pinn", "iterative"), rows, "ssim")
-    assert words == f"overlap 0.80 to 0.00: {expected}"
+    assert words == f"Overlap 0.80 to 0.00: {expected}"
     worse = sweep_narrative.sentence(sweep, ("pinn", "iterative"), rows.assign(value=-rows["value"]), "mae")
     assert worse == words
 
@@ -120,7 +120,7 @@ def test_doses_cross_on_a_logarithmic_axis() -> None:
 
 def test_a_study_names_where_its_arms_change_places(results: StudyResults) -> None:
     words = text(sweep_narrative.change_places(results))
-    assert "photons per pattern 100 000 to 1 000: PtychoPINN is ahead of Supervised baseline" in words
+    assert "Photons per pattern 100 000 to 1 000: PtychoPINN is ahead of Supervised baseline" in words
     assert "100\u202f000 to 1\u202f000" in sweep_narrative.sweep_alt(results)
 
 

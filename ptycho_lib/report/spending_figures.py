@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.report.study_figures import select
@@ -68,8 +69,8 @@ def time_figure(
             own = merged[merged["model"] == model]
             own = own if model in trained else own.assign(n_train=0)
             _draw(ax, own, column, look)
-        ax.set_xscale("log")
-        ax.margins(x=0.12, y=0.12)
+        _seconds_axis(ax, merged[column])
+        ax.margins(y=0.12)
         ax.grid(color="#e6e6e6", linewidth=0.5)
         ax.set_title(title)
         ax.set_xlabel(f"wall time for {_patterns(merged)} test patterns (s)")
@@ -103,6 +104,16 @@ def _draw(ax: Axes, rows: pd.DataFrame, column: str, look: ModelLook) -> None:
     )
     if list(x.index) == [0]:
         ax.axhline(y.iloc[0], color=look.colour, linestyle=":", linewidth=0.9, zorder=0)
+
+
+def _seconds_axis(ax: Axes, seconds: pd.Series) -> None:
+    """Make a log axis of plain numbers, wide enough to hold a tick at 1, 2 or 5 times a power of ten."""
+    ax.set_xscale("log")
+    ax.set_xlim(seconds.min() / 1.6, seconds.max() * 1.6)
+    narrow = seconds.max() < 20 * seconds.min()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _label_sizes(ax: Axes, rows: pd.DataFrame) -> None:

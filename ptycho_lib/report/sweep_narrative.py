@@ -11,6 +11,7 @@ from ptycho_lib.report.markup import bullets, escape, listed, paragraph
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.study_figures import select
 from ptycho_lib.report.style import metric_title, model_looks
+from ptycho_lib.study.answer import upper
 from ptycho_lib.study.sweeps import Sweep, crossings, curves, sweeps
 from ptycho_lib.tidy import METRICS
 
@@ -39,7 +40,7 @@ def change_places(results: StudyResults, *, metric: str = "ssim", component: str
         if set(pair) <= set(rows["model"])
     ]
     title = metric_title(metric, component).rstrip(" ↑↓")
-    size = results.config.n_train_sizes[-1]
+    size = rows["n_train"].max()
     text = f"By aligned {component} {title}, networks trained with {size} patterns, means of the trials:"
     return paragraph(escape(text)) + bullets(items)
 
@@ -68,7 +69,7 @@ def sentence(sweep: Sweep, pair: tuple[str, str], rows: pd.DataFrame, metric: st
     looks = model_looks(pair)
     names = [looks[name].label for name in (pair if decided.size and decided[0] > 0 else pair[::-1])]
     span = f"{_value(sweep, sweep.values[0])} to {_value(sweep, sweep.values[-1])}"
-    where = f"{AXES[sweep.axis]} {span}" + (f" ({sweep.fixed})" if sweep.fixed else "")
+    where = f"{upper(AXES[sweep.axis])} {span}" + (f" ({sweep.fixed})" if sweep.fixed else "")
     if not decided.size:
         return escape(f"{where}: {names[0]} and {names[1]} cannot be told apart.")
     if not places:

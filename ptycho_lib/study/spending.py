@@ -105,8 +105,8 @@ def spending(records: Iterable[tuple[str, RunRecord]]) -> pd.DataFrame:
 
 def _rows(run: str, record: RunRecord) -> Iterator[dict[str, object]]:
     for arm, costs in record.reconstructions.items():
-        trained = [record.arms[name] for name in _trained_parts(arm, record)]
-        memory = [part.peak_memory_bytes for part in trained if part.peak_memory_bytes is not None]
+        # Without training patterns nothing is trained; `a+b` continues what network a was trained for.
+        training = record.arms.get(arm.partition("+")[0]) if record.n_train else None
         for condition, cost in costs.items():
             facts = record.conditions[condition]
             yield {
@@ -115,17 +115,12 @@ def _rows(run: str, record: RunRecord) -> Iterator[dict[str, object]]:
                 "model": arm,
                 "condition": condition,
                 **facts.model_dump(),
-                "training_s": sum(part.seconds for part in trained),
+                "training_s": training.seconds if training else 0.0,
                 "reconstruction_s": cost.seconds,
                 "patterns_per_s": facts.n_patterns / cost.seconds if cost.seconds else np.inf,
-                "training_memory_bytes": max(memory, default=None),
+                "training_memory_bytes": training.peak_memory_bytes if training else None,
                 "reconstruction_memory_bytes": cost.peak_memory_bytes,
                 "memory_of_step": cost.memory_of_step,
                 "device": record.device,
                 "run": run,
             }
-
-
-def _trained_parts(arm: str, record: RunRecord) -> list[str]:
-    """Return the trainings that an arm rests on: its own, or those of the arms it continues (`a+b`)."""
-    return [arm] if arm in record.arms else [part for part in arm.split("+") if part in record.arms]
