@@ -77,7 +77,12 @@ def test_conditions_are_refused_together_before_anything_is_trained(small_datase
     assert [fault.key for fault in refused.value.faults] == ["scan_overlap", "photons_per_pattern"]
     fine = load_config(None, conditions=conditions[2:])
     refuse_conditions(small_dataset, fine)
-    assert [name for name, _ in under_conditions(small_dataset, fine)] == ["nominal", "fine"]
+    (name, same), (_, changed) = under_conditions(small_dataset, fine)
+    assert name == "nominal"
+    assert same is small_dataset
+    assert isinstance(changed.diffraction, np.ndarray)  # computed once, not by every model anew
+    lazy = under(small_dataset, dead_pixel_fraction=0.1)
+    np.testing.assert_array_equal(changed.diffraction, lazy.diffraction[:])
 
 
 def test_thinning_leaves_poisson_statistics():

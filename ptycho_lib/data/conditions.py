@@ -21,7 +21,17 @@ from ptycho_lib.physics.scan import resolved_area
 
 
 def under_conditions(dataset: PtychoDataset, config: StudyConfig) -> Iterator[tuple[str, PtychoDataset]]:
-    """Yield the name and the test set of each condition of a study, the unchanged one ("nominal") first."""
+    """Yield the name and the test set of each condition of a study, the unchanged one ("nominal") first.
+
+    Patterns that had to be computed, such as those with fewer photons, are computed once, into memory.
+    """
+    for name, changed in conditions_of(dataset, config):
+        computed = name != NOMINAL and isinstance(changed.diffraction, StackView)
+        yield name, replace(changed, diffraction=changed.diffraction[:]) if computed else changed
+
+
+def conditions_of(dataset: PtychoDataset, config: StudyConfig) -> Iterator[tuple[str, PtychoDataset]]:
+    """Yield the same as `under_conditions`, with patterns that are computed when they are read."""
     yield NOMINAL, dataset
     least = config.evaluation.min_illumination
     for condition in config.conditions:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptycho_lib.config import StudyConfig
-from ptycho_lib.data.conditions import under_conditions
+from ptycho_lib.data.conditions import conditions_of
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.study.record import ConditionFacts, ReconstructionCost, RunRecord
 from ptycho_lib.usage import Usage
@@ -80,7 +80,7 @@ def condition_facts(
             photons_per_pattern=data.photons_per_pattern,
             compared_px=compared[name],
         )
-        for name, data in under_conditions(test, config)
+        for name, data in conditions_of(test, config)
         if name in compared
     }
 
