@@ -81,13 +81,15 @@ def test_the_table_holds_a_row_a_reconstruction(study):
     pd.testing.assert_frame_equal(table, evidence.costs, check_dtype=False)
 
 
-def test_an_arm_that_is_not_trained_has_no_training_and_a_hybrid_that_of_its_network(study):
+def test_an_arm_that_is_not_trained_has_no_training_and_a_hybrid_pays_for_its_network(study):
     finish(study, 8)
     costs = gather(study.out).costs.set_index(["model", "condition"])
     assert costs.loc[("iterative", "nominal"), "training_s"] == 0
     assert pd.isna(costs.loc[("iterative", "nominal"), "training_memory_bytes"])
     assert costs.loc[("pinn+iterative", "nominal"), "training_s"] == 30
     assert costs.loc[("pinn+iterative", "nominal"), "training_memory_bytes"] == 900
+    assert costs.loc[("pinn+iterative", "nominal"), "reconstruction_s"] == 3.5
+    assert not costs.loc[("pinn+iterative", "nominal"), "memory_of_step"]
 
 
 def test_a_run_without_training_patterns_charges_no_training(study):

@@ -105,9 +105,12 @@ def spending(records: Iterable[tuple[str, RunRecord]]) -> pd.DataFrame:
 
 def _rows(run: str, record: RunRecord) -> Iterator[dict[str, object]]:
     for arm, costs in record.reconstructions.items():
-        # Without training patterns nothing is trained; `a+b` continues what network a was trained for.
-        training = record.arms.get(arm.partition("+")[0]) if record.n_train else None
-        for condition, cost in costs.items():
+        # `a+b` continues what network a was trained for and has reconstructed.
+        network, _, further = arm.partition("+")
+        training = record.arms.get(network) if record.n_train else None
+        for condition, own in costs.items():
+            before = record.reconstructions.get(network, {}).get(condition) if further else None
+            cost = _usage(own) + _usage(before) if before else _usage(own)
             facts = record.conditions[condition]
             yield {
                 "n_train": record.n_train,
@@ -124,3 +127,7 @@ def _rows(run: str, record: RunRecord) -> Iterator[dict[str, object]]:
                 "device": record.device,
                 "run": run,
             }
+
+
+def _usage(cost: ReconstructionCost) -> Usage:
+    return Usage(**cost.model_dump())
