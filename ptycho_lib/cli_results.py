@@ -8,8 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ptycho_lib.study.evidence import Evidence
 
 FAILED = 1
 
@@ -41,8 +45,8 @@ def aggregate(out_dir: Path, output_plot: Path | None) -> None:
     """Join all complete runs into tables, with their statistics, and draw the study's figure."""
     from ptycho_lib.report.publication import write_study_figure
 
-    write_tables(out_dir)
-    for path in write_study_figure(out_dir, output_plot):
+    evidence = write_tables(out_dir)
+    for path in write_study_figure(out_dir, output_plot, evidence):
         click.echo(str(path))
 
 
@@ -80,7 +84,7 @@ def verify(out_dir: Path) -> None:
     sys.exit(0 if result.ok else FAILED)
 
 
-def write_tables(out_dir: Path) -> None:
+def write_tables(out_dir: Path) -> Evidence:
     """Write aggregated_metrics.csv and the statistics of the trials; say what they hold."""
     from ptycho_lib.study.evidence import AGGREGATED, SUMMARY, write_evidence
 
@@ -89,6 +93,7 @@ def write_tables(out_dir: Path) -> None:
     click.echo(f"{out_dir / AGGREGATED}: {len(table)} values of {table['run'].nunique()} runs")
     click.echo(f"{out_dir / SUMMARY}: {len(evidence.summary)} means")
     click.echo(evidence.headline())
+    return evidence
 
 
 def execute_report(out_dir: Path) -> int:

@@ -19,6 +19,7 @@ from ptycho_lib.report.study_figures import study_figure
 from ptycho_lib.report.sweep_figures import sweep_figure
 from ptycho_lib.report.sweep_narrative import study_sweeps
 from ptycho_lib.report.tables import study_table, to_latex
+from ptycho_lib.study.evidence import Evidence
 from ptycho_lib.study.files import write_atomically
 
 FIGURE = "generalization_study_results"
@@ -27,8 +28,8 @@ PRINT_DPI = 300
 FORMATS = (".png", ".pdf", ".svg")
 
 
-def publish(results: StudyResults) -> list[Path]:
-    """Write figure, caption and table into the study folder.
+def publish(results: StudyResults, figure: Figure | None = None) -> list[Path]:
+    """Write figure, caption and table into the study folder; the figure is drawn, unless it is given.
 
     Returns
     -------
@@ -36,7 +37,7 @@ def publish(results: StudyResults) -> list[Path]:
         The files: figures as .png and .pdf, _caption.txt, _table.tex.
     """
     evidence = results.evidence
-    figure = publication_figure(results)
+    figure = figure or publication_figure(results)
     written = [
         save_figure(figure, results.folder / f"{FIGURE}{ending}", results) for ending in (".png", ".pdf")
     ]
@@ -69,7 +70,9 @@ def further_figures(results: StudyResults) -> dict[str, Figure]:
     return found
 
 
-def write_study_figure(out_dir: str | Path, output_plot: str | Path | None = None) -> list[Path]:
+def write_study_figure(
+    out_dir: str | Path, output_plot: str | Path | None = None, evidence: Evidence | None = None
+) -> list[Path]:
     """Draw the publication figure of a study folder, there and, if asked for, at `output_plot`, too.
 
     Raises
@@ -77,8 +80,9 @@ def write_study_figure(out_dir: str | Path, output_plot: str | Path | None = Non
     InputError
         If no run is complete, or the ending of `output_plot` is not that of a figure.
     """
-    results = read_results(out_dir)
-    figure, written = publication_figure(results), publish(results)
+    results = read_results(out_dir, evidence)
+    figure = publication_figure(results)
+    written = publish(results, figure)
     if output_plot is not None:
         path = Path(output_plot)
         if path.suffix.lower() not in FORMATS:

@@ -89,10 +89,10 @@ class StudyResults:
         raise InputError(Fault(str(self.folder), "run", found, f"one of {there}", "Choose one of these."))
 
 
-def read_results(study_dir: str | Path) -> StudyResults:
+def read_results(study_dir: str | Path, evidence: Evidence | None = None) -> StudyResults:
     """Read a study folder; runs that are missing, failed or stale are named, not an obstacle.
 
-    Nothing is written.
+    Nothing is written. The tables are computed, unless they are given.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def read_results(study_dir: str | Path) -> StudyResults:
     """
     folder = Path(study_dir).resolve()
     manifest = read_manifest(folder)
-    return StudyResults(folder, manifest, tuple(load_runs(folder)), gather(folder))
+    return StudyResults(folder, manifest, tuple(load_runs(folder)), evidence or gather(folder))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.study.answer import AT_ONCE, NAMES, NEVER, Crossing
-from ptycho_lib.study.statistics import CONFIDENCE, MIN_TRIALS, N_RESAMPLES, better_of, expanded_level
+from ptycho_lib.study.statistics import (
+    CONFIDENCE,
+    MIN_TRIALS,
+    N_RESAMPLES,
+    better_of,
+    expanded_level,
+    times_drawn,
+)
 from ptycho_lib.tidy import METRICS
 
 Floats = NDArray[np.float64]
@@ -59,51 +65,77 @@ def crossing_point(
     """
     wanted = {"metric": metric, "component": component, "alignment": alignment, "condition": condition}
     rows = table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
-    own = _by_trial(rows[rows["n_train"] == n_train], model, f"n_train {n_train}, {component} {metric}")
-    other = _by_trial(rows, reference, f"{component} {metric}")
-    trials = sorted(set(own.index) & set(other.index))
-    both = np.hstack([own.reindex(trials).to_numpy(), other.reindex(trials).to_numpy()])
-    sizes = other.columns.to_numpy(dtype=float)
-    higher = better_of(metric) == "higher"
-
-    everyone = np.arange(len(trials))
-
-    def needed(chosen: NDArray[np.int64], axis: int = -1) -> Floats:
-        means = _mean(_times_drawn(np.moveaxis(np.asarray(chosen), axis, -1), len(trials)), both)
-        return _first_reach(means[..., 0], means[..., 1:], np.log2(sizes), higher)
-
-    point = float(needed(everyone)) if trials else math.nan
-    low = high = math.nan
-    if len(trials) >= MIN_TRIALS and not math.isnan(point):
-        level = expanded_level(confidence, len(trials))
-        found = stats.bootstrap(
-            (everyone,),
-            needed,
-            vectorized=True,
-            method="percentile",
-            confidence_level=level,
-            n_resamples=n_resamples,
-            rng=np.random.default_rng(seed),
-        ).bootstrap_distribution
-        # Quantiles that are members of the distribution: nothing is interpolated towards "never".
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        if not np.isnan(found).any():
-            low, high = np.quantile(found, tails, method="closest_observation")
-    smallest, largest = int(sizes[0]), int(sizes[-1])
-    return Crossing(
+    found = _crossings(
+        rows,
+        [n_train],
+        wanted,
         model=model,
         reference=reference,
-        n_train=int(n_train),
-        **wanted,
-        value=float(_mean(np.ones(len(trials)), both)[0]),
-        needed=_size(point, smallest, largest),
-        low=_size(low, smallest, largest),
-        high=_size(high, smallest, largest),
         confidence=confidence,
-        n_trials=len(trials),
-        smallest=smallest,
-        largest=largest,
+        n_resamples=n_resamples,
+        seed=seed,
     )
+    return next(found)
+
+
+def _crossings(
+    rows: pd.DataFrame,
+    n_train_sizes: Iterable[int],
+    wanted: dict[str, str],
+    *,
+    model: str,
+    reference: str,
+    confidence: float = CONFIDENCE,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> Iterator[Crossing]:
+    """Find the crossings of several sizes; `rows` hold one metric, component, alignment and condition."""
+    what = f"{wanted['component']} {wanted['metric']}"
+    own, other = _by_trial(rows, model, what), _by_trial(rows, reference, what)
+    begun = rows[rows["model"] == model].groupby("n_train")["trial"].agg(set)
+    sizes = other.columns.to_numpy(dtype=float)
+    smallest, largest, log_sizes = int(sizes[0]), int(sizes[-1]), np.log2(sizes)
+    higher = better_of(wanted["metric"]) == "higher"
+    # Sizes with the same trials, which is to say nearly always all of them, share their means.
+    means: dict[tuple[int, ...], list[tuple[Floats, Floats]]] = {}
+    for n_train in n_train_sizes:
+        if n_train not in own.columns:
+            _by_trial(rows[rows["n_train"] == n_train], model, f"n_train {n_train}, {what}")  # raises
+        column = own.columns.get_loc(n_train)
+        trials = tuple(sorted(begun[n_train] & set(other.index)))
+        if trials not in means:
+            draws = [np.ones((1, len(trials)))]
+            if len(trials) >= MIN_TRIALS:
+                draws.append(times_drawn(len(trials), n_resamples, seed))
+            both = [table.reindex(trials).to_numpy() for table in (own, other)]
+            means[trials] = [(_mean(draw, both[0]), _mean(draw, both[1])) for draw in draws]
+        values, curve = means[trials][0]
+        point = math.nan
+        if trials:
+            point = float(_first_reach(values[:, column], curve, log_sizes, higher)[0])
+        low = high = math.nan
+        if len(trials) >= MIN_TRIALS and not math.isnan(point):
+            drawn_values, curves = means[trials][1]
+            found = _first_reach(drawn_values[:, column], curves, log_sizes, higher)
+            level = expanded_level(confidence, len(trials))
+            # Quantiles that are members of the distribution: nothing is interpolated towards "never".
+            tails = [(1 - level) / 2, (1 + level) / 2]
+            if not np.isnan(found).any():
+                low, high = np.quantile(found, tails, method="closest_observation")
+        yield Crossing(
+            model=model,
+            reference=reference,
+            n_train=int(n_train),
+            **wanted,
+            value=float(values[0, column]),
+            needed=_size(point, smallest, largest),
+            low=_size(low, smallest, largest),
+            high=_size(high, smallest, largest),
+            confidence=confidence,
+            n_trials=len(trials),
+            smallest=smallest,
+            largest=largest,
+        )
 
 
 def crossing_points(
@@ -170,11 +202,9 @@ def _all_crossings(table: pd.DataFrame, model: str, reference: str, n_resamples:
     for values, rows in table.groupby(keys, sort=False):
         if not {model, reference} <= set(rows["model"]):
             continue
-        for size in sorted(rows.loc[rows["model"] == model, "n_train"].unique()):
-            chosen = dict(zip(keys, values, strict=True))
-            yield crossing_point(
-                rows, size, **chosen, model=model, reference=reference, n_resamples=n_resamples
-            )
+        sizes = sorted(rows.loc[rows["model"] == model, "n_train"].unique())
+        wanted = dict(zip(keys, values, strict=True))
+        yield from _crossings(rows, sizes, wanted, model=model, reference=reference, n_resamples=n_resamples)
 
 
 def _by_trial(rows: pd.DataFrame, model: str, what: str) -> pd.DataFrame:
@@ -186,18 +216,12 @@ def _by_trial(rows: pd.DataFrame, model: str, what: str) -> pd.DataFrame:
     return own.set_index(["trial", "n_train"])["value"].unstack("n_train")
 
 
-def _times_drawn(chosen: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return how often each of `count` trials stands in the last axis of (..., n) trial numbers."""
-    rows = chosen.reshape(-1, chosen.shape[-1])
-    cells = rows + count * np.arange(len(rows))[:, None]
-    times = np.bincount(cells.ravel(), minlength=count * len(rows))
-    return times.reshape(*chosen.shape[:-1], count)
-
-
-def _mean(times: NDArray, values: Floats) -> Floats:
+def _mean(times: Floats, values: Floats) -> Floats:
     """Return the means of trials × columns, each trial taken so many times; NaN where nothing is finite."""
     defined = np.isfinite(values)
-    count = times @ defined
+    if defined.all() and len(values):
+        return times @ values / times.sum(axis=-1, keepdims=True)
+    count = times @ defined.astype(float)
     total = times @ np.where(defined, values, 0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
@@ -208,9 +232,9 @@ def _first_reach(value: Floats, curve: Floats, log_sizes: Floats, higher: bool) 
     One unit above the sizes if it never does, one below if it does at the smallest. An undefined size of
     the curve counts as not reached.
     """
-    excess = (curve - np.asarray(value)[..., None]) * (1 if higher else -1)
-    reached = excess >= 0
-    right = reached.argmax(axis=-1)[..., None]
+    value = np.asarray(value)[..., None]
+    excess = curve - value if higher else value - curve
+    right = (excess >= 0).argmax(axis=-1)[..., None]
     left = np.maximum(right - 1, 0)
     before, after = (np.take_along_axis(excess, index, -1)[..., 0] for index in (left, right))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -218,8 +242,16 @@ def _first_reach(value: Floats, curve: Floats, log_sizes: Floats, higher: bool) 
     log_left, log_right = (log_sizes[index[..., 0]] for index in (left, right))
     result = log_left + share * (log_right - log_left)
     result = np.where(right[..., 0] == 0, log_sizes[0] - 1, result)
-    result = np.where(reached.any(axis=-1), result, log_sizes[-1] + 1)
-    return np.where(np.isnan(value) | np.isnan(curve).all(axis=-1), np.nan, result)
+    result = np.where(after >= 0, result, log_sizes[-1] + 1)
+    return np.where(_nowhere(excess, after), np.nan, result)
+
+
+def _nowhere(excess: Floats, chosen: Floats) -> NDArray[np.bool_]:
+    """Return where a curve is undefined at every size; looked at only where the chosen size is."""
+    found = np.isnan(chosen)
+    if found.any():
+        found = found & np.isnan(excess).all(axis=-1)
+    return found
 
 
 def _size(log_size: float, smallest: int, largest: int) -> float:
