@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -477,3 +478,40 @@ def test_hostile_sizes_take_no_memory(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("told") == 2
+
+
+class LittleMemory:
+    available = 100_000_000
+
+
+def test_a_huge_object_is_not_copied_into_memory(arrays, tmp_path, monkeypatch):
+    path = tmp_path / "huge.npz"
+    np.savez(path, **{**arrays, "objectGuess": np.zeros((3000, 3000), np.complex64)})
+    monkeypatch.setattr("ptycho_lib.data.npz.psutil.virtual_memory", lambda: LittleMemory)
+    raises(path, "objectGuess", "0.1 GB to be read whole")
+
+
+def test_an_hdf5_chunk_that_would_fill_the_memory_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.h5"
+    with h5py.File(path, "w") as file:
+        shape = (10_000, 64, 64)
+        file.create_dataset("frames", shape, np.uint16, chunks=shape, compression="gzip")
+    monkeypatch.setattr("ptycho_lib.data.readers.store.psutil.virtual_memory", lambda: LittleMemory)
+    with pytest.raises(
+        InputError, match=r"chunks of 0\.1 GB, each read whole even for one pattern.*h5repack"
+    ):
+        open_dataset(path, diffraction_key="frames")
+
+
+def test_patterns_of_a_gigapixel_are_refused_before_one_is_read(tmp_path):
+    path = tmp_path / "wide.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("frames", (4, 30_000, 30_000), np.float32, chunks=(1, 300, 300))
+        file["where"], file["probe"], file["object"] = (
+            np.ones((4, 2)),
+            np.ones((8, 8)) + 0j,
+            np.ones((9, 9)) + 0j,
+        )
+    keys = {"positions_key": "where", "probe_key": "probe", "object_key": "object"}
+    with pytest.raises(InputError, match="patterns up to 8192×8192"):
+        open_dataset(path, diffraction_key="frames", **keys)

@@ -145,6 +145,32 @@ def test_seed_and_part_change_the_object():
     assert not np.array_equal(simulate_part(longer, "more").obj, first)
 
 
+def test_no_two_parts_show_the_same_photograph():
+    settings = config(
+        object={"kind": "natural_image", "phase": "independent"},
+        parts={"train": {"n": 9}, "test": {"n": 9}, "named": {"n": 9, "object": {"kind": "natural_image"}}},
+    )
+    shown = [name for names in settings.pictures().values() for name in names]
+    assert len(shown) == len(set(shown)) == 5
+    obj = simulate_part(settings, "train").obj
+    amplitude_pattern, phase_pattern = np.abs(obj).ravel(), np.angle(obj).ravel()
+    assert abs(np.corrcoef(amplitude_pattern, phase_pattern)[0, 1]) < 0.9
+
+
+def test_phase_follows_the_amplitude_or_is_drawn_apart():
+    for kind in ("lines", "gaussian_random_field", "blobs", "manhattan", "natural_image"):
+        alike = {
+            phase: simulate_part(config(object={"kind": kind, "phase": phase}), "train").obj
+            for phase in ("coupled", "independent")
+        }
+        correlation = {
+            phase: np.corrcoef(np.abs(obj).ravel(), np.angle(obj).ravel())[0, 1]
+            for phase, obj in alike.items()
+        }
+        assert correlation["coupled"] == pytest.approx(-1, abs=1e-4), kind
+        assert abs(correlation["independent"]) < 0.9, kind
+
+
 @pytest.mark.parametrize(
     "kind", ["lines", "siemens_star", "gaussian_random_field", "blobs", "manhattan", "natural_image"]
 )
@@ -199,6 +225,15 @@ def test_probes_of_every_kind(tmp_path):
         ({"probe": {"kind": "file"}}, "needs path"),
         ({"parts": {}}, "parts"),
         ({"object": {"kind": "siemens_star"}}, "would share one object"),
+        ({"object": {"kind": "natural_image", "settings": {"name": "moon"}}}, "more than one part"),
+        ({"object": {"kind": "siemens_star", "phase": "independent"}}, "its phase is coupled"),
+        (
+            {
+                "object": {"kind": "natural_image", "phase": "independent"},
+                "parts": {f"p{k}": {"n": 4} for k in range(6)},
+            },
+            "too few for parts",
+        ),
         ({"detector": {"photons_per_pattern": -1}}, "photons_per_pattern: found -1"),
     ],
 )

@@ -16,18 +16,23 @@ from ptycho_lib.data.npz import NpzArchive
 from ptycho_lib.data.options import ReadOptions, parse_options
 from ptycho_lib.data.projection import spread_indices
 from ptycho_lib.data.readers import read_file
-from ptycho_lib.data.stack import Array, read_patterns
-from ptycho_lib.data.suspects import Sample, Verdict, find_suspects
+from ptycho_lib.data.stack import read_patterns
+from ptycho_lib.data.suspects import Sample
+from ptycho_lib.data.verdict import Verdict, judge
 from ptycho_lib.errors import Fault, InputError
 
-__all__ = ["CheckReport", "Finding", "check", "check_file", "expected_residual"]
+__all__ = ["CheckReport", "Finding", "check", "check_file"]
 
 HIGH_RESIDUAL = 0.3
 """Above this, beyond photon noise, object and probe explain the patterns badly."""
-SAMPLED = 24
-"""Patterns that are re-projected; half as many if they are larger than 128 pixels."""
+SAMPLED_PIXELS = 2**19
+"""Pixels of the patterns that are re-projected: 128 patterns of 64 × 64, but never fewer than 24."""
+AXIS_UNKNOWN = 512
+"""Up to this edge a stack (N, N, N) is read whole, to try its last axis as that of the patterns."""
 ECHOES = ("probably intensity", "patches outside the object", "hot detector pixels")
 """Findings that follow from a convention misunderstood: silent once the suspect is named."""
+LAST_ECHOES = ("zeros only", "bitwise copies")
+"""Further ones where another axis was taken for that of the patterns."""
 
 
 @dataclass(frozen=True)
@@ -96,26 +101,6 @@ def check(dataset: PtychoDataset) -> CheckReport:
     return CheckReport(dataset.source or "dataset", tuple(ordered), numbers, dataset)
 
 
-def expected_residual(photons_per_pattern: float | None, measured: Array) -> float:
-    """Return about the residual that photon noise alone gives; 0 if the photons are unknown.
-
-    The root of a Poisson count deviates by 1/√(2π) in the mean, whatever the count; dark pixels, with a mean
-    count λ well below 1, by 2·√λ at most.
-
-    Parameters
-    ----------
-    photons_per_pattern : float or None
-    measured : (k, N, N) array
-        Amplitudes.
-    """
-    if photons_per_pattern is None:
-        return 0.0
-    measured = np.asarray(measured, dtype=np.float64)
-    counts = np.square(measured) * (photons_per_pattern * len(measured) / np.sum(np.square(measured)))
-    deviation = np.minimum(1 / np.sqrt(2 * np.pi), 2 * np.sqrt(counts.mean(axis=0)))
-    return float(deviation.mean() / np.sqrt(counts).mean())
-
-
 def _told(code: str, fault: Fault) -> Finding:
     message = f"{fault.key or 'file'}: found {fault.found}; expected {fault.expected}"
     return Finding(code, "error", message, fault.mend)
@@ -123,7 +108,8 @@ def _told(code: str, fault: Fault) -> Finding:
 
 def _without_echoes(findings: list[Finding], physics: list[Finding]) -> list[Finding]:
     explained = any(found.severity == "error" for found in physics)
-    kept = [found for found in findings if not any(echo in found.message for echo in ECHOES)]
+    echoes = (*ECHOES, *LAST_ECHOES) if any("patterns-last" in found.code for found in physics) else ECHOES
+    kept = [found for found in findings if not any(echo in found.message for echo in echoes)]
     return physics + (kept if explained else findings)
 
 
@@ -138,36 +124,66 @@ def _needs_prepare(path: str | Path) -> bool:
 
 def _physics(dataset: PtychoDataset, numbers: Numbers) -> list[Finding]:
     """Re-project the object through the probe, and find the suspect if that fails."""
-    chosen = spread_indices(len(dataset), SAMPLED if dataset.patch_size <= 128 else SAMPLED // 2)
+    sample = _sample(dataset)
+    if sample is None:
+        return []
+    verdict = judge(sample)
+    numbers["re-projection residual"] = rounded(verdict.residual)
+    numbers["residual from photon noise"] = rounded(verdict.noise, 2)
+    told = _named(verdict)
+    lost = {"high-residual", "object-unrelated"} & {one.code for one in told}
+    return told if lost else [*told, *_undecided(verdict)]
+
+
+def _sample(dataset: PtychoDataset) -> Sample | None:
+    """Return patterns spread over the scan, without bad ones; None if nothing can be predicted."""
+    size = dataset.patch_size
+    chosen = spread_indices(len(dataset), max(24, SAMPLED_PIXELS // size**2))
     measured = np.asarray(read_patterns(dataset.diffraction, chosen), dtype=np.float64)
     good = np.isfinite(measured).all(axis=(1, 2)) & measured.any(axis=(1, 2))
     if not good.any() or not np.isfinite(dataset.obj).all() or not np.isfinite(dataset.positions_px).all():
-        return []
-    sample = Sample(
+        return None
+    axis_last = None
+    if len(dataset) == size <= AXIS_UNKNOWN:
+        axis_last = np.moveaxis(np.asarray(dataset.diffraction, dtype=np.float64), -1, 0)[chosen[good]]
+    return Sample(
         measured[good],
         dataset.positions_px[chosen[good]],
         dataset.positions_px,
         dataset.probe,
         dataset.obj,
         dataset.pixel_size_m,
+        dataset.photons_per_pattern,
+        axis_last,
     )
-    verdict = find_suspects(sample)
-    expected = expected_residual(dataset.photons_per_pattern, measured[good])
-    numbers["re-projection residual"] = rounded(verdict.residual)
-    numbers["residual from photon noise (estimate)"] = rounded(expected, 2)
-    return _judge(verdict, expected)
 
 
-def _judge(verdict: Verdict, expected: float) -> list[Finding]:
-    """Put a verdict into words."""
-    if verdict.suspects:
-        names = " and ".join(suspect.name for suspect in verdict.suspects)
-        options = " ".join(suspect.option for suspect in verdict.suspects)
-        how_well = f"(residual {verdict.residual:.2f}, so mended {verdict.best:.2f})"
-        code = "+".join(suspect.code for suspect in verdict.suspects)
+def _named(verdict: Verdict) -> list[Finding]:
+    """Put into words what explains the data."""
+    change = f"residual {verdict.residual:.3g}, so mended {verdict.best:.3g}"
+    names = " and ".join(suspect.name for suspect in verdict.suspects)
+    options = " ".join(suspect.option for suspect in verdict.suspects)
+    code = "+".join(suspect.code for suspect in verdict.suspects)
+    if verdict.suspects and verdict.certainty == "certain":
         mend = f"Run `ptycho-study prepare {options}`."
-        return [Finding(code, "error", f"{names}: explains the data {how_well}", mend)]
-    if verdict.residual > HIGH_RESIDUAL + expected:
+        return [Finding(code, "error", f"{names}: explains the data ({change})", mend)]
+    if verdict.suspects:
+        message = f"perhaps {names}: {verdict.better:.0%} of the patterns fit better, none well ({change})"
+        mend = f"Compare with `ptycho-study check {options}`; something else is wrong, too."
+        return [Finding(code, "warning", message, mend)]
+    if not verdict.object_helps:
+        message = f"a uniform object explains the patterns as well (residual {verdict.residual:.2f})"
+        return [finding("object-unrelated", message)]
+    if HIGH_RESIDUAL + verdict.noise < verdict.residual < np.inf:
         message = f"object and probe do not explain the patterns (residual {verdict.residual:.2f})"
         return [finding("high-residual", message)]
     return []
+
+
+def _undecided(verdict: Verdict) -> list[Finding]:
+    """Say what these data cannot tell."""
+    if not verdict.rivals:
+        return []
+    names = ", ".join(f"{rival.name} (`{rival.option}`)" for rival in verdict.rivals)
+    subject = "the mended file" if verdict.suspects else "the file as it stands"
+    return [finding("undecided", f"these data cannot tell {subject} from: {names}")]

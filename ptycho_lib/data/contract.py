@@ -45,6 +45,9 @@ KINDS: dict[str, tuple[str, str, str]] = {
 } | dict.fromkeys(SCALARS, ("fiu", "a real number", LEAVE_OUT))
 """Kinds of dtype that a key may have, in words, and how to mend another."""
 
+STACKS = ("diffraction", "Y")
+"""What stays on disk."""
+
 DTYPES: dict[str, Any] = {
     "diffraction": np.float32,
     "xcoords": np.float64,
@@ -106,7 +109,7 @@ def _read(archive: NpzArchive, faults: list[Fault]) -> dict[str, Any]:
     arrays = {}
     for key in (key for key in (*REQUIRED, *OPTIONAL) if key in archive.members):
         try:
-            arrays[key] = archive.read(key)
+            arrays[key] = archive.read(key) if key in STACKS else archive.load(key)
         except InputError as error:
             faults.extend(error.faults)
     return arrays
@@ -189,7 +192,7 @@ def _convert(arrays: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the arrays in the dtypes of the contract; stacks on disk are converted as they are read."""
     for key, array in arrays.items():
         dtype = np.dtype(DTYPES.get(key, array.dtype)).newbyteorder("=")
-        if key in ("diffraction", "Y"):
+        if key in STACKS:
             yield key, array if array.dtype == dtype else StackView(array, dtype=dtype)
         else:
             yield key, np.array(array, dtype=dtype, order="C")

@@ -13,13 +13,21 @@ import scipy.fft
 from scipy.ndimage import median_filter, uniform_filter
 
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.plausibility import faulty_patterns
+from ptycho_lib.data.plausibility import faulty_patterns, inside
+from ptycho_lib.data.projection import spread_indices
 from ptycho_lib.data.stack import Array, StackView, blocks
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.physics.diffraction import amplitude, extract_patches
 from ptycho_lib.physics.probes import resize
 
 HOT_FACTOR = 8.0
 """A pixel is hot if its mean intensity exceeds that of its neighbourhood so many times ..."""
+NEVER_ZERO = 25.0
+"""A pixel for which so many counts are expected is not zero by chance (1e-11)."""
+PREDICTED = 64
+"""Patterns from which the expected mean pattern is made."""
+ALIKE = 0.9
+"""Correlation of mean amplitudes above which object and probe explain the mean pattern."""
 HOT_SIGMA = 8.0
 """... and by so many standard deviations of the counting noise of the mean."""
 
@@ -28,7 +36,8 @@ def find_bad_pixels(dataset: PtychoDataset) -> tuple[Array, Array]:
     """Return (dead, hot) pixels, (N, N) bool each, from the mean pattern; one pass.
 
     Dead: zero in every pattern, though the median of the 5 × 5 neighbourhood is clearly above zero. Hot: far
-    above the same median, which no diffraction from a scanned sample is.
+    above the same median. Where object and probe explain the mean pattern, they must contradict the pixel,
+    too: the sharp rings of a weak object under an even probe are no faults.
     """
     count = len(dataset)
     total = np.zeros(dataset.diffraction.shape[1:])
@@ -36,10 +45,34 @@ def find_bad_pixels(dataset: PtychoDataset) -> tuple[Array, Array]:
         good = np.isfinite(block) & (block > 0)
         total += np.sum(np.square(block, dtype=np.float64), axis=0, where=good)
     around = median_filter(total, size=5, mode="mirror")
-    dead = (total == 0) & (around > max(4.0, 0.05 * around.max() / count))
+    counts = 1.0 if dataset.photons_per_pattern is None else dataset.photons_per_pattern * count / total.sum()
+    dead = (total == 0) & (around * counts > max(NEVER_ZERO, 0.05 * around.max() * counts / count))
     hot = (total > HOT_FACTOR * around) & (total > around + HOT_SIGMA * np.sqrt(around + 1)) & (total > count)
-    core = _core(total.shape)
-    return dead, hot & ~core
+    hot &= ~_core(total.shape)
+    if (dead | hot).any() and (expected := _expected_total(dataset, total)) is not None:
+        dead &= expected * counts > NEVER_ZERO
+        hot &= total > HOT_FACTOR * expected
+    return dead, hot
+
+
+def _expected_total(dataset: PtychoDataset, total: Array) -> Array | None:
+    """Return the summed intensity (N, N) that object and probe predict, scaled to the measured one.
+
+    None if they cannot, or if the mean pattern is another one: then they say nothing about pixels.
+    """
+    size, probe = dataset.patch_size, dataset.probe
+    chosen = spread_indices(len(dataset), PREDICTED)
+    positions = dataset.positions_px[chosen]
+    if (
+        probe.shape != total.shape
+        or dataset.obj.ndim != 2
+        or not inside(positions, size, dataset.obj.shape).all()
+    ):
+        return None
+    predicted = amplitude(extract_patches(dataset.obj, positions, size), probe)
+    mean = np.square(predicted, dtype=np.float64).mean(axis=0)
+    alike = np.sum(np.sqrt(mean * total)) / np.sqrt(max(mean.sum() * total.sum(), 1e-300))
+    return mean * (total.sum() / mean.sum()) if alike > ALIKE else None
 
 
 def _core(shape: tuple[int, ...]) -> Array:

@@ -19,6 +19,14 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "warning",
         "No usual suspect does better: are object, probe and positions of one reconstruction?",
     ),
+    "object-unrelated": (
+        "warning",
+        "Is the object of this scan, and the probe of this reconstruction? Nothing else can be told without.",
+    ),
+    "undecided": (
+        "note",
+        "Object or probe is too even, or the dose too low: make sure by other means.",
+    ),
     "photons-unknown": ("note", "Store `photons_per_pattern`, or train with the amplitude loss."),
     "needs-prepare": ("note", "Run `ptycho-study prepare`, with the same options."),
 }

@@ -101,16 +101,24 @@ class NpzArchive:
         member = self.members[key]
         if not member.compressed and member.nbytes:
             return self._map(key, member)
-        free = psutil.virtual_memory().available
-        if member.nbytes > free // 2:
-            found = f"{member.nbytes / 1e9:.1f} GB once unpacked; {free / 1e9:.1f} GB of memory are free"
-            mend = "Save the file with numpy.savez instead of numpy.savez_compressed: it is then streamed."
-            raise InputError(Fault(str(self.path), key, found, "an array that fits in memory", mend))
+        mend = "Save the file with numpy.savez instead of numpy.savez_compressed: it is then streamed."
+        self._refuse_huge(key, "once unpacked", mend)
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{key}.npy") as stream:
                 return np.lib.format.read_array(stream, allow_pickle=False)
         except (*HEADER_ERRORS, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise InputError(self._damaged(error, key)) from None
+
+    def load(self, key: str) -> Array:
+        """Return an array in memory, a copy; refuses one that would fill it."""
+        self._refuse_huge(key, "to be read whole", "Check the file: this array should be small.")
+        return np.array(self.read(key))
+
+    def _refuse_huge(self, key: str, how: str, mend: str) -> None:
+        nbytes, free = self.members[key].nbytes, psutil.virtual_memory().available
+        if nbytes > free // 2:
+            found = f"{nbytes / 1e9:.1f} GB {how}; {free / 1e9:.1f} GB of memory are free"
+            raise InputError(Fault(str(self.path), key, found, "an array that fits in memory", mend))
 
     def _map(self, key: str, member: Member) -> Array:
         order: Literal["F", "C"] = "F" if member.fortran_order else "C"

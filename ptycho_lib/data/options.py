@@ -23,6 +23,13 @@ class ReadOptions(Section):
     """Which axis of the stack counts the patterns: (n, N, N) or (N, N, n)."""
     transpose_patterns: bool = False
     """Exchange rows and columns of each pattern."""
+    flip_patterns: Literal["none", "rows", "columns", "both"] = "none"
+    """Reverse the detector's rows or columns about the zero frequency; `both` is the other sign of the
+    Fourier transform."""
+    shift_pattern_rows: Annotated[int, Field(ge=-64, le=64)] = 0
+    """Move the patterns by so many detector rows, where DC is not at pixel N/2."""
+    shift_pattern_columns: Annotated[int, Field(ge=-64, le=64)] = 0
+    """Move the patterns by so many detector columns."""
     dc: Literal["auto", "centre", "corner"] = "auto"
     """Where the zero frequency lies: at pixel N/2, or at pixel 0 (no fftshift)."""
     position_unit: Literal["auto", "px", "m", "um", "nm"] = "auto"
@@ -35,6 +42,10 @@ class ReadOptions(Section):
     """Mirror the row coordinate of the positions within the scan."""
     flip_columns: bool = False
     """Mirror the column coordinate of the positions within the scan."""
+    shift_rows_px: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+    """Add this to the row coordinate of the positions, object pixels."""
+    shift_columns_px: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+    """Add this to the column coordinate of the positions, object pixels."""
     conjugate_probe: bool = False
     """Use the complex conjugate of the probe."""
     pixel_size_m: Metres | None = None

@@ -44,7 +44,8 @@ def simulate_part(config: SimulationConfig, part: str, folder: str | Path = ".")
     positions, shape = make_scan(
         merged["scan"], chosen.n, config.size, scan.probe_diameter(probe), _rng(config, part, "scan")
     )
-    obj = make_object(merged["object"], shape, _rng(config, part, "object"))
+    rng = _rng(config, part, "object")
+    obj = make_object(merged["object"], shape, rng, config.pictures().get(part, ()))
     dataset = simulate_dataset(
         obj,
         probe,
@@ -83,13 +84,16 @@ def simulate_study(
     return tuple(save_dataset(datasets[part], path, overwrite=overwrite) for part, path in paths.items())
 
 
-def make_object(config: ObjectConfig, shape: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Return a complex object (H, W)."""
+def make_object(
+    config: ObjectConfig, shape: tuple[int, int], rng: np.random.Generator, pictures: tuple[str, ...] = ()
+) -> Array:
+    """Return a complex object (H, W); `pictures` are the photographs of amplitude and phase, if any."""
     generate = getattr(objects, config.kind)
     source = (shape,) if config.kind == "siemens_star" else (shape, rng)
+    settings = [{**config.settings, "name": name} for name in pictures] or [config.settings] * 2
     try:
-        first = generate(*source, **config.settings)
-        second = generate(*source, **config.settings) if config.phase == "independent" else None
+        first = generate(*source, **settings[0])
+        second = generate(*source, **settings[1]) if config.phase == "independent" else None
     except (TypeError, ValueError) as error:
         mend = "The generators in ptycho_lib/physics/objects.py say which settings they take."
         fault = Fault("simulation", "object.settings", str(error), f"settings of {config.kind}", mend)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import Field, model_validator
 
 from ptycho_lib.config import Section
 from ptycho_lib.data.options import Even, parse_options
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.physics.objects import NATURAL_IMAGES
 
 Positive = Annotated[float, Field(gt=0)]
 Range = tuple[float, float]
@@ -32,6 +34,12 @@ class ObjectConfig(Section):
     """Transmission of the densest material and of empty space."""
     phase_rad: Range = (0.0, 1.0)
     """Phase of empty space and of the densest material."""
+
+    @model_validator(mode="after")
+    def _two_draws(self) -> ObjectConfig:
+        if self.phase == "independent" and (self.kind == "siemens_star" or "name" in self.settings):
+            raise ValueError("a Siemens star or a named photograph is one pattern: its phase is coupled")
+        return self
 
 
 class ProbeConfig(Section):
@@ -141,7 +149,38 @@ class SimulationConfig(Section):
         ]
         if len(stars) > 1:
             raise ValueError(f"parts {stars} would share one object: a Siemens star draws nothing at random")
+        pictures = [name for names in self.pictures().values() for name in names]
+        twice = sorted({name for name in pictures if pictures.count(name) > 1})
+        if twice:
+            raise ValueError(f"the photographs {twice} would be shown by more than one part")
         return self
+
+    def pictures(self) -> dict[str, tuple[str, ...]]:
+        """Return the photographs of each part of natural images: amplitude and, if independent, phase.
+
+        Those that are not named are drawn without replacement, so that no part shows what another shows.
+
+        Raises
+        ------
+        ValueError
+            If there are too few.
+        """
+        shown = {name: part.object or self.object for name, part in self.parts.items()}
+        shown = {name: obj for name, obj in shown.items() if obj.kind == "natural_image"}
+        named = {name: obj.settings["name"] for name, obj in shown.items() if "name" in obj.settings}
+        free = [name for name in NATURAL_IMAGES if name not in named.values()]
+        drawn = list(np.random.default_rng([self.seed, 11]).permutation(free))
+        result: dict[str, tuple[str, ...]] = {}
+        for name, obj in shown.items():
+            number = 2 if obj.phase == "independent" else 1
+            if name not in named and len(drawn) < number:
+                raise ValueError(
+                    f"there are {len(NATURAL_IMAGES)} photographs, too few for parts {list(shown)}"
+                )
+            result[name] = (
+                (str(named[name]),) if name in named else tuple(str(drawn.pop(0)) for _ in range(number))
+            )
+        return result
 
 
 def load_simulation(path: str | Path) -> SimulationConfig:

@@ -7,6 +7,7 @@ A stack is anything with `.shape`, `.dtype` and indexing along its first axis: a
 from __future__ import annotations
 
 import mmap
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 CHUNK_BYTES = 16 * 2**20
 """Memory of one block when a whole stack is passed through."""
+SCRATCH_BYTES = 2**28
+"""Largest array of results that is kept in memory: the patches of 32 768 patterns of 64 × 64."""
 
 
 class StackView:
@@ -122,8 +125,19 @@ def release(stack: Any) -> None:
     if isinstance(stack, StackView):
         release(stack.source)
         return
-    owner: Any = getattr(stack, "base", None)
-    # Only of files opened for reading: changes of a copy-on-write map live in these pages alone.
-    read_only = isinstance(owner, mmap.mmap) and getattr(stack, "mode", None) == "r"
-    if read_only and hasattr(mmap, "MADV_DONTNEED"):
+    owner: Any = getattr(stack, "_mmap", None)  # of an np.memmap, and of every view of it
+    # Not of a copy-on-write map: its changes live in these pages alone.
+    shared = isinstance(owner, mmap.mmap) and getattr(stack, "mode", None) in ("r", "r+", "w+")
+    if shared and hasattr(mmap, "MADV_DONTNEED"):
         owner.madvise(mmap.MADV_DONTNEED)
+
+
+def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return an array to be filled: in memory, or above `SCRATCH_BYTES` in a temporary file.
+
+    The file has no name and goes with the array. `release` it after each block that was written or read.
+    """
+    if np.prod(shape, dtype=object) * np.dtype(dtype).itemsize <= SCRATCH_BYTES:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as stream:
+        return np.memmap(stream, dtype, mode="w+", shape=shape)

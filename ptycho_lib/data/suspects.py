@@ -1,28 +1,22 @@
 """The usual suspects: transformations that might explain why object × probe does not give the patterns.
 
-Each suspect is tried by re-projection, alone and in pairs; the one that lowers the residual clearly is named,
-with the option of `prepare` that mends it.
+`verdict` tries each by re-projection, alone and in pairs, and names what explains the data, with the option
+of `prepare` that mends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 import scipy.fft
 
 from ptycho_lib.data.plausibility import METRES_BELOW, inside
-from ptycho_lib.data.projection import reprojection
 from ptycho_lib.data.readers.convert import mirror
+from ptycho_lib.data.readers.patterns import reverse
 from ptycho_lib.data.stack import Array
-from ptycho_lib.physics.diffraction import extract_patches
-
-CLEARLY = 0.75
-"""A suspect is named if it lowers the residual to less than this share."""
-ALSO = 0.9
-"""A pair is named only if it beats its better half by this factor too."""
+from ptycho_lib.physics.diffraction import amplitude, extract_patches
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +33,9 @@ class Sample:
     probe : (N, N) complex array
     obj : (H, W) complex array
     pixel_size_m : float or None
+    photons_per_pattern : float or None
+    axis_last : (k, N, N) float array, optional
+        The same patterns if the last axis of the stack counted them; only where there are N patterns.
     """
 
     measured: Array
@@ -47,15 +44,22 @@ class Sample:
     probe: Array
     obj: Array
     pixel_size_m: float | None = None
+    photons_per_pattern: float | None = None
+    axis_last: Array | None = None
 
-    def residual(self) -> float:
-        """Return the re-projection residual; infinity if patches lie outside the object."""
+    def predicted(self) -> Array | None:
+        """Return the amplitudes (k, N, N) of object × probe; None if patches lie outside the object."""
         size = self.measured.shape[-1]
         if not inside(self.positions_px, size, self.obj.shape).all():
-            return float("inf")
-        patches = extract_patches(self.obj, self.positions_px, size)
-        value = reprojection(self.measured, patches, self.probe).value
-        return value if np.isfinite(value) else float("inf")
+            return None
+        return amplitude(extract_patches(self.obj, self.positions_px, size), self.probe)
+
+    def take(self, chosen: Array) -> Sample:
+        """Return the sample with some of its patterns."""
+        last = None if self.axis_last is None else self.axis_last[chosen]
+        return replace(
+            self, measured=self.measured[chosen], positions_px=self.positions_px[chosen], axis_last=last
+        )
 
     def moved(self, function: Callable[[Array], Array]) -> Sample:
         """Return the sample with transformed positions."""
@@ -86,6 +90,35 @@ class Suspect:
     mend: Callable[[Sample], Sample]
 
 
+def _axis_last(sample: Sample) -> Sample:
+    return sample if sample.axis_last is None else replace(sample, measured=sample.axis_last)
+
+
+def _reversed(*axes: int) -> Callable[[Sample], Sample]:
+    return lambda sample: replace(sample, measured=reverse(sample.measured, axes))
+
+
+def shifted(rows: float, columns: float) -> Suspect:
+    """Return the fault that all positions are off by a constant; the remedy adds (rows, columns) pixels."""
+    flags = (("--shift-rows-px", rows), ("--shift-columns-px", columns))
+    return Suspect(
+        "position-offset",
+        f"positions off by ({-rows:g}, {-columns:g}) pixels (row, column)",
+        " ".join(f"{flag} {value:g}" for flag, value in flags if value),
+        lambda sample: sample.moved(lambda positions: positions + np.array([rows, columns])),
+    )
+
+
+def _dc_moved(rows: int, columns: int) -> Suspect:
+    flags = (("--shift-pattern-rows", rows), ("--shift-pattern-columns", columns))
+    return Suspect(
+        "dc-offset",
+        f"DC off by ({-rows}, {-columns}) detector pixels (row, column)",
+        " ".join(f"{flag} {value}" for flag, value in flags if value),
+        lambda sample: replace(sample, measured=np.roll(sample.measured, (rows, columns), (1, 2))),
+    )
+
+
 def _mirrored(axis: int) -> Callable[[Sample], Sample]:
     return lambda sample: sample.moved(lambda positions: mirror(positions, axis))
 
@@ -98,7 +131,9 @@ def _to_pixels(sample: Sample) -> Sample:
     return sample.moved(lambda positions: (positions - centre) / pixel + np.asarray(sample.obj.shape) / 2)
 
 
+# In the order in which `prepare` mends them: where two do not commute, the pair means the same there.
 SUSPECTS = (
+    Suspect("patterns-last", "the last axis counts the patterns", "--pattern-axis last", _axis_last),
     Suspect(
         "intensity",
         "intensity in the place of amplitude",
@@ -131,6 +166,14 @@ SUSPECTS = (
         "--transpose-patterns",
         lambda sample: replace(sample, measured=sample.measured.swapaxes(1, 2)),
     ),
+    Suspect("pattern-rows-flipped", "detector rows reversed", "--flip-patterns rows", _reversed(1)),
+    Suspect("pattern-columns-flipped", "detector columns reversed", "--flip-patterns columns", _reversed(2)),
+    Suspect(
+        "patterns-turned",
+        "detector turned by 180°, or the other sign of the Fourier transform",
+        "--flip-patterns both",
+        _reversed(1, 2),
+    ),
     Suspect(
         "probe-conjugated",
         "probe conjugated",
@@ -140,46 +183,5 @@ SUSPECTS = (
     Suspect("positions-metres", "positions in metres", "--position-unit m", _to_pixels),
 )
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """What re-projection says.
-
-    Parameters
-    ----------
-    residual : float
-        As the file stands.
-    best : float
-        With the suspects' remedy; the same if there is none.
-    suspects : tuple of Suspect
-        Faults that explain the data; empty if none does.
-    """
-
-    residual: float
-    best: float
-    suspects: tuple[Suspect, ...]
-
-
-def find_suspects(sample: Sample) -> Verdict:
-    """Try every suspect, alone and in pairs."""
-    as_is = sample.residual()
-    alone: dict[tuple[Suspect, ...], float] = {(one,): one.mend(sample).residual() for one in SUSPECTS}
-    best, value = _lowest(alone)
-    if value < 0.5 * as_is and value < 0.15:
-        return Verdict(as_is, value, best)
-    pair, pair_value = _lowest(dict(_pairs(sample)))
-    if pair_value < ALSO * value and pair_value < ALSO * as_is:
-        best, value = pair, pair_value
-    if value < CLEARLY * as_is:
-        return Verdict(as_is, value, best)
-    return Verdict(as_is, as_is, ())
-
-
-def _pairs(sample: Sample) -> Iterator[tuple[tuple[Suspect, ...], float]]:
-    for first, second in combinations(SUSPECTS, 2):
-        yield (first, second), second.mend(first.mend(sample)).residual()
-
-
-def _lowest(residuals: dict[tuple[Suspect, ...], float]) -> tuple[tuple[Suspect, ...], float]:
-    best = min(residuals, key=lambda suspects: residuals[suspects])
-    return best, residuals[best]
+DC_OFFSETS = tuple(_dc_moved(i, k) for i in (-1, 0, 1) for k in (-1, 0, 1) if i or k)
+"""DC one pixel beside its place, as reversing or cutting an even array leaves it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_lib.data.stack import release
 from ptycho_lib.evaluation.synchronisation import synchronise_phases
 from ptycho_lib.physics.diffraction import CHUNK, add_patches
 
@@ -66,7 +67,7 @@ def stitch(
     ValueError
         If patches, positions and weights do not fit each other, or a patch reaches outside `shape`.
     """
-    patches, positions_px = np.asarray(patches), np.asarray(positions_px, dtype=np.float64)
+    patches, positions_px = np.asanyarray(patches), np.asarray(positions_px, dtype=np.float64)
     if patches.ndim != 3 or patches.shape[1] != patches.shape[2] or positions_px.shape != (len(patches), 2):
         found = f"{patches.shape} and {positions_px.shape}"
         raise ValueError(f"patches must be (n, M, M) and positions_px (n, 2), not {found}")
@@ -85,12 +86,13 @@ def stitch(
     # The sums grow chunk by chunk: memory is that of the canvas, whatever the number of patches.
     for start in range(0, len(patches), CHUNK):
         part = np.s_[start : start + CHUNK]
-        block = patches[part] * np.exp(1j * phases[part]).astype(np.complex64)[:, None, None]
+        block = np.asarray(patches[part]) * np.exp(1j * phases[part]).astype(np.complex64)[:, None, None]
         place = positions_px[part]
         total += add_patches(window * block, place, shape)
         sums = add_patches(window * (1 + 1j * (block.real**2 + block.imag**2)), place, shape)
         weight += sums.real
         power += sums.imag
+        release(patches)
     known = weight > 0
     safe = np.where(known, weight, 1)
     obj = total / safe

@@ -15,11 +15,20 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, cg, eigsh
+from scipy.spatial import cKDTree
+
+from ptycho_lib.data.stack import blocks, release
 
 Floats = NDArray[np.float64]
 
 _SAMPLES_PER_SIDE = 16
 """Each patch is compared on about 16 x 16 lattice points: enough for one phase, whatever its size."""
+
+_MOST_PAIRS = 4_000_000
+"""Pairs of patches, counted both ways, whose overlaps are kept: about 40 for each of 100 000 patches."""
+
+_BLOCK = 1024
+"""Patches handled at a time."""
 
 _NEGLIGIBLE_RAD = 1e-3
 """Phase errors of this size do not matter; keeps the ratio of error to signal finite."""
@@ -61,7 +70,7 @@ def synchronise_phases(
        Harmon. Anal. 30, 20 (2011).
     """
     nothing = np.zeros(len(patches))
-    if not np.isfinite(patches).all():
+    if not all(np.isfinite(block).all() for _, block in blocks(patches)):
         return nothing
     overlap = overlap_products(patches, positions_px, weights)
     degree = np.asarray(abs(overlap).sum(axis=1)).ravel()
@@ -84,34 +93,61 @@ def overlap_products(
     """Return the sparse Hermitian (n, n) matrix c_kl = Σ w_k w_l q_k q_l*, with an empty diagonal.
 
     The sum runs over the points of one coarse lattice, common to all patches, at which every patch is
-    read by bilinear interpolation.
+    read by bilinear interpolation. Of more than `_MOST_PAIRS` pairs only the nearest are kept.
     """
-    count, size = len(patches), patches.shape[-1]
-    step = max(1, size // _SAMPLES_PER_SIDE)
-    points = (size - 1 - step) // step + 1  # as many as fit every patch, whatever its fraction
-    corner = np.asarray(positions_px, float) - size / 2
-    first = np.ceil(corner / step).astype(np.int64)  # first lattice line inside each patch, (n, 2)
-    local = (first * step - corner)[:, :, None] + np.arange(points) * step  # the lines' places in it, px
-    values = _bilinear(np.asarray(patches), local)
-    if weights is not None:
-        values = values * _bilinear(np.broadcast_to(np.asarray(weights, np.float32), patches.shape), local)
-
-    line = first[:, :, None] + np.arange(points)  # (n, 2, points)
-    line -= line.min(axis=(0, 2), keepdims=True)
-    place = line[:, 0, :, None] * (line[:, 1].max() + 1) + line[:, 1, None, :]
-    start = np.arange(0, place.size + 1, points**2)
-    shape = (count, int(place.max()) + 1)
-    on_lattice = sparse.csr_array((values.ravel(), place.ravel(), start), shape=shape)
-    products = (on_lattice @ on_lattice.T.conj()).tocoo()
-    pairs = (products.row != products.col) & (products.data != 0)
-    indices = (products.row[pairs], products.col[pairs])
-    return sparse.csr_array((products.data[pairs].astype(np.complex128), indices), shape=(count, count))
+    count, positions = len(patches), np.asarray(positions_px, float)
+    on_lattice = _on_lattice(patches, positions, weights)
+    adjoint = on_lattice.conj().T.tocsr()
+    reach = _reach_px(positions, patches.shape[-1])
+    found = []
+    for start in range(0, count, _BLOCK):  # bounds the memory of the products that are not kept
+        products = (on_lattice[start : start + _BLOCK] @ adjoint).tocoo()
+        row = products.row + start
+        near = np.abs(positions[row] - positions[products.col]).max(axis=1) < reach
+        pairs = (row != products.col) & (products.data != 0) & near
+        found.append((products.data[pairs].astype(np.complex128), row[pairs], products.col[pairs]))
+    data, row, column = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return sparse.csr_array((data, (row, column)), shape=(count, count))
 
 
 def agreement(overlap: sparse.csr_array, phases: Floats) -> float:
     """Return Σ Re(exp(iθ_k) c_kl exp(-iθ_l)) / Σ|c_kl|: 1 if all overlaps agree, near 0 for random phases."""
     rotor = np.exp(-1j * phases)
     return float(np.vdot(rotor, overlap @ rotor).real / abs(overlap).sum())
+
+
+def _on_lattice(
+    patches: NDArray[np.complexfloating], positions_px: Floats, weights: NDArray[np.floating] | None
+) -> sparse.csr_array:
+    """Return the patches, weighted, at the points of a lattice that all share: sparse (n, points)."""
+    count, size = len(patches), patches.shape[-1]
+    step = max(1, size // _SAMPLES_PER_SIDE)
+    points = (size - 1 - step) // step + 1  # as many as fit every patch, whatever its fraction
+    corner = positions_px - size / 2
+    first = np.ceil(corner / step).astype(np.int64)  # first lattice line inside each patch, (n, 2)
+    local = (first * step - corner)[:, :, None] + np.arange(points) * step  # the lines' places in it, px
+    values = np.empty((count, points, points), np.result_type(patches.dtype, np.float32))
+    for start in range(0, count, _BLOCK):
+        part = np.s_[start : start + _BLOCK]
+        values[part] = _bilinear(np.asarray(patches[part]), local[part])
+        if weights is not None:
+            window = np.broadcast_to(np.asarray(weights, np.float32), patches[part].shape)
+            values[part] *= _bilinear(window, local[part])
+        release(patches)
+
+    line = (first[:, :, None] + np.arange(points)).astype(np.int32)  # (n, 2, points)
+    line -= line.min(axis=(0, 2), keepdims=True)
+    place = line[:, 0, :, None] * (line[:, 1].max() + 1) + line[:, 1, None, :]
+    ends = np.arange(0, place.size + 1, points**2)
+    shape = (count, int(place.max()) + 1)
+    return sparse.csr_array((values.ravel(), place.ravel(), ends), shape=shape)
+
+
+def _reach_px(positions_px: Floats, size: int) -> float:
+    """Return how far apart, along an axis, patches are still paired: as far as memory allows."""
+    tree = cKDTree(positions_px)
+    pairs = int(tree.count_neighbors(tree, size, p=np.inf))
+    return np.inf if pairs <= _MOST_PAIRS else size * float(np.sqrt(_MOST_PAIRS / pairs))
 
 
 def _bilinear(images: NDArray, local: Floats) -> NDArray:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
+from ptycho_lib.data.stack import release, scratch
 from ptycho_lib.networks.models import ReconstructionNetwork
 from ptycho_lib.networks.samples import Samples, input_scale
 from ptycho_lib.usage import Meter, Usage
@@ -27,7 +28,7 @@ class PredictedPatches:
     Parameters
     ----------
     patches : (m, N/2, N/2) complex64
-        The resolved central regions.
+        The resolved central regions; in a temporary file if they are many (`data.stack.scratch`).
     positions_px : (m, 2) float64
         Their centres (row, column), object pixels.
     usage : Usage
@@ -59,13 +60,14 @@ def predict_patches(
     members = neighbour_groups(dataset.positions_px, network.options.gridsize, seed)
     samples = Samples(dataset, members, input_scale(dataset))
     half = dataset.patch_size // 2
-    patches = np.empty((*members.shape, half, half), np.complex64)
+    patches = scratch((*members.shape, half, half), np.complex64)
 
     def predict(start: int) -> None:
         # The last batch is filled up: one shape, one compilation.
         chosen = np.arange(start, start + batch_size) % len(samples)
         found = network.central_patches(tf.constant(samples.amplitudes(chosen))).numpy()
         patches[start : start + batch_size] = found[: len(samples) - start]
+        release(patches)
 
     predict(0)
     started = time.perf_counter()

@@ -171,6 +171,10 @@ def _positions_px(
     if raw.reference == "corner":
         positions = positions + size / 2
         notes.append(f"positions: upper left corner -> centre, + {size / 2:g} pixels")
+    shift = (options.shift_rows_px, options.shift_columns_px)
+    if any(shift):
+        positions = positions + shift
+        notes.append(f"positions: moved by ({shift[0]:g}, {shift[1]:g}) pixels (row, column)")
     return positions
 
 

@@ -10,13 +10,19 @@ import scipy.fft
 
 from ptycho_lib.data.options import ReadOptions
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.data.stack import Array, StackView, blocks
+from ptycho_lib.data.stack import CHUNK_BYTES, Array, StackView, blocks
 from ptycho_lib.errors import Fault, InputError
 
 FLAGGED = (np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64))
 """Types of count whose largest value marks a pixel that was not measured (module gap, overflow)."""
+MOST_PIXELS = 2**26
+"""Of a pattern; a larger one could not be held in memory a few times."""
 SAMPLE = 64
 """Patterns that are looked at to tell counts from other intensities."""
+
+
+FLIPPED = {"rows": (1,), "columns": (2,), "both": (1, 2)}
+"""Axes of a stack that an option reverses."""
 
 
 class LastAxis:
@@ -50,6 +56,9 @@ def patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
     last = options.pattern_axis == "last"
     if options.pattern_axis == "auto":
         last = shape[-1] == count and shape[0] != count
+    if np.prod(shape[:2] if last else shape[1:], dtype=object) > MOST_PIXELS:
+        mend = "Cut or bin them to what the study needs, a few hundred pixels."
+        raise InputError(Fault(raw.source, "diffraction", f"shape {shape}", "patterns up to 8192×8192", mend))
     if not last:
         return raw.patterns
     notes.append(f"patterns: {shape} -> patterns first")
@@ -65,6 +74,15 @@ def amplitude_view(patterns: Any, raw: RawScan, options: ReadOptions, notes: lis
     if raw.dc == "corner":
         steps.append(lambda block: np.asarray(scipy.fft.fftshift(block, axes=(1, 2))))
         notes.append("patterns: DC moved from the corner to pixel N/2")
+    if options.flip_patterns != "none":
+        axes = FLIPPED[options.flip_patterns]
+        steps.append(lambda block: reverse(block, axes))
+        words = "rows and columns" if len(axes) == 2 else options.flip_patterns
+        notes.append(f"patterns: {words} reversed about DC")
+    move = (options.shift_pattern_rows, options.shift_pattern_columns)
+    if any(move):
+        steps.append(lambda block: np.roll(block, move, (1, 2)))
+        notes.append(f"patterns: moved by {move} detector pixels (row, column)")
     if raw.quantity == "intensity":
         steps.append(signed_root)
         kind = "photon counts" if holds_counts(patterns) else "intensity"
@@ -84,6 +102,11 @@ def amplitude_view(patterns: Any, raw: RawScan, options: ReadOptions, notes: lis
     )
 
 
+def reverse(block: Array, axes: tuple[int, ...]) -> Array:
+    """Reverse axes of patterns (n, rows, columns) about DC, which stays at its pixel, N // 2."""
+    return np.roll(np.flip(block, axes), [1 - block.shape[axis] % 2 for axis in axes], axes)
+
+
 def measured_values(block: Array) -> Array:
     """Return values as float32; the largest value of an unsigned type, which marks no measurement, as NaN."""
     values = block.astype(np.float32)
@@ -101,7 +124,8 @@ def holds_counts(patterns: Any) -> bool:
     """Return whether patterns are counts: integers, or floats that are all whole and not just 0 and 1."""
     if np.dtype(patterns.dtype).kind in "iu":
         return True
-    some = np.asarray(patterns[: min(SAMPLE, patterns.shape[0])], dtype=np.float64)
+    number = min(SAMPLE, patterns.shape[0], max(1, CHUNK_BYTES // int(np.prod(patterns.shape[1:]))))
+    some = np.asarray(patterns[:number], dtype=np.float64)
     some = some[np.isfinite(some)]
     return bool(some.size and some.max() > 1 and np.all(some == np.rint(some)))
 

@@ -64,7 +64,7 @@ class NpzStore:
 
     def array(self, key: str) -> Array:
         """Return an array in memory."""
-        return np.array(self._archive.read(key))
+        return self._archive.load(key)
 
     def attribute(self, key: str, name: str) -> Any:
         """Return None: npz has no attributes."""
@@ -131,6 +131,11 @@ class Hdf5Store:
         if dataset.dtype.kind not in "fiubc":
             found = f"dtype {dataset.dtype}"
             raise InputError(Fault(str(self.path), key, found, "numbers", "Name the array of the patterns."))
+        chunk = int(np.prod(dataset.chunks or (1,), dtype=object)) * dataset.dtype.itemsize
+        if chunk > psutil.virtual_memory().available // 4:
+            found = f"chunks of {chunk / 1e9:.1f} GB, each read whole even for one pattern"
+            mend = "Write it in chunks of one pattern, with h5repack for instance."
+            raise InputError(Fault(str(self.path), key, found, "chunks that fit in memory", mend))
         return Hdf5Stack(self._file, dataset)
 
     def array(self, key: str) -> Array:
