@@ -128,6 +128,17 @@ format: $(STAMP) ## mend what can be mended: imports, format, notebook outputs
 docs: $(STAMP) ## write docs/configuration.md from the configuration's own docstrings
 	$(BIN)/python docs/make_configuration.py
 
+# What of a finished study is small enough to commit beside its README.
+OUTCOME := generalization_study_results.png generalization_study_results_caption.txt \
+	generalization_study_results_table.tex study_summary.csv crossing_points.csv other_test_conditions.png
+
+.PHONY: outcome
+outcome: ## copy figure, caption and tables of studies/STUDY/results into studies/STUDY/outcome (STUDY=lines)
+	@test -d "studies/$(STUDY)/results" || { echo "Name a study that has been run: make outcome STUDY=lines"; exit 1; }
+	@mkdir -p "studies/$(STUDY)/outcome"
+	@for name in $(OUTCOME); do if test -e "studies/$(STUDY)/results/$$name"; then \
+		cp -v "studies/$(STUDY)/results/$$name" "studies/$(STUDY)/outcome/"; fi; done
+
 # ---------------------------------------------------------------- cleaning
 
 .PHONY: clean

@@ -309,3 +309,21 @@ def test_check_reads_what_it_saves(small_dataset, tmp_path):
     report = check_file(save_dataset(small_dataset, tmp_path / "x.npz"))
     assert report.source.endswith("x.npz")
     assert report.findings == ()
+
+
+def test_a_measurement_without_an_object_is_inspected_all_the_same(small_dataset, tmp_path):
+    counts = np.rint(np.square(small_dataset.diffraction)).astype(np.float32)
+    counts[9] = counts[8]
+    arrays = {"data": np.fft.ifftshift(counts, axes=(1, 2)), "scan": small_dataset.positions_px - 16}
+    np.savez(tmp_path / "tike.npz", **arrays, probe=small_dataset.probe)
+    report = check_file(tmp_path / "tike.npz")
+    assert codes(report) == ["unreadable", "duplicate-patterns"]
+    assert "--object-file" in report.findings[0].mend
+    assert report.numbers["photons per pattern"] == pytest.approx(1e5, rel=0.01)
+    assert report.numbers["overlap, linear"] == pytest.approx(
+        check(small_dataset).numbers["overlap, linear"], abs=0.01
+    )
+    np.savez(tmp_path / "bare.npz", **arrays)
+    bare = check_file(tmp_path / "bare.npz")
+    assert bare.numbers["patterns"] == 60
+    assert "overlap, linear" not in bare.numbers

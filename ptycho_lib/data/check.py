@@ -15,7 +15,8 @@ from ptycho_lib.data.inspection import Numbers, inspect_patterns, inspect_scan, 
 from ptycho_lib.data.npz import NpzArchive
 from ptycho_lib.data.options import ReadOptions, parse_options
 from ptycho_lib.data.projection import spread_indices
-from ptycho_lib.data.readers import read_file
+from ptycho_lib.data.readers import read_file, read_parts
+from ptycho_lib.data.readers.convert import complete
 from ptycho_lib.data.stack import read_patterns
 from ptycho_lib.data.suspects import Sample
 from ptycho_lib.data.verdict import Verdict, judge
@@ -79,7 +80,9 @@ def check_file(path: str | Path, **options: Any) -> CheckReport:
     try:
         dataset, _ = read_file(path, settings)
     except InputError as error:
-        return CheckReport(str(path), tuple(_told("unreadable", fault) for fault in error.faults), {})
+        numbers, findings = _measurement_alone(path, settings)
+        told = [_told("unreadable", fault) for fault in error.faults]
+        return CheckReport(str(path), (*told, *findings), numbers)
     report = check(dataset)
     if report.ok and _needs_prepare(path):
         note = finding("needs-prepare", "studies do not read this file as it is")
@@ -99,6 +102,27 @@ def check(dataset: PtychoDataset) -> CheckReport:
             findings = _without_echoes(findings, _physics(dataset, numbers))
     ordered = sorted(findings, key=lambda found: ORDER[found.severity])
     return CheckReport(dataset.source or "dataset", tuple(ordered), numbers, dataset)
+
+
+def _measurement_alone(path: str | Path, settings: ReadOptions) -> tuple[Numbers, list[Finding]]:
+    """Inspect what a file without object, or without probe, holds: patterns, and positions if it has a probe.
+
+    Nothing if it does not hold both patterns and positions, or if these cannot be read.
+    """
+    numbers: Numbers = {}
+    try:
+        raw = read_parts(path, settings)
+        if raw.patterns is None or raw.positions is None:
+            return {}, []
+        size = raw.patterns.shape[-1]
+        probe = np.ones((size, size), np.complex64) if raw.probe is None else raw.probe
+        dataset, _ = complete(replace(raw, obj=np.ones((size, size), np.complex64), probe=probe), settings)
+        inspect_size(dataset, numbers)
+        del numbers["object size (px)"]
+        findings = inspect_patterns(dataset, numbers)
+        return numbers, findings if raw.probe is None else [*findings, *inspect_scan(dataset, numbers)]
+    except InputError:
+        return {}, []
 
 
 def _told(code: str, fault: Fault) -> Finding:

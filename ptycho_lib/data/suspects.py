@@ -6,8 +6,8 @@ of `prepare` that mends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.fft
@@ -46,13 +46,32 @@ class Sample:
     pixel_size_m: float | None = None
     photons_per_pattern: float | None = None
     axis_last: Array | None = None
+    known: dict[Hashable, Array] = field(default_factory=dict, repr=False)
+    """What was predicted already: most suspects change the measured side alone."""
 
     def predicted(self) -> Array | None:
         """Return the amplitudes (k, N, N) of object × probe; None if patches lie outside the object."""
         size = self.measured.shape[-1]
         if not inside(self.positions_px, size, self.obj.shape).all():
             return None
-        return amplitude(extract_patches(self.obj, self.positions_px, size), self.probe)
+        return self._once(
+            "amplitude", lambda: amplitude(extract_patches(self.obj, self.positions_px, size), self.probe)
+        )
+
+    def drawn(self) -> Array | None:
+        """Return amplitudes of counts drawn from the prediction; None if it, or the dose, is unknown."""
+        predicted, photons = self.predicted(), self.photons_per_pattern
+        if predicted is None or photons is None or not predicted.any():
+            return None
+        mean = np.square(predicted, dtype=np.float64)
+        mean *= photons * len(mean) / mean.sum()
+        return self._once("drawn", lambda: np.sqrt(np.random.default_rng(0).poisson(mean)))
+
+    def _once(self, what: str, compute: Callable[[], Array]) -> Array:
+        key = (what, self.positions_px.tobytes(), self.probe.tobytes())
+        if key not in self.known:
+            self.known[key] = compute()
+        return self.known[key]
 
     def take(self, chosen: Array) -> Sample:
         """Return the sample with some of its patterns."""

@@ -149,12 +149,10 @@ def fit(sample: Sample, measured: Array | None = None) -> Fit:
 
 def noise_fit(sample: Sample, found: Fit) -> Fit:
     """Return the fit of counts drawn from the prediction itself: what photon noise alone would leave."""
-    predicted = sample.predicted()
-    if sample.photons_per_pattern is None or predicted is None or not np.isfinite(found.residual):
+    drawn = sample.drawn()
+    if drawn is None:
         return Fit(0.0, np.zeros(len(sample.measured)), found.scale)
-    mean = np.square(predicted, dtype=np.float64)
-    mean *= sample.photons_per_pattern * len(mean) / mean.sum()
-    return fit(sample, np.sqrt(np.random.default_rng(0).poisson(mean)))
+    return fit(sample, drawn)
 
 
 def _mended(sample: Sample, suspects: Suspects) -> Sample:
@@ -239,7 +237,7 @@ def _within_noise(sample: Sample, suspects: Suspects, found: Fit) -> bool:
 def _object_helps(sample: Sample, as_is: Fit) -> bool:
     if not np.isfinite(as_is.residual) or as_is.mean < PERFECT or _within_noise(sample, (), as_is):
         return True
-    uniform = fit(replace(sample, obj=np.ones_like(sample.obj)))
+    uniform = fit(replace(sample, obj=np.ones_like(sample.obj), known={}))
     return len(as_is.misfit) < FEW or _lead(uniform, as_is) > DOUBT
 
 
@@ -258,9 +256,9 @@ def _share(worse: Fit, better: Fit) -> float:
 
 def _lead(worse: Fit, better: Fit) -> float:
     """Return by how many standard errors one hypothesis beats another, pattern by pattern."""
-    gain = worse.misfit - better.misfit
-    if not np.isfinite(gain).all():
+    if not np.isfinite(worse.misfit).all():
         return np.inf
+    gain = worse.misfit - better.misfit
     if len(gain) < FEW:
         return 0.0
     return float(gain.mean() / max(gain.std() / np.sqrt(len(gain)), 1e-300))

@@ -15,7 +15,7 @@ from ptycho_lib.report.html import png_bytes
 from ptycho_lib.report.narrative import caption
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.report.spending_figures import time_figure
-from ptycho_lib.report.study_figures import study_figure
+from ptycho_lib.report.study_figures import condition_figure, study_figure
 from ptycho_lib.report.sweep_figures import sweep_figure
 from ptycho_lib.report.sweep_narrative import study_sweeps
 from ptycho_lib.report.tables import study_table, to_latex
@@ -23,6 +23,7 @@ from ptycho_lib.study.evidence import Evidence
 from ptycho_lib.study.files import write_atomically
 
 FIGURE = "generalization_study_results"
+CONDITION_FIGURE = "other_test_conditions"
 TIME_FIGURE, SWEEP_FIGURE = "quality_versus_time", "quality_along_conditions"
 PRINT_DPI = 300
 FORMATS = (".png", ".pdf", ".svg")
@@ -62,9 +63,11 @@ def publication_figure(results: StudyResults) -> Figure:
 
 
 def further_figures(results: StudyResults) -> dict[str, Figure]:
-    """Return, by file name, quality against time, and along ordered test conditions where there are such."""
+    """Return, by file name, quality against time, and under other test conditions where there are such."""
     evidence = results.evidence
     found = {} if evidence.costs.empty else {TIME_FIGURE: time_figure(evidence.table, evidence.costs)}
+    if results.table["condition"].nunique() > 1:
+        found[CONDITION_FIGURE] = condition_figure(results.table)
     if sweeps := study_sweeps(results):
         found[SWEEP_FIGURE] = sweep_figure(evidence.table, evidence.costs, sweeps)
     return found

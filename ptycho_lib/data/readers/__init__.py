@@ -15,7 +15,7 @@ from ptycho_lib.data.readers.store import Hdf5Store, NpzStore, open_store
 from ptycho_lib.data.stack import Array
 from ptycho_lib.errors import Fault, InputError
 
-__all__ = ["RawScan", "open_dataset", "read_file", "read_scan"]
+__all__ = ["RawScan", "open_dataset", "read_file", "read_parts", "read_scan"]
 
 OBJECT_FRAME = ("obj", "pixel_size_m", "origin_m", "coverage")
 """What comes along when the object is taken from another file."""
@@ -52,6 +52,11 @@ def open_dataset(path: str | Path, **options: Any) -> PtychoDataset:
 
 def read_file(path: str | Path, options: ReadOptions) -> tuple[PtychoDataset, Array | None]:
     """Read and convert without checking the values; return the dataset and the file's mask of bad pixels."""
+    return complete(read_parts(path, options), options)
+
+
+def read_parts(path: str | Path, options: ReadOptions) -> RawScan:
+    """Read a file, and from the files that the options name what they replace, unconverted."""
     raw = read_scan(path, options)
     companions = (
         (options.patterns_file, ("patterns", "quantity", "dc", "bad_pixels", "detector_pixel_m")),
@@ -70,7 +75,7 @@ def read_file(path: str | Path, options: ReadOptions) -> tuple[PtychoDataset, Ar
                 raw = replace(raw, coverage=None, patches=None)
             raw = raw.taking(other, names)
             raw = replace(raw, history=(*raw.history, f"{names[0]}: from {Path(companion).name}"))
-    return complete(raw, options)
+    return raw
 
 
 def read_scan(path: str | Path, options: ReadOptions) -> RawScan:
