@@ -1,11 +1,20 @@
 """Progress for people: estimates, the lines of a pipe, the table of a terminal."""
 
+import fcntl
 import io
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 import time
+from contextlib import suppress
 
 import pytest
-from miniature import Miniature
+from miniature import Miniature, wait_for
 from rich.console import Console
 
 from ptycho_lib.study.board import Board, Lines, RunProgress, Tally, duration, watcher_for
@@ -118,3 +127,46 @@ def test_a_terminal_gets_a_live_table(runs):
     assert "pinn epoch 3/10" in shown
     assert "complete in 12 s" in shown
     assert not isinstance(watcher_for(Console(file=io.StringIO())), Board)
+
+
+def through_terminal(command):
+    """Run a command in a terminal of 100 columns; return (exit code, all that it showed)."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    variables = os.environ | {"TERM": "xterm-256color"}
+    process = subprocess.Popen(list(map(str, command)), stdin=its, stdout=its, stderr=its, env=variables)
+    os.close(its)
+    shown = b""
+    with suppress(OSError):  # EIO: the other end is closed
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    return process.wait(30), shown.decode()
+
+
+TRAINING = """
+import json, time
+for epoch in range(1, 5):
+    line = {"time": time.time(), "arm": "pinn", "epoch": epoch, "epochs": 4, "loss": 0.5, "val_loss": 0.6}
+    run.progress_file.open("a").write(json.dumps(line) + chr(10))
+    time.sleep(1.2)
+"""
+
+
+def test_the_board_and_the_watched_status_in_a_real_terminal(tmp_path):
+    study = Miniature(tmp_path, n_train_sizes=(4,))
+    study.fault(TRAINING)
+    watching = study.start()
+    wait_for(lambda: list(study.out.rglob("progress.jsonl")))
+    status = [sys.executable, "-m", "ptycho_lib.cli", "status", study.out, "--watch"]
+    code, shown = through_terminal(status)
+    watching.communicate(timeout=60)
+    assert code == 0
+    assert re.search(r"running.*pinn epoch \d/4, loss 0.5, \d s ago", shown)
+    assert "1 complete" in shown  # it ends by itself when the run does
+    study.out = tmp_path / "again"
+    code, shown = through_terminal(study.command())
+    assert code == 0
+    assert "\x1b[" in shown
+    for wanted in ("pinn epoch 3/4", "elapsed", "remaining", "0/1 runs complete", "n_train 4: complete in"):
+        assert wanted in shown

@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from miniature import wait_for
 
@@ -141,23 +141,44 @@ def test_a_training_that_diverges_is_recorded_and_the_study_goes_on(data, tmp_pa
         assert status.state is State.COMPLETE
         assert "collapsed" in status.detail
     assert (tmp_path / "study" / "report.html").is_file()
+    table = (tmp_path / "study" / "aggregated_metrics.csv").read_bytes()
+    code, output = run(data, tmp_path / "study", config, "--n-train-sizes", "16 24", "--no-report")
+    assert code == 0
+    assert "started" not in output
+    assert (tmp_path / "study" / "aggregated_metrics.csv").read_bytes() == table
+
+
+LONG = TINY.replace("epochs: 2", "epochs: 600").replace("width: 4", "width: 8")
+"""Training states are saved every 20 s, so each training must last longer."""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "study"
+    code, output = run(data, out, LONG, "--n-train-sizes", "64", "--no-report")
+    assert code == 0, output
+    return (out / "aggregated_metrics.csv").read_bytes()
 
 
 @pytest.mark.slow
-def test_a_killed_training_continues_to_the_numbers_of_an_uninterrupted_one(data, tmp_path):
-    """Training states are saved every 20 s, so this one must last longer."""
-    config = TINY.replace("epochs: 2", "epochs: 400").replace("width: 4", "width: 8")
-    out = tmp_path / "killed"
-    process = start(data, out, config, "--n-train-sizes", "64", "--no-report")
-    wait_for(lambda: list(out.rglob("training_state.npz")), seconds=300)
-    os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    done = len((out / "n_train_64" / "execution" / "progress.jsonl").read_text().splitlines())
-    assert 0 < done < 800
-    code, output = run(data, out, config, "--n-train-sizes", "64", "--no-report")
+@pytest.mark.parametrize("arm", ["pinn", "baseline"])
+def test_a_killed_training_continues_to_the_numbers_of_an_uninterrupted_one(
+    data, tmp_path, uninterrupted, arm
+):
+    """Kill -9 of the kernel in the middle of the first and of the second training."""
+    out = tmp_path / "study"
+    process = start(data, out, LONG, "--n-train-sizes", "64", "--no-report")
+    wait_for((out / "n_train_64" / f"{arm}_run" / "training_state.npz").exists, seconds=400)
+    for relative in psutil.Process(process.pid).children(recursive=True):
+        if "ipykernel_launcher" in " ".join(relative.cmdline()):
+            relative.kill()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the kernel died at In [" in output
+    code, output = run(data, out, LONG, "--n-train-sizes", "64", "--no-report")
     assert code == 0, output
-    continued = (out / "n_train_64" / "execution" / "progress.jsonl").read_text().splitlines()
-    assert json.loads(continued[0])["epoch"] > 1
-    assert run(data, tmp_path / "whole", config, "--n-train-sizes", "64", "--no-report")[0] == 0
-    assert metrics(out, 64) == metrics(tmp_path / "whole", 64)
+    lines = (out / "n_train_64" / "execution" / "progress.jsonl").read_text().splitlines()
+    first = json.loads(lines[0])
+    assert first["arm"] == arm  # a training that was finished is not repeated
+    assert first["epoch"] > 1
+    assert (out / "aggregated_metrics.csv").read_bytes() == uninterrupted
