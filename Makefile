@@ -46,7 +46,8 @@ lock: ## resolve the newest versions that pyproject.toml allows into requirement
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 \
 		--no-emit-index-url --custom-compile-command "make lock" \
-		--extra dev --extra test --extra cluster --extra browser --output-file requirements.lock pyproject.toml
+		--extra dev --extra test --extra cluster --extra browser --extra iterative \
+		--output-file requirements.lock pyproject.toml
 	rm -rf build/lock
 
 # ---------------------------------------------------------------- the quick-start study
@@ -108,6 +109,14 @@ browser: $(STAMP) ## install headless Chromium and what drives it, where apt-get
 .PHONY: test-browser
 test-browser: browser ## JupyterLab and a report in headless Chromium; pictures go to tests/screenshots
 	$(PYTEST) -m browser $(ARGS)
+
+.PHONY: iterative
+iterative: $(STAMP) ## install the iterative engine, Pty-chi with PyTorch (Linux: 5.5 GB, three minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS),iterative]'
+
+.PHONY: test-iterative
+test-iterative: iterative ## iterative reconstructions, alone and in a study
+	$(PYTEST) -m iterative -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: check
 check: $(STAMP) ## lint, format, types, clean notebooks, generated docs

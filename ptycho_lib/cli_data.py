@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ptycho_lib.data.check import CheckReport
+    from ptycho_lib.data.dataset import PtychoDataset
     from ptycho_lib.data.findings import Finding
+    from ptycho_lib.data.options import PrepareOptions
 
 FAILED = 1
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -128,7 +130,8 @@ def prepare(raw_file: Path, out_dir: Path, *, dry_run: bool, overwrite: bool, **
     from ptycho_lib.data.dataset import save_dataset
     from ptycho_lib.data.prepare import plan_preparation
 
-    plan = plan_preparation(raw_file, out_dir, overwrite=overwrite, **given(options))
+    reconstruct = _Reconstruct(raw_file, out_dir, dry_run=dry_run, overwrite=overwrite)
+    plan = plan_preparation(raw_file, out_dir, overwrite=overwrite, reconstruct=reconstruct, **given(options))
     common = [line for line in plan[0].dataset.history if all(line in item.dataset.history for item in plan)]
     for line in common:
         click.echo(f"  {line}")
@@ -140,6 +143,31 @@ def prepare(raw_file: Path, out_dir: Path, *, dry_run: bool, overwrite: bool, **
             save_dataset(item.dataset, item.path, overwrite=overwrite)
     if dry_run:
         click.echo("Dry run: nothing was written.")
+
+
+class _Reconstruct:
+    """Reconstruct the reference of a preparation and keep what belongs to it beside the prepared files."""
+
+    def __init__(self, raw_file: Path, out_dir: Path, *, dry_run: bool, overwrite: bool) -> None:
+        self.dry_run, self.overwrite = dry_run, overwrite
+        self.path = out_dir / f"{raw_file.stem.removesuffix('_raw')}_reference.npz"
+
+    def __call__(self, dataset: PtychoDataset, options: PrepareOptions) -> PtychoDataset:
+        from dataclasses import replace
+
+        from ptycho_lib.data.dataset import REFERENCE
+        from ptycho_lib.errors import InputError
+        from ptycho_lib.extras import iterative_fault
+        from ptycho_lib.iterative.reference import reconstruct_reference
+
+        if fault := iterative_fault("--reference"):
+            raise InputError(fault)
+        if self.dry_run:
+            note = f"{REFERENCE}would be reconstructed iteratively from these {len(dataset)} patterns"
+            return replace(dataset, history=(*dataset.history, note))
+        reference = reconstruct_reference(dataset, options)
+        click.echo(f"{reference.save(self.path, overwrite=self.overwrite)}: object, probe modes, halves")
+        return reference.dataset
 
 
 @click.command()

@@ -38,7 +38,9 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
                 "--n-test-images", type=int, help="Test patterns.  [default: 500, or all there are]"
             ),
             click.option("--trials", type=int, help="Repetitions of each size."),
-            click.option("--arms", metavar='"ARM …"', help='Models to train, as in "pinn baseline".'),
+            click.option(
+                "--arms", metavar='"ARM …"', help='Models to compare, as in "pinn baseline iterative".'
+            ),
             click.option("--name", help="Short name of the study, for titles."),
             click.option(
                 "--allow-leakage",

@@ -18,9 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ptycho_lib.errors import Fault, InputError
 
-Arm = Literal["pinn", "baseline"]
+Arm = Literal["pinn", "baseline", "iterative", "pinn+iterative", "baseline+iterative"]
 LossTerm = Literal["poisson", "amplitude_mae"]
-ARMS: tuple[Arm, ...] = ("pinn", "baseline")
+NETWORKS: tuple[Arm, ...] = ("pinn", "baseline")
+"""Arms that are trained; the others reconstruct iteratively."""
+
+ITERATIVE: Arm = "iterative"
+"""The arm that depends on the test data alone: one run serves all sizes and trials."""
+
+HYBRIDS: dict[Arm, Arm] = {"pinn+iterative": "pinn", "baseline+iterative": "baseline"}
+"""Iterative reconstructions, and the network that they start from."""
+
+ARMS: tuple[Arm, ...] = (*NETWORKS, ITERATIVE, *HYBRIDS)
 
 NOMINAL = "nominal"
 """Name of the condition in which the test set is unchanged."""
@@ -125,6 +134,31 @@ class TrainingConfig(Section):
         return {} if value == "auto" else {value: 1.0}
 
 
+class IterativeConfig(Section):
+    """Iterative reconstruction with Pty-chi, of the arms whose name says so; needs the extra `iterative`."""
+
+    algorithm: Literal["lsqml", "epie", "rpie", "dm"] = "lsqml"
+    """`lsqml`: least-squares maximum likelihood (Odstrčil et al., Opt. Express 26, 3108, 2018); `epie`,
+    `rpie`: extended and regularised iterative engine (Maiden et al., Optica 4, 736, 2017); `dm`: difference
+    map (Thibault et al., Ultramicroscopy 109, 338, 2009)."""
+    epochs: Count = 50
+    """Passes over the patterns."""
+    batch_size: Count = 32
+    """Patterns in one update; the difference map always takes all of them."""
+    refine_probe: bool = False
+    """Refine the probe together with the object; otherwise it counts as known, as for the networks."""
+    correct_positions: bool = False
+    """Refine the positions, too."""
+    probe_modes: Annotated[int, Field(ge=1, le=16)] = 1
+    """Incoherent modes of the probe. More than one needs `refine_probe`: a file holds one."""
+
+    @model_validator(mode="after")
+    def _modes(self) -> IterativeConfig:
+        if self.probe_modes > 1 and not self.refine_probe:
+            raise ValueError(f"{self.probe_modes} probe_modes have to be found; set refine_probe to true")
+        return self
+
+
 class EvaluationConfig(Section):
     """What is compared, and where."""
 
@@ -190,12 +224,14 @@ class StudyConfig(Section):
     allow_leakage: bool = False
     """Run although test data share patterns, positions or compared area with the training data; every
     output then says so."""
-    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ARMS
-    """Models to train and compare."""
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = NETWORKS
+    """Models to train and compare. `iterative` reconstructs the test patterns without a network, once for all
+    sizes; `pinn+iterative` and `baseline+iterative` start it from the network's object."""
     sampling: SamplingConfig = SamplingConfig()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    iterative: IterativeConfig = IterativeConfig()
     conditions: tuple[ConditionConfig, ...] = ()
     """Changes of the test set under which every trained model is evaluated, too."""
 
@@ -222,18 +258,46 @@ class StudyConfig(Section):
             raise ValueError(f"{found}; a group of gridsize {self.network.gridsize} holds {group} patterns")
         if len(set(self.arms)) != len(self.arms):
             raise ValueError(f"arms {list(self.arms)} names an arm twice")
+        if not self.networks:
+            raise ValueError(f"arms {list(self.arms)} names no network to train; add pinn or baseline")
+        for hybrid, network in self.hybrids.items():
+            if network not in self.arms:
+                raise ValueError(f"arms: '{hybrid}' starts from '{network}', which is missing")
         names = [condition.name for condition in self.conditions]
         if len(set(names)) != len(names):
             raise ValueError(f"conditions: the names {names} must differ")
         return self
 
-    def result_settings(self) -> dict[str, Any]:
-        """Return the settings that change the numbers of a run; sizes, trials and names do not."""
-        return self.model_dump(mode="json", exclude={"name", "n_train_sizes", "n_test_images", "trials"})
+    @property
+    def networks(self) -> tuple[Arm, ...]:
+        """The arms that are trained, in the order of `arms`."""
+        return tuple(arm for arm in self.arms if arm in NETWORKS)
 
-    def fingerprint(self) -> str:
+    @property
+    def hybrids(self) -> dict[Arm, Arm]:
+        """The arms that start an iterative reconstruction from a network's object, and that network."""
+        return {arm: HYBRIDS[arm] for arm in self.arms if arm in HYBRIDS}
+
+    def arms_of(self, n_train: int) -> tuple[Arm, ...]:
+        """Return the arms of a run: `iterative` has one of its own, of size 0, that all sizes share."""
+        return tuple(arm for arm in self.arms if (arm == ITERATIVE) == (n_train == 0))
+
+    def result_settings(self, n_train: int | None = None) -> dict[str, Any]:
+        """Return the settings that change the numbers of a run; sizes, trials and names do not.
+
+        A run is not made stale by settings of arms that it does not have. Without `n_train`: all arms.
+        """
+        idle = {"name", "n_train_sizes", "n_test_images", "trials"}
+        if n_train == 0:
+            idle |= {"vary", "sampling", "network", "training", "allow_leakage"}
+        arms = self.arms if n_train is None else self.arms_of(n_train)
+        if set(arms) <= set(NETWORKS):
+            idle |= {"iterative"}
+        return self.model_dump(mode="json", exclude=idle) | {"arms": list(arms)}
+
+    def fingerprint(self, n_train: int | None = None) -> str:
         """Return the SHA-256 of `result_settings` in canonical JSON (hex)."""
-        text = json.dumps(self.result_settings(), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.result_settings(n_train), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def seeds(self, trial: int) -> dict[str, int]:

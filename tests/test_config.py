@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ptycho_lib.config import ARMS, LossTerm, StudyConfig, load_config, parse_config
+from ptycho_lib.config import NETWORKS, LossTerm, StudyConfig, load_config, parse_config
 from ptycho_lib.errors import InputError
 
 
@@ -34,7 +34,7 @@ def written(tmp_path, text):
 def test_defaults_hold_without_a_file():
     assert load_config() == StudyConfig()
     assert load_config().n_train_sizes == (128, 256, 512)
-    assert load_config().arms == ARMS
+    assert load_config().arms == NETWORKS
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,8 @@ CONFIGURATIONS = st.fixed_dictionaries(
         "trials": st.integers(1, 50),
         "vary": st.lists(st.sampled_from(["subset", "weights", "order"]), unique=True),
         "seed": st.integers(0, 2**31 - 1),
-        "arms": st.permutations(ARMS) | st.sampled_from([["pinn"], ["baseline"]]),
+        "arms": st.permutations([*NETWORKS, "iterative", "pinn+iterative"])
+        | st.sampled_from([["pinn"], ["baseline"]]),
         "sampling": st.fixed_dictionaries({"validation_fraction": FRACTIONS}),
         "network": st.fixed_dictionaries({"width": st.integers(1, 512), "gridsize": st.integers(1, 3)}),
         "training": st.fixed_dictionaries(

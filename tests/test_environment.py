@@ -92,7 +92,7 @@ def test_started_dependencies_are_started() -> None:
     assert kernel["name"] == "python3"
 
 
-@pytest.mark.parametrize("group", ["dependencies", "test", "dev", "cluster", "browser"])
+@pytest.mark.parametrize("group", ["dependencies", "test", "dev", "cluster", "browser", "iterative"])
 def test_lock_holds_a_version_that_the_declaration_allows(group: str) -> None:
     declared = requirements(PROJECT["dependencies"] if group == "dependencies" else EXTRAS[group])
     pins = locked()

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import report_examples as examples
 from matplotlib.axes import Axes
@@ -43,6 +44,21 @@ def curves() -> dict:
     }
 
 
+def epochs() -> dict[str, pd.DataFrame]:
+    """Return quality against time of iterations from three starting guesses."""
+    models, epoch = ("iterative", "pinn+iterative", "baseline+iterative"), np.arange(51)
+    return {
+        model: pd.DataFrame(
+            {
+                "epoch": epoch,
+                "seconds": 0.2 + 0.2 * epoch,
+                "quality": 0.95 - 0.6 * np.exp(-(epoch + 9 * k) / 9),
+            }
+        )
+        for k, model in enumerate(models)
+    }
+
+
 def every_figure() -> dict[str, Figure]:
     table = examples.tidy_table(trials=3, conditions=("nominal", "low_dose"))
     arms = examples.tidy_table(trials=3, models=ARMS, conditions=tuple(OVERLAPS))
@@ -55,6 +71,7 @@ def every_figure() -> dict[str, Figure]:
         "coverage_two_objects": figures.coverage_figure(
             POSITIONS[::4], POSITIONS, POSITIONS, TRUTH, test_obj=TRUTH, illumination=np.abs(TRUTH)
         ),
+        "starting_guesses": figures.start_figure({"simulated": epochs(), "measured": epochs()}),
         "history": figures.history_figure(
             {"pinn": examples.history(offset=-1e6), "baseline": examples.history()}
         ),

@@ -1,4 +1,4 @@
-"""TensorFlow is imported in the networks wing alone, so that everything else starts at once."""
+"""TensorFlow and PyTorch are imported in their wings alone, so that everything else starts at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ptycho_lib"
-HEAVY = ("tensorflow", "keras", "torch")
+HEAVY = ("tensorflow", "keras", "torch", "torchvision", "ptychi")
 NEEDS_AN_EXTRA = {"ptycho_lib.study.cluster": "distributed"}
 
 
@@ -23,7 +23,7 @@ def module_name(path: Path) -> str:
 LIGHT = [
     module_name(path)
     for path in sorted(PACKAGE.rglob("*.py"))
-    if "networks" not in path.relative_to(PACKAGE).parts
+    if "networks" not in path.relative_to(PACKAGE).parts and path.name != "engine.py"
 ]
 
 
@@ -51,6 +51,18 @@ def test_scan_would_see_tensorflow() -> None:
     heavy = [path for path in sorted((PACKAGE / "networks").glob("*.py")) if pattern.search(path.read_text())]
     assert heavy
     assert {"tensorflow", "keras"} <= imported_by(f"import {module_name(heavy[0])}")
+
+
+def test_pytorch_stays_in_one_module() -> None:
+    pattern = re.compile(r"^\s*(import|from) (torch|torchvision|ptychi)\b", re.MULTILINE)
+    found = [path for path in sorted(PACKAGE.rglob("*.py")) if pattern.search(path.read_text())]
+    assert found == [PACKAGE / "iterative" / "engine.py"]
+
+
+@pytest.mark.iterative
+def test_networks_do_without_pytorch_and_iterations_without_tensorflow() -> None:
+    assert not {"torch", "ptychi"} & imported_by("import ptycho_lib.networks.training")
+    assert not {"tensorflow", "keras"} & imported_by("import ptycho_lib.iterative.engine")
 
 
 def test_help_answers_at_once() -> None:

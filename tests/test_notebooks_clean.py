@@ -36,8 +36,9 @@ def faults_of_cell(source: str, most_lines: int) -> list[str]:
     return faults
 
 
-def test_both_templates_are_there() -> None:
-    assert {path.name for path in TEMPLATES} == {"train_and_compare.ipynb", "summarize_study.ipynb"}
+def test_all_templates_are_there() -> None:
+    names = {path.name for path in TEMPLATES}
+    assert names == {"iterate.ipynb", "summarize_study.ipynb", "train_and_compare.ipynb"}
 
 
 @pytest.mark.parametrize("path", TEMPLATES + NOTEBOOKS, ids=lambda path: path.name)

@@ -17,6 +17,9 @@ from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.physics.diffraction import extract_patches
 from ptycho_lib.physics.scan import scan_overlap
 
+REFERENCE = "reference: "
+"""Begins the line of the history that says how this library reconstructed the object from the patterns."""
+
 
 @dataclass(frozen=True, eq=False)
 class PtychoDataset:
@@ -70,6 +73,11 @@ class PtychoDataset:
     def patch_size(self) -> int:
         """Edge N of a pattern, pixels."""
         return int(self.diffraction.shape[-1])
+
+    @property
+    def reference(self) -> str:
+        """How this library reconstructed the object from the patterns; empty if it did not."""
+        return next((line for line in reversed(self.history) if line.startswith(REFERENCE)), "")
 
     def select(self, indices: Array) -> PtychoDataset:
         """Return the patterns at `indices`, in that order; probe, object and coverage stay whole.

@@ -83,6 +83,15 @@ class PrepareOptions(ReadOptions):
     """Cut (or zero-pad) the detector to this many pixels; object pixels grow (or shrink) in turn."""
     bin: Annotated[int, Field(ge=1)] = 1
     """Sum the intensity of bin × bin detector pixels; the probe's window shrinks."""
+    reference: Literal["file", "iterative"] = "file"
+    """Take the object from the file, or reconstruct it (and the probe) from all patterns, with Pty-chi: for
+    data that have none. Needs the extra `iterative`."""
+    reference_algorithm: Literal["lsqml", "epie", "rpie", "dm"] = "lsqml"
+    """Algorithm of the reference."""
+    reference_epochs: Annotated[int, Field(ge=1)] = 100
+    """Passes over the patterns for the reference."""
+    reference_modes: Annotated[int, Field(ge=1, le=16)] = 3
+    """Incoherent probe modes of the reference."""
     patches: bool = False
     """Store the object patches `Y` instead of cutting them when they are needed."""
     split: Literal["half", "blocks", "interleaved", "none"] = "half"

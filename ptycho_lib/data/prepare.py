@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,25 @@ def prepare(
     return tuple(save_dataset(item.dataset, item.path, overwrite=overwrite) for item in plan)
 
 
+Reconstruct = Callable[[PtychoDataset, PrepareOptions], PtychoDataset]
+"""Gives a dataset an object; `iterative.reference` has one, which this wing knows nothing of."""
+
+
 def plan_preparation(
-    raw_path: str | Path, out_dir: str | Path, *, overwrite: bool = False, **options: Any
+    raw_path: str | Path,
+    out_dir: str | Path,
+    *,
+    overwrite: bool = False,
+    reconstruct: Reconstruct | None = None,
+    **options: Any,
 ) -> tuple[PreparedFile, ...]:
-    """Do everything but write: what `prepare` would do, with the histories that it would record."""
+    """Do everything but write: what `prepare` would do, with the histories that it would record.
+
+    `reconstruct` is asked for the object if `reference` is 'iterative'.
+    """
     raw_path = Path(raw_path)
     settings = parse_options(PrepareOptions, "options", options)
-    dataset = prepare_dataset(raw_path, settings)
+    dataset = prepare_dataset(raw_path, settings, reconstruct)
     parts = (dataset,) if settings.split == "none" else split(dataset, settings)
     plan = tuple(
         PreparedFile(path, part)
@@ -79,7 +92,9 @@ def plan_preparation(
     return plan
 
 
-def prepare_dataset(raw_path: str | Path, settings: PrepareOptions) -> PtychoDataset:
+def prepare_dataset(
+    raw_path: str | Path, settings: PrepareOptions, reconstruct: Reconstruct | None = None
+) -> PtychoDataset:
     """Read a file and take every step but the split; the result fulfils the contract.
 
     Raises
@@ -101,6 +116,11 @@ def prepare_dataset(raw_path: str | Path, settings: PrepareOptions) -> PtychoDat
     faults = check_dataset(dataset)
     if faults:
         raise InputError(faults)
+    if settings.reference == "iterative":
+        if reconstruct is None:
+            mend = "Use `ptycho-study prepare --reference iterative`."
+            raise InputError(Fault("options", "reference", "'iterative'", "'file' in this call", mend))
+        dataset = reconstruct(dataset, settings)
     return _with_patches(dataset) if settings.patches else dataset
 
 

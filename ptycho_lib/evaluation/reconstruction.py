@@ -35,6 +35,7 @@ class Reconstruction:
         The pixels compared, the same for every model.
     spread : (H, W) float32
         Standard deviation over the overlapping patches, units of the object: an uncertainty without truth.
+        NaN where the object was not stitched of patches.
     residual : (H, W) float32
         Misfit Σ|x − Â| / Σx of the patterns that illuminate a pixel, as their illumination-weighted mean;
         Â are the amplitudes of the stitched object, scaled once. NaN where there is no light.
@@ -107,17 +108,48 @@ def reconstruct(
     weights = (intensity + FAINTEST * intensity.max()) * np.outer(edge, edge)
     stitched = stitch(patches, positions_px, shape, weights=weights, synchronise=synchronise)
     usage = meter.read() if predicted is None else predicted + meter.read()
+    return _assessed(stitched.obj, stitched.spread, stitched.weight > 0, dataset, min_illumination, usage)
+
+
+def assess(
+    obj: NDArray[np.complex64],
+    dataset: PtychoDataset,
+    *,
+    min_illumination: float,
+    usage: Usage | None = None,
+) -> Reconstruction:
+    """Judge an object that was reconstructed as a whole, by the same measures as one of patches.
+
+    Parameters
+    ----------
+    obj : (H, W) complex64
+        On the grid of the dataset's object; zero where nothing was reconstructed.
+    dataset, min_illumination
+        As for `reconstruct`.
+    usage : Usage, optional
+        What it took.
+    """
+    spread = np.full(obj.shape, np.nan, np.float32)
+    return _assessed(obj, spread, obj != 0, dataset, min_illumination, usage)
+
+
+def _assessed(
+    obj: NDArray[np.complex64],
+    spread: NDArray[np.float32],
+    known: NDArray[np.bool_],
+    dataset: PtychoDataset,
+    min_illumination: float,
+    usage: Usage | None,
+) -> Reconstruction:
     mask = comparison_mask(
         dataset.positions_px,
         dataset.probe,
-        shape,
+        obj.shape,
         coverage=dataset.coverage,
         min_illumination=min_illumination,
     )
-    residual = residual_map(stitched.obj, stitched.weight > 0, dataset)
-    return Reconstruction(
-        dataset.obj, stitched.obj, mask, stitched.spread, residual, dataset.pixel_size_m, usage
-    )
+    residual = residual_map(obj, known, dataset)
+    return Reconstruction(dataset.obj, obj, mask, spread, residual, dataset.pixel_size_m, usage)
 
 
 def residual_map(

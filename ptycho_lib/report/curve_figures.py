@@ -30,10 +30,12 @@ def history_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
     histories : mapping of str to DataFrame
         One row an epoch; columns ``loss`` and, where known, ``val_loss``, ``learning_rate``, ``epoch``.
     """
-    figure = new_figure(2.7, width=3.6 * max(len(histories), 1))
-    panels = figure.subplots(2, len(histories), squeeze=False, sharex="col", height_ratios=(3, 1))
+    rates = any("learning_rate" in history for history in histories.values())
+    figure = new_figure(2.7 if rates else 2.1, width=3.6 * max(len(histories), 1))
+    heights = (3, 1) if rates else (1,)
+    panels = figure.subplots(len(heights), len(histories), squeeze=False, sharex="col", height_ratios=heights)
     for column, (model, look) in enumerate(model_looks(histories).items()):
-        history, loss_ax, rate_ax = histories[model], panels[0, column], panels[1, column]
+        history, loss_ax, rate_ax = histories[model], panels[0, column], panels[-1, column]
         epochs = history["epoch"].to_numpy() if "epoch" in history else np.arange(1, len(history) + 1)
         loss_ax.plot(epochs, history["loss"], color=look.colour, label="training")
         if "val_loss" in history and history["val_loss"].notna().any():
@@ -51,8 +53,10 @@ def history_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
         rate_ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         if "learning_rate" in history:
             rate_ax.plot(epochs, history["learning_rate"], color="#555555", linewidth=1)
-        rate_ax.set(xlabel="epoch", ylabel="learning\nrate", ylim=(0, None))
-        rate_ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+        rate_ax.set_xlabel("epoch")
+        if rates:
+            rate_ax.set(ylabel="learning\nrate", ylim=(0, None))
+            rate_ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
     return figure
 
 

@@ -63,7 +63,7 @@ def metric_view(results: StudyResults) -> LiveView:
 
 def run_view(results: StudyResults) -> LiveView:
     """Choose a run and see its reconstructions beside the truth."""
-    runs = {_name(run.n_train, run.trial, results): (run.n_train, run.trial) for run in results.complete}
+    runs = {_name(run.n_train, run.trial, results): (run.n_train, run.trial) for run in results.trained}
     load = _loader(results)
 
     def draw(run: tuple[int, int], shown: str) -> Figure:
@@ -80,9 +80,9 @@ def run_view(results: StudyResults) -> LiveView:
 
 def trial_view(results: StudyResults) -> LiveView:
     """Put two trials of one size and model side by side: what chance alone changes."""
-    sizes = sorted({run.n_train for run in results.complete})
-    trials = sorted({run.trial for run in results.complete})
-    repeated = Counter(run.n_train for run in results.complete)
+    sizes = sorted({run.n_train for run in results.trained})
+    trials = sorted({run.trial for run in results.trained})
+    repeated = Counter(run.n_train for run in results.trained)
     load = _loader(results)
 
     def draw(size: int, model: str, first: int, second: int) -> Figure:

@@ -7,6 +7,7 @@ displays anything. `report.html.show` puts a figure into a notebook with its alt
 from ptycho_lib.report.check_figure import check_figure
 from ptycho_lib.report.curve_figures import frc_figure, history_figure, profile_figure
 from ptycho_lib.report.dataset_figures import dataset_figure, pattern_figure
+from ptycho_lib.report.iteration_figures import start_figure
 from ptycho_lib.report.object_figures import comparison_figure, montage_figure, uncertainty_figure
 from ptycho_lib.report.scan_figures import coverage_figure, overlap_figure
 from ptycho_lib.report.spending_figures import time_figure
@@ -25,6 +26,7 @@ __all__ = [
     "overlap_figure",
     "pattern_figure",
     "profile_figure",
+    "start_figure",
     "study_figure",
     "sweep_figure",
     "time_figure",

@@ -7,10 +7,13 @@ zipped and sent.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
+from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
+from ptycho_lib.config import ITERATIVE, NETWORKS
 from ptycho_lib.report.markup import bullets, definitions, escape, listed, paragraph, table
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.study_figures import NOMINAL, select
@@ -18,7 +21,8 @@ from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.tables import number_text
 from ptycho_lib.study.aggregate import LoadedRun
 from ptycho_lib.study.progress import LOG
-from ptycho_lib.study.status import FAILED, NOTEBOOK, State
+from ptycho_lib.study.status import State
+from ptycho_lib.study.templates import execution_name, run_template
 from ptycho_lib.tidy import METRICS
 
 STATE_WORDS = {
@@ -32,7 +36,7 @@ STATE_WORDS = {
 def overview(results: StudyResults) -> str:
     """Return the paragraph that says what was compared with what, on which data."""
     config, manifest = results.config, results.manifest
-    models = listed(look.label for look in model_looks(config.arms).values())
+    models = listed(look.label for look in model_looks(config.networks).values())
     sizes = listed(map(str, config.n_train_sizes))
     trials = f"{config.trials} trials each" if config.trials > 1 else "one trial each"
     conditions = listed(condition.name for condition in config.conditions)
@@ -41,10 +45,25 @@ def overview(results: StudyResults) -> str:
     warnings = "".join(
         paragraph(f"<strong>Warning: {escape(warning)}.</strong>") for warning in manifest.warnings
     )
+    note = f" <strong>{escape(results.reference_note)}</strong>" if results.reference_note else ""
     return warnings + paragraph(
         f"<strong>{escape(results.name)}</strong>. {models} were trained on {sizes} diffraction patterns "
         f"({trials}) of the {manifest.train.n_patterns} in {_file(manifest.train.path)}, and evaluated on "
-        f"the same {manifest.n_test} patterns of {test}.{changed}"
+        f"the same {manifest.n_test} patterns of {test}.{changed}{iterative_sentence(results)}{note}"
+    )
+
+
+def iterative_sentence(results: StudyResults) -> str:
+    """Return what was reconstructed without a network, or from its object on, and how; empty if nothing."""
+    config, settings = results.config, results.config.iterative
+    if set(config.arms) <= set(config.networks):
+        return ""
+    starts = ["a flat object"] if ITERATIVE in config.arms else []
+    starts += [f"the object of {_model(network)}" for network in config.hybrids.values()]
+    return (
+        f" The same test patterns were reconstructed iteratively (Pty-chi, {settings.algorithm.upper()}, "
+        f"{settings.epochs} epochs, probe {'refined' if settings.refine_probe else 'as known'}), starting "
+        f"from {listed(starts)}."
     )
 
 
@@ -99,7 +118,7 @@ def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> s
     """
     base = Path(seen_from or results.folder)
     arms = list(model_looks(results.config.arms))
-    trained = [f"{_model(arm)}, training" for arm in arms]
+    trained = [f"{_model(arm)}, training" if arm in NETWORKS else _model(arm) for arm in arms]
     head = ["patterns", "trial", "state", *trained, "whole run", "executed notebook", "log"]
     collapsed = set(results.collapsed[["n_train", "trial", "model"]].itertuples(index=False, name=None))
     rows = []
@@ -111,7 +130,8 @@ def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> s
             times.append(f"{outcome.seconds:.0f} s{remark}" if outcome else "–")
         whole = f"{run.record.seconds:.0f} s" if run.record else "–"
         place = [str(run.n_train), str(run.trial), str(run.state)]
-        notebook = _link(results, run, base, NOTEBOOK, FAILED)
+        executed = run_template(run.n_train)
+        notebook = _link(results, run, base, executed, execution_name(executed, "failed"))
         links = [notebook, _link(results, run, base, LOG)]
         rows.append([*place, *times, whole, *links])
     return table("Runs of the study", head, rows)
@@ -162,7 +182,8 @@ def study_alt(results: StudyResults) -> str:
     rows = results.table.query("metric == 'ssim' and alignment == 'aligned' and condition == 'nominal'")
     phase = rows[rows["component"] == "phase"].groupby(["model", "n_train"])["value"].mean()
     series = [
-        f"{_model(model)}: " + ", ".join(f"{phase[model, n]:.3f} with {n}" for n in phase[model].index)
+        f"{_model(model)}: "
+        + ", ".join(f"{phase[model, n]:.3f} with {n or 'no training'}" for n in phase[model].index)
         for model in model_looks(rows["model"])
     ]
     return (
@@ -172,7 +193,7 @@ def study_alt(results: StudyResults) -> str:
 
 def montage_alt(results: StudyResults, component: str) -> str:
     """Return the alternative text of a montage."""
-    sizes = listed(str(run.n_train) for run in results.complete if run.trial == 1)
+    sizes = listed(str(run.n_train) for run in results.trained if run.trial == 1)
     models = listed(look.label for look in model_looks(results.config.arms).values())
     return f"The {component} of the test object, and its reconstructions by {models} from {sizes} patterns."
 
@@ -188,7 +209,7 @@ def condition_alt(results: StudyResults) -> str:
 def caption(results: StudyResults) -> str:
     """Return the caption of the publication figure, numbers filled in, as plain text."""
     config, n_trials = results.config, results.table["trial"].nunique()
-    models = listed(look.label for look in model_looks(results.table["model"]).values())
+    models = listed(look.label for look in model_looks(config.networks).values())
     several = f"Lines join the means of {n_trials} trials, each shown as a faint point"
     band = "; bands are 95 % bootstrap intervals of the mean" if results.has_intervals else ""
     points = f"{several}{band}" if n_trials > 1 else "One trial for each size, hence no interval"
@@ -205,6 +226,7 @@ def caption(results: StudyResults) -> str:
         "truth.",
         "FRC50 is the spatial frequency at which the Fourier ring correlation with the truth first falls",
         "below 0.5; open points: not below it up to Nyquist.",
+        *filter(None, [_plain(iterative_sentence(results)), results.reference_note]),
         f"{_count(len(results.complete), 'complete run')};",
         f"{_count(len(results.collapsed), 'collapsed training')}, included.",
         f"Study fingerprint {results.fingerprint()[:12]}.",
@@ -239,9 +261,8 @@ def worst_runs(
     for row in ranked.itertuples():
         run = results.run(row.n_train, row.trial)
         value = [number_text(metric, row.value), escape(row.reason)]
-        rows.append(
-            [_model(row.model), str(row.n_train), str(row.trial), *value, _link(results, run, base, NOTEBOOK)]
-        )
+        link = _link(results, run, base, run_template(run.n_train))
+        rows.append([_model(row.model), str(row.n_train), str(row.trial), *value, link])
     title = f"{component} {metric_title(metric, component)}"
     head = ["model", "patterns", "trial", title, "remark", "executed notebook"]
     return table("All reconstructions, the worst first", head, rows)
@@ -264,8 +285,13 @@ def _link(results: StudyResults, run: LoadedRun, base: Path, *names: str) -> str
     return "–"
 
 
+def _plain(html: str) -> str:
+    """Return a sentence without its mark-up."""
+    return unescape(re.sub("<[^>]+>", "", html)).strip()
+
+
 def _run_name(n_train: int, trial: int) -> str:
-    return f"n_train {n_train}, trial {trial}"
+    return ITERATIVE if n_train == 0 else f"n_train {n_train}, trial {trial}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -313,7 +313,7 @@ def uncertainty_figure(
     Parameters
     ----------
     spread : mapping of str to ndarray, (H, W)
-        By model: standard deviation over the overlapping patches (`Reconstruction.spread`).
+        By model: standard deviation over the overlapping patches (`Reconstruction.spread`), or NaN.
     misfit : mapping of str to ndarray, (H, W)
         By model: share of the measured amplitude that is not explained (`Reconstruction.residual`).
     error : mapping of str to ndarray, (H, W)
@@ -332,6 +332,8 @@ def uncertainty_figure(
         top = max(robust_limits(image)[1] for image in cropped.values())
         for ax, (name, look) in zip(column, looks.items(), strict=True):
             image = ax.imshow(cropped[name], cmap=PATTERN_MAP, vmin=0, vmax=top)
+            if np.isnan(cropped[name]).all():
+                ax.text(0.5, 0.5, "not of patches", ha="center", va="center", transform=ax.transAxes)
             ax.set_title(_panel_title(quantity, look.label) if ax is column[0] else look.label)
             bare(ax)
         colour_bar(figure, image, list(column), "share" if quantity.startswith("misfit") else "arb. unit")

@@ -59,7 +59,7 @@ def publish(results: StudyResults, figure: Figure | None = None) -> list[Path]:
 def publication_figure(results: StudyResults) -> Figure:
     """Return the figure that answers the study, with intervals and crossing points where there are any."""
     evidence = results.evidence
-    return study_figure(evidence.table, evidence.summary, evidence.crossings)
+    return study_figure(evidence.table, evidence.summary, evidence.crossings, seconds=results.seconds)
 
 
 def further_figures(results: StudyResults) -> dict[str, Figure]:

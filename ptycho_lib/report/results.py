@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ptycho_lib.config import NOMINAL, StudyConfig
+from ptycho_lib.config import NETWORKS, NOMINAL, StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.evaluation.alignment import align
@@ -25,6 +25,11 @@ from ptycho_lib.study.status import State
 
 RECONSTRUCTION = "reconstruction.npz"
 SIMULATED = "simulat"
+GROUND_TRUTH = "Ground truth"
+SAME_KIND = (
+    "The reference is itself an iterative reconstruction, as a rule of the very patterns that the iterative "
+    "models reconstruct: part of their lead is circular."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,31 @@ class StudyResults:
     def complete(self) -> list[LoadedRun]:
         """The runs whose numbers are in the table."""
         return [run for run in self.runs if run.state is State.COMPLETE]
+
+    @property
+    def trained(self) -> list[LoadedRun]:
+        """The complete runs that trained networks; the iterative reconstruction, of size 0, is none."""
+        return [run for run in self.complete if run.n_train]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Times of reconstructions that do not depend on the size, by arm, on the unchanged test set."""
+        alone = [run.record for run in self.complete if run.n_train == 0 and run.record]
+        made = [pair for record in alone for pair in record.reconstructions.items()]
+        return {arm: costs[NOMINAL].seconds for arm, costs in made if NOMINAL in costs}
+
+    @property
+    def reference_note(self) -> str:
+        """What to keep in mind of what the models are compared with; empty if nothing."""
+        same_kind = "" if set(self.config.arms) <= set(NETWORKS) else SAME_KIND
+        try:
+            test = load_dataset(self.manifest.test.path)
+        except InputError:  # the data are elsewhere
+            return same_kind
+        if truth_label(test) == GROUND_TRUTH:
+            return ""
+        made = f"{test.reference[:1].upper()}{test.reference[1:]}." if test.reference else ""
+        return " ".join(filter(None, (made, same_kind)))
 
     @property
     def collapsed(self) -> pd.DataFrame:
@@ -164,7 +194,7 @@ def score_table(results: Mapping[str, Reconstruction], max_shift_px: float) -> p
 
 
 def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) -> Reconstructions:
-    """Read the reconstructions of one complete run.
+    """Read the reconstructions of one complete run, and the iterative one that all sizes share.
 
     Raises
     ------
@@ -172,7 +202,10 @@ def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) ->
         If the study has no such run, or it is not complete.
     """
     run = results.run(n_train, trial)
-    paths = {arm: run.folder / f"{arm}_run" / RECONSTRUCTION for arm in results.config.arms}
+    paths: dict[str, Path] = {}
+    paths |= {arm: run.folder / f"{arm}_run" / RECONSTRUCTION for arm in results.config.arms_of(n_train)}
+    for shared in (other for other in results.complete if n_train and not other.n_train):
+        paths |= {arm: shared.folder / f"{arm}_run" / RECONSTRUCTION for arm in shared.arms}
     there = {arm: path for arm, path in paths.items() if path.is_file()}
     if run.state is not State.COMPLETE or not there:
         found = f"no {RECONSTRUCTION}" if run.state is State.COMPLETE else f"a {run.state} run"
@@ -188,10 +221,12 @@ def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) ->
 
 def load_by_size(results: StudyResults, trial: int = 1) -> dict[int, Reconstructions]:
     """Read the reconstructions of one trial at every size that is complete."""
-    sizes = [run.n_train for run in results.complete if run.trial == trial]
+    sizes = [run.n_train for run in results.trained if run.trial == trial]
     return {size: load_reconstructions(results, size, trial) for size in sizes}
 
 
 def truth_label(dataset: PtychoDataset) -> str:
-    """Return what to call the object: a ground truth if it was simulated, else a reference."""
-    return "Ground truth" if any(SIMULATED in line for line in dataset.history) else "Reference"
+    """Return what to call the object: ground truth if simulated, else a reference, and whether it is ours."""
+    if dataset.reference:
+        return "Iterative reference"
+    return GROUND_TRUTH if any(SIMULATED in line for line in dataset.history) else "Reference"

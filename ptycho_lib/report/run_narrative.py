@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ptycho_lib.config import NETWORKS
 from ptycho_lib.report.markup import definitions
 from ptycho_lib.report.style import model_looks
 from ptycho_lib.study.record import RunRecord
-from ptycho_lib.study.runs import Run
+from ptycho_lib.study.runs import IterativeRun, Run
 
 
 def run_overview(run: Run) -> str:
@@ -19,10 +20,11 @@ def run_overview(run: Run) -> str:
         | {
             "Training": f"{run.n_train} patterns of {run.train_data.name}, {subset}",
             "Test": f"{run.n_test} patterns of {run.test_data.name}",
+            **({"Compared with": run.test.reference} if run.test.reference else {}),
             "Trial": f"{run.trial}, seeds {', '.join(f'{k} {v}' for k, v in run.seeds.items())}",
             "Pattern": f"{run.train.patch_size}×{run.train.patch_size} pixels, "
             + (f"{photons:.3g} photons" if photons else "photons unknown"),
-            "Models": ", ".join(look.label for look in model_looks(run.config.arms).values()),
+            "Models": ", ".join(look.label for look in model_looks(run.config.arms_of(run.n_train)).values()),
             "Backbone": f"{network.backbone}, width {network.width}, gridsize {network.gridsize}",
             "Schedule": f"{training.epochs} epochs, at least {training.min_steps} steps of "
             f"{training.batch_size}, learning rate {training.learning_rate:g}, {training.precision}",
@@ -31,10 +33,31 @@ def run_overview(run: Run) -> str:
     )
 
 
+def iterative_overview(run: IterativeRun) -> str:
+    """Return the table of what is reconstructed iteratively, and how."""
+    settings, photons = run.config.iterative, run.test.photons_per_pattern
+    kept = {True: "refined", False: "as given"}
+    return definitions(
+        {
+            "Patterns": f"{run.n_test} of {run.test_data.name}, "
+            f"{run.test.patch_size}×{run.test.patch_size} pixels, "
+            + (f"{photons:.3g} photons" if photons else "photons unknown"),
+            **({"Compared with": run.test.reference} if run.test.reference else {}),
+            "Algorithm": f"Pty-chi, {settings.algorithm.upper()}, {settings.epochs} epochs, batches of "
+            f"{settings.batch_size}, seed {run.config.seed}",
+            "Probe": f"{kept[settings.refine_probe]}, {settings.probe_modes} mode"
+            + ("s" if settings.probe_modes > 1 else ""),
+            "Positions": kept[settings.correct_positions],
+            "Start": "a flat object",
+            "Folder": run.output_dir.name,
+        }
+    )
+
+
 def run_provenance(record: RunRecord) -> str:
     """Return what made the numbers of a run: data, settings, code, versions, machine, durations."""
     arms = {
-        f"Training of {look.label}": f"{record.arms[arm].seconds:.1f} s"
+        (f"Training of {look.label}" if arm in NETWORKS else look.label): f"{record.arms[arm].seconds:.1f} s"
         + (f"; collapsed: {record.arms[arm].reason}" if record.arms[arm].collapsed else "")
         for arm, look in model_looks(record.arms).items()
     }

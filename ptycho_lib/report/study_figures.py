@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,13 @@ def study_figure(
     components: Sequence[str] = ("amplitude", "phase"),
     alignment: str = "aligned",
     condition: str = NOMINAL,
+    seconds: Mapping[str, float] | None = None,
 ) -> Figure:
     """Show every metric against the number of training patterns: the figure that answers the study.
 
     The line joins the means. With several trials each one is a faint point, and the band is the 95 % interval
     of `summary`; with one trial there is no band. Censored values (FRC resolved to Nyquist) are open points.
+    A model without training, of size 0, is a horizontal line.
 
     Parameters
     ----------
@@ -81,12 +84,14 @@ def study_figure(
         ``aligned`` or ``raw``.
     condition : str
         Test condition.
+    seconds : mapping of str to float, optional
+        Times that the legend tells, by model.
     """
     rows = select(table, alignment=alignment, condition=condition)
     metrics = [metric for metric in metrics if metric in set(rows["metric"])]
     if not metrics:
         raise ValueError("none of the metrics asked for is in the table")
-    looks = model_looks(rows["model"])
+    looks = _timed(model_looks(rows["model"]), seconds or {})
     if len(metrics) == len(components) == 1:
         figure = new_figure(2.9, width=4.4)
     else:
@@ -108,11 +113,11 @@ def study_figure(
             ax.ticklabel_format(axis="y", useOffset=False)
             ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
         axes[0].set_ylabel(component, fontweight="bold")
-    _size_axis(panels[-1], sorted(rows["n_train"].unique()))
+    _size_axis(panels[-1], _sizes(rows))
     letter(panels.ravel(), left_pt=14)
     figure.supxlabel("training patterns", fontsize=8)
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3))
     return figure
 
 
@@ -134,12 +139,13 @@ def condition_figure(
     conditions = [name for name in rows["condition"].unique() if name != NOMINAL]
     if not conditions:
         raise ValueError("the table holds no condition besides 'nominal'")
-    looks, sizes = model_looks(rows["model"]), sorted(rows["n_train"].unique())
+    looks, sizes = model_looks(rows["model"]), _sizes(rows)
     figure = new_figure(1.9 + 0.28 * len(conditions) + 0.3, width=min(FULL_WIDTH, 3.6 * len(looks)))
     panels = figure.subplots(2, len(looks), squeeze=False, height_ratios=(1.7, 0.4 + 0.28 * len(conditions)))
 
     def over_sizes(model: str, name: str) -> NDArray[np.float64]:
-        return np.array([means.get((model, name, size), np.nan) for size in sizes])
+        without = means.get((model, name, 0), np.nan)  # the same whatever the size
+        return np.array([means.get((model, name, size), without) for size in sizes])
 
     change = {m: np.array([over_sizes(m, c) - over_sizes(m, NOMINAL) for c in conditions]) for m in looks}
     limit = max(np.nanmax(np.abs(values), initial=0) for values in change.values()) or 1.0
@@ -175,6 +181,9 @@ def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.Dat
     """Draw one model in one panel: band, line of means, points."""
     if rows.empty:
         return
+    if (rows["n_train"] == 0).all():
+        ax.axhline(rows["value"].mean(), color=look.colour, ls=look.line, lw=1.0, label=look.label)
+        return
     means = rows.groupby("n_train")["value"].mean()
     several = bool((rows.groupby("n_train")["trial"].nunique() > 1).any())
     band = intervals.sort_values("n_train")
@@ -190,6 +199,19 @@ def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.Dat
     if not censored.empty:
         points = ax.plot(censored["n_train"], censored["value"], marker, markersize=5, color=look.colour)
         points[0].set_markerfacecolor("white")
+
+
+def _timed(looks: Mapping[str, ModelLook], seconds: Mapping[str, float]) -> dict[str, ModelLook]:
+    """Return the looks with the times in their labels."""
+    return {
+        model: replace(look, label=f"{look.label} ({seconds[model]:.3g} s)") if model in seconds else look
+        for model, look in looks.items()
+    }
+
+
+def _sizes(rows: pd.DataFrame) -> list[int]:
+    """Return the training sizes; 0, which trains nothing, is none."""
+    return sorted(size for size in rows["n_train"].unique() if size)
 
 
 def _intervals(summary: pd.DataFrame | None, *of_panel: str) -> pd.DataFrame:

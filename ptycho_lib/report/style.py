@@ -81,9 +81,10 @@ _LOOKS = {
     "pinn": ModelLook("PtychoPINN", "#0072B2", "o", "-"),
     "baseline": ModelLook("Supervised baseline", "#D55E00", "s", "--"),
     "iterative": ModelLook("Iterative", "#009E73", "^", "-."),
-    "hybrid": ModelLook("Network, then iterative", "#CC79A7", "D", ":"),
+    "pinn+iterative": ModelLook("PtychoPINN, then iterative", "#56B4E9", "D", ":"),
+    "baseline+iterative": ModelLook("Baseline, then iterative", "#CC79A7", "v", ":"),
 }
-_SPARE = (("#56B4E9", "v"), ("#E69F00", "P"), ("#000000", "X"), ("#F0E442", "*"))
+_SPARE = (("#E69F00", "P"), ("#000000", "X"), ("#F0E442", "*"))
 
 
 def metric_title(metric: str, component: str) -> str:

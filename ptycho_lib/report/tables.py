@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ptycho_lib.config import NOMINAL
+from ptycho_lib.config import HYBRIDS, ITERATIVE, NOMINAL
 from ptycho_lib.report.markup import escape, scrolling
 from ptycho_lib.report.study_figures import STUDY_METRICS, select
 from ptycho_lib.report.style import metric_title, model_looks
@@ -85,10 +85,10 @@ def study_table(
     half = _half_widths(rows, summary, alignment, condition)
     text, best, index = [], [], []
     for component, size in itertools.product(components, sorted(rows["n_train"].unique())):
-        keys = {model: (component, size, model) for model in looks}
+        keys = {m: (component, size, m) for m in looks if (component, size, m) in means.index.droplevel(3)}
         block = pd.DataFrame({m: {k: means.get((*keys[k], m), np.nan) for k in keys} for m in metrics})
         wins = pd.DataFrame({m: best_of(m, block[m]) for m in metrics})
-        index += [(component, size, looks[model].label) for model in keys]
+        index += [(component, size or "none", looks[model].label) for model in keys]
         text += [
             [number_text(m, block.loc[k, m], half.get((*keys[k], m), np.nan)) for m in metrics] for k in keys
         ]
@@ -111,7 +111,7 @@ def winner_table(
     alignment: str = "aligned",
     condition: str = NOMINAL,
 ) -> Table:
-    """Return which model is better where: a row a component and metric, a column a size.
+    """Return which network is better where: a row a component and metric, a column a size.
 
     Parameters
     ----------
@@ -122,8 +122,8 @@ def winner_table(
         brackets, where it excludes zero the winner is bold.
     """
     rows = select(summary, alignment=alignment, condition=condition)
+    rows = rows[rows["metric"].isin(metrics) & ~rows["model"].isin([ITERATIVE, *HYBRIDS])]
     looks = model_looks(rows["model"])
-    rows = rows[rows["metric"].isin(metrics)]
     means = rows.pivot_table("mean", ["component", "metric", "n_train"], "model")
     chosen = differences[(differences["alignment"] == alignment) & (differences["condition"] == condition)]
     verdicts = chosen.set_index(["component", "metric", "n_train"])["verdict"]

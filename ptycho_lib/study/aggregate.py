@@ -36,11 +36,14 @@ class LoadedRun:
     folder : Path
         Absolute.
     n_train, trial : int
+        Size 0 is the iterative reconstruction.
     state : State
     detail : str
         Why it is not complete; empty if it is.
     record : RunRecord or None
         Of a complete run.
+    arms : tuple of str
+        What it compares.
     """
 
     folder: Path
@@ -49,6 +52,7 @@ class LoadedRun:
     state: State
     detail: str = ""
     record: RunRecord | None = None
+    arms: tuple[str, ...] = ()
 
 
 def load_runs(out_dir: str | Path) -> list[LoadedRun]:
@@ -170,7 +174,7 @@ def read_metrics(path: Path, content: bytes | None = None) -> pd.DataFrame:
     return table[list(COLUMNS)]
 
 
-def run_outcomes(runs: list[LoadedRun], table: pd.DataFrame, models: tuple[str, ...] = ()) -> pd.DataFrame:
+def run_outcomes(runs: list[LoadedRun], table: pd.DataFrame) -> pd.DataFrame:
     """Return how each model of each planned run ended, one row each.
 
     A model has collapsed if its training said so, if its nominal reconstruction is not finite, or if it
@@ -181,8 +185,6 @@ def run_outcomes(runs: list[LoadedRun], table: pd.DataFrame, models: tuple[str, 
     runs : list of LoadedRun
     table : DataFrame
         The tidy table of the runs.
-    models : tuple of str
-        Models that the study asks for; those of the table by default.
 
     Returns
     -------
@@ -192,8 +194,7 @@ def run_outcomes(runs: list[LoadedRun], table: pd.DataFrame, models: tuple[str, 
     flat = _collapsed_reconstructions(table)
     rows = []
     for run in runs:
-        own = tuple(run.record.arms) if run.record else models or tuple(table["model"].unique())
-        for model in own:
+        for model in run.record.arms if run.record else run.arms:
             reason = run.detail
             if run.record and run.record.arms[model].collapsed:
                 reason = run.record.arms[model].reason or "the training collapsed"
@@ -223,7 +224,8 @@ def _planned(out_dir: Path) -> Iterator[LoadedRun]:
         status = content_status(planned, by_record=True)
         record = read_record(planned.folder) if status.state is State.COMPLETE else None
         detail = "" if record else status.detail
-        yield LoadedRun(planned.folder, planned.n_train, planned.trial, status.state, detail, record)
+        arms = planned.config.arms_of(planned.n_train)
+        yield LoadedRun(planned.folder, planned.n_train, planned.trial, status.state, detail, record, arms)
 
 
 def _found(out_dir: Path) -> Iterator[LoadedRun]:
@@ -238,4 +240,5 @@ def _found(out_dir: Path) -> Iterator[LoadedRun]:
                 )
             ) from None
         if record is not None:
-            yield LoadedRun(path.parent, record.n_train, record.trial, State.COMPLETE, "", record)
+            arms = tuple(record.arms)
+            yield LoadedRun(path.parent, record.n_train, record.trial, State.COMPLETE, "", record, arms)

@@ -53,7 +53,7 @@ class RunProgress:
         """Return the estimated remaining seconds from the epochs done, or None before the first."""
         if self.epoch is None:
             return None
-        arms = max(len(self.run.config.arms), len(self.arms))
+        arms = max(len(self.run.config.arms_of(self.run.n_train)), len(self.arms))
         share = (len(self.arms) - 1 + self.epoch.epoch / max(1, self.epoch.epochs)) / arms
         spent = self.epoch.time - self.started
         return max(0.0, spent / share - (now - self.started))

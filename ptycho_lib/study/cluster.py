@@ -105,7 +105,7 @@ def cluster_launch(
         del slot  # the scheduler chooses the place
         prepare_run(plan, run)
         (run.folder / STOP).unlink(missing_ok=True)
-        name = f"n_train_{run.n_train}_trial_{run.trial}"
+        name = run.name.replace(", ", "_").replace(" ", "_")
         key = f"{name}-{run.identity.fingerprint()[:8]}-{time.time_ns():x}"
         how = {"key": key, "retries": RETRIES, "pure": False}
         future = client.submit(execute_on_worker, plan, run, timeout_s, threads, **how)

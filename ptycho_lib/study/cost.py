@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from ptycho_lib.config import StudyConfig, TrainingConfig
+from ptycho_lib.config import NETWORKS, StudyConfig, TrainingConfig
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study.board import duration
 from ptycho_lib.study.manifest import PlannedRun
@@ -39,7 +39,7 @@ class Sample:
     fixed_s: float
     """Everything but the epochs."""
     epoch_s: dict[str, float]
-    """One epoch of each arm."""
+    """One epoch of each arm; of an iterative reconstruction, one pass over the test patterns."""
     memory_bytes: float
     disk_bytes: float
 
@@ -112,8 +112,9 @@ def calibration_config(config: StudyConfig, n_test: int) -> StudyConfig:
     steps = CALIBRATION_EPOCHS * _least_steps(config.training)
     changes = {"epochs": CALIBRATION_EPOCHS, "min_steps": steps, "patience": 0}
     training = config.training.model_copy(update=changes)
+    iterative = config.iterative.model_copy(update={"epochs": CALIBRATION_EPOCHS})
     short = {"n_train_sizes": tuple(sizes), "trials": 1, "training": training, "n_test_images": n_test}
-    return config.model_copy(update=short)
+    return config.model_copy(update=short | {"iterative": iterative})
 
 
 def predict(plan: StudyPlan, samples: list[Sample]) -> dict[Path, Cost]:
@@ -193,9 +194,10 @@ def _measure(run: PlannedRun) -> Sample:
     usage = json.loads((run.folder / USAGE).read_text(encoding="utf-8"))
     epochs = all_epochs(run.folder)
     epoch_s: dict[str, float] = {
-        arm: _epoch_seconds([epoch for epoch in epochs if epoch.arm == arm]) for arm in run.config.arms
+        arm: _epoch_seconds([epoch for epoch in epochs if epoch.arm == arm])
+        for arm in run.config.arms_of(run.n_train)
     }
-    counted = CALIBRATION_EPOCHS * sum(epoch_s.values())
+    counted = sum(_passes(run.config, arm, CALIBRATION_EPOCHS) * seconds for arm, seconds in epoch_s.items())
     return Sample(
         n_train=run.n_train,
         fixed_s=max(0.0, usage["seconds"] - counted),
@@ -215,10 +217,12 @@ def _epoch_seconds(epochs: list[Epoch]) -> float:
 
 def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     size, config = run.n_train, run.config
+    samples = [sample for sample in samples if (sample.n_train == 0) == (size == 0)]
     steps = steps_per_epoch(config, size)
     measured = [(steps_per_epoch(config, sample.n_train), sample) for sample in samples]
-    training = config.training.epochs * sum(
-        _interpolate(steps, [(at, sample.epoch_s[arm]) for at, sample in measured]) for arm in config.arms
+    training = sum(
+        _passes(config, arm) * _interpolate(steps, [(at, sample.epoch_s[arm]) for at, sample in measured])
+        for arm in config.arms_of(size)
     )
     fixed = _interpolate(size, [(sample.n_train, sample.fixed_s) for sample in samples])
     return Cost(
@@ -226,6 +230,13 @@ def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
         memory_bytes=_interpolate(size, [(sample.n_train, sample.memory_bytes) for sample in samples]),
         disk_bytes=_interpolate(size, [(sample.n_train, sample.disk_bytes) for sample in samples]),
     )
+
+
+def _passes(config: StudyConfig, arm: str, epochs: int | None = None) -> int:
+    """Return the epochs of an arm in a run: iterative reconstructions have theirs under every condition."""
+    if arm in NETWORKS:
+        return epochs or config.training.epochs
+    return (epochs or config.iterative.epochs) * (1 + len(config.conditions))
 
 
 def _least_steps(training: TrainingConfig) -> int:

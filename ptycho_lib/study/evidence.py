@@ -11,7 +11,6 @@ from ptycho_lib.config import NOMINAL
 from ptycho_lib.study.aggregate import AGGREGATED, join_runs, load_runs, run_outcomes
 from ptycho_lib.study.crossing import crossing_points, headline
 from ptycho_lib.study.files import write_atomically
-from ptycho_lib.study.manifest import MANIFEST, read_manifest
 from ptycho_lib.study.spending import COSTS, spending
 from ptycho_lib.study.statistics import paired_differences, summarize
 
@@ -65,8 +64,7 @@ def gather(out_dir: str | Path) -> Evidence:
     out_dir = Path(out_dir).resolve()
     runs = load_runs(out_dir)
     table = join_runs(runs, out_dir)
-    planned = read_manifest(out_dir).config.arms if (out_dir / MANIFEST).is_file() else ()
-    outcomes = run_outcomes(runs, table, planned)
+    outcomes = run_outcomes(runs, table)
     return Evidence(
         table=table,
         outcomes=outcomes,

@@ -12,7 +12,8 @@ from ptycho_lib.study.manifest import PlannedRun
 from ptycho_lib.study.plan import StudyPlan, prepare_run
 from ptycho_lib.study.process import Ending, NotebookProcess, Resources
 from ptycho_lib.study.record import RECORD
-from ptycho_lib.study.status import NOTEBOOK, PARTIAL, State, content_status
+from ptycho_lib.study.status import State, content_status
+from ptycho_lib.study.templates import execution_name, run_template
 
 MOST_THREADS = 8
 TICK_S = 0.2
@@ -71,8 +72,8 @@ def notebook_process(
     return NotebookProcess(
         command=plan.command(run),
         folder=run.folder,
-        name="train_and_compare",
-        template=plan.template,
+        name=run_template(run.n_train).removesuffix(".ipynb"),
+        template=plan.template_of(run),
         resources=resources,
         timeout_s=timeout_s,
         verify=lambda: _unverified(run),
@@ -81,9 +82,10 @@ def notebook_process(
 
 def adopt_notebook(run: PlannedRun) -> None:
     """Give a complete run its notebook's name if its runner was killed between record and renaming."""
-    partial = run.folder / PARTIAL
+    notebook = run_template(run.n_train)
+    partial = run.folder / execution_name(notebook, "partial")
     if partial.exists() and not locks.is_computed_elsewhere(run.folder):
-        partial.replace(run.folder / NOTEBOOK)
+        partial.replace(run.folder / notebook)
 
 
 def available_cores() -> int:

@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ptycho_lib.config import StudyConfig
+from ptycho_lib.config import ITERATIVE, StudyConfig
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import provenance
 from ptycho_lib.study.files import file_sha256, write_atomically
 from ptycho_lib.study.record import RECORD, Fingerprints, Part, RunIdentity
-from ptycho_lib.study.templates import TRAIN_AND_COMPARE, template_path
+from ptycho_lib.study.templates import ITERATE, TRAIN_AND_COMPARE, template_path
 
 MANIFEST = "study.yaml"
 
@@ -58,7 +58,11 @@ class DataFile(Part):
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a study consists of, done or not."""
+    """A run that a study consists of, done or not.
+
+    The iterative reconstruction depends on the test data alone. It is one run, of size 0 and trial 1, in the
+    folder `iterative`, which all sizes and trials share.
+    """
 
     identity: RunIdentity
     folder: Path
@@ -80,12 +84,14 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """What people call it, such as `n_train 128, trial 2`."""
+        if self.n_train == 0:
+            return ITERATIVE
         trial = f", trial {self.trial}" if self.config.trials > 1 else ""
         return f"n_train {self.n_train}{trial}"
 
     def parameters(self, config_file: Path) -> dict[str, str | int]:
         """Return the template's parameters: plain scalars, absolute paths."""
-        return {
+        parameters: dict[str, str | int] = {
             "train_data": str(self.train_data),
             "test_data": str(self.test_data),
             "output_dir": str(self.folder),
@@ -94,6 +100,10 @@ class PlannedRun:
             "trial": self.trial,
             "config": str(config_file),
         }
+        if self.n_train == 0:
+            for training in ("train_data", "n_train", "trial"):
+                del parameters[training]
+        return parameters
 
 
 class StudyManifest(Part):
@@ -113,48 +123,51 @@ class StudyManifest(Part):
     """Fingerprint of the files that conditions refer to."""
     code: str
     """`provenance.code_fingerprint` when the study was planned last."""
+    iterative_code: str = ""
+    """The same of the iterative reconstruction; empty without it."""
     template: str
     versions: dict[str, str]
     commit: str
     config: StudyConfig
 
-    def runs(self, out_dir: Path, *, code: str | None = None) -> list[PlannedRun]:
-        """Return the runs in the order in which they start: the first trial of each size, then the next.
+    def runs(self, out_dir: Path) -> list[PlannedRun]:
+        """Return the runs in the order in which they start.
 
-        Parameters
-        ----------
-        out_dir : Path
-            The study folder.
-        code : str, optional
-            Fingerprint of the present code; without it, that of the plan.
+        The iterative reconstruction, if there is one, then the first trial of each size, then the next.
         """
-        fingerprints = Fingerprints(
-            train_data=self.train.current_fingerprint(),
-            test_data=self.test.current_fingerprint(),
-            config=self.config.fingerprint(),
-            conditions=self.conditions,
-            code=code or self.code,
-        )
+        train, test = self.train.current_fingerprint(), self.test.current_fingerprint()
+        trials = [
+            (size, trial) for trial in range(1, self.config.trials + 1) for size in self.config.n_train_sizes
+        ]
         return [
             PlannedRun(
                 identity=RunIdentity(
-                    n_train=size, n_test=self.n_test, trial=trial, fingerprints=fingerprints
+                    n_train=size,
+                    n_test=self.n_test,
+                    trial=trial,
+                    fingerprints=Fingerprints(
+                        train_data=train if size else "",
+                        test_data=test,
+                        config=self.config.fingerprint(size),
+                        conditions=self.conditions,
+                        code=self.code if size else self.iterative_code,
+                    ),
                 ),
                 folder=run_folder(out_dir.resolve(), size, trial, self.config.trials),
                 train_data=Path(self.train.path),
                 test_data=Path(self.test.path),
                 config=self.config,
             )
-            for trial in range(1, self.config.trials + 1)
-            for size in self.config.n_train_sizes
+            for size, trial in ([(0, 1)] if ITERATIVE in self.config.arms else []) + trials
         ]
 
-    def present_code(self) -> str:
-        """Return the fingerprint of the code as it is now."""
+    def with_present_code(self) -> StudyManifest:
+        """Return the same study with the fingerprints of the code as it is now."""
         try:
-            return provenance.code_fingerprint(Path(self.template))
+            codes = code_of(self.config, Path(self.template))
         except (OSError, ValueError, KeyError):  # a study that was computed elsewhere names no file of ours
-            return provenance.code_fingerprint(template_path(TRAIN_AND_COMPARE))
+            codes = code_of(self.config, template_path(TRAIN_AND_COMPARE))
+        return self.model_copy(update=codes)
 
     def to_yaml(self) -> str:
         """Return the manifest as YAML; `read_manifest` reads it back unchanged."""
@@ -162,11 +175,25 @@ class StudyManifest(Part):
         return f"# Written by ptycho-study. Edit your own configuration, not this file.\n{settings}"
 
 
+def code_of(config: StudyConfig, template: Path) -> dict[str, str]:
+    """Return the manifest's `code`, of the runs that execute `template`, and its `iterative_code`."""
+    wings = provenance.result_wings(config.arms_of(config.n_train_sizes[0]))
+    alone = config.arms_of(0)
+    return {
+        "code": provenance.code_fingerprint(template, wings),
+        "iterative_code": provenance.code_fingerprint(template_path(ITERATE), provenance.result_wings(alone))
+        if alone
+        else "",
+    }
+
+
 def run_folder(out_dir: Path, n_train: int, trial: int, trials: int) -> Path:
     """Return the folder of a run.
 
     A study that grows from one trial to several, or shrinks, keeps its first trial where it is.
     """
+    if n_train == 0:
+        return out_dir / ITERATIVE
     alone = out_dir / f"n_train_{n_train}"
     among_others = alone / f"trial_{trial}"
     preferred, other = (among_others, alone) if trials > 1 else (alone, among_others)

@@ -17,16 +17,30 @@ from ptycho_lib.data.conditions import refuse_conditions
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.extras import iterative_fault
 from ptycho_lib.study import provenance
 from ptycho_lib.study.files import require_inside, write_atomically
 from ptycho_lib.study.identity import condition_files
 from ptycho_lib.study.locks import EXECUTION
-from ptycho_lib.study.manifest import MANIFEST, DataFile, PlannedRun, StudyManifest, now_utc, read_manifest
+from ptycho_lib.study.manifest import (
+    MANIFEST,
+    DataFile,
+    PlannedRun,
+    StudyManifest,
+    code_of,
+    now_utc,
+    read_manifest,
+)
 from ptycho_lib.study.process import FAILURE, Resources, environment
 from ptycho_lib.study.record import RECORD
 from ptycho_lib.study.selection import check_counts, default_n_test, test_subset, training_warning
-from ptycho_lib.study.status import NOTEBOOK, PARTIAL
-from ptycho_lib.study.templates import TRAIN_AND_COMPARE, template_path
+from ptycho_lib.study.templates import (
+    ITERATE,
+    TRAIN_AND_COMPARE,
+    execution_name,
+    run_template,
+    template_path,
+)
 
 PARAMETERS = f"{EXECUTION}/parameters.yaml"
 CONFIG = f"{EXECUTION}/config.yaml"
@@ -48,16 +62,22 @@ class StudyPlan:
 
     def command(self, run: PlannedRun) -> list[str]:
         """Return the exact papermill command of a run; its notebook gets the final name on success."""
-        return self._command(run, PARTIAL)
+        return self._command(run, execution_name(run_template(run.n_train), "partial"))
+
+    def template_of(self, run: PlannedRun) -> Path:
+        """Return the notebook that computes a run: the plan's, or that of the iterative reconstruction."""
+        return self.template if run.n_train else template_path(ITERATE)
 
     def shell_line(self, run: PlannedRun, resources: Resources) -> str:
         """Return one line that executes a run from a shell, `xargs` or a job array."""
-        variables = [f"{name}={value}" for name, value in environment(resources, self.template).items()]
-        return shlex.join(["env", *variables, *self._command(run, NOTEBOOK)])
+        variables = environment(resources, self.template_of(run)).items()
+        settings = [f"{name}={value}" for name, value in variables]
+        return shlex.join(["env", *settings, *self._command(run, run_template(run.n_train))])
 
     def _command(self, run: PlannedRun, notebook: str) -> list[str]:
+        template, parameters = self.template_of(run), run.folder / PARAMETERS
         return papermill_command(
-            self.template, run.folder / notebook, run.folder / PARAMETERS, self.kernel, self.start_timeout_s
+            template, run.folder / notebook, parameters, self.kernel, self.start_timeout_s
         )
 
 
@@ -98,6 +118,8 @@ def plan_study(
     out_dir = Path(out_dir).resolve()
     template = (template or template_path(TRAIN_AND_COMPARE)).resolve()
     faults = [*_folder_faults(out_dir), *_template_faults(template)]
+    if set(config.arms) > set(config.networks) and (missing := iterative_fault()):
+        faults.append(missing)
     datasets: list[PtychoDataset] = []
     for path in (train_path, test_path):
         try:
@@ -119,11 +141,11 @@ def plan_study(
         leakage=str(leakage) if leakage else "",
         warnings=tuple(filter(None, (training_warning(train, config, n) for n in config.n_train_sizes))),
         conditions=condition_files(config),
-        code=provenance.code_fingerprint(template),
         template=str(template),
         versions=provenance.library_versions(),
         commit=provenance.git_commit(),
         config=config,
+        **code_of(config, template),
     )
     runs = tuple(manifest.runs(out_dir))
     for run in runs:
@@ -135,7 +157,7 @@ def prepare_run(plan: StudyPlan, run: PlannedRun) -> None:
     """Create a run's folder with its parameter file; from here on an earlier record no longer holds."""
     execution = require_inside(run.folder / EXECUTION, plan.out_dir)
     execution.mkdir(parents=True, exist_ok=True)
-    for name in (RECORD, FAILURE, NOTEBOOK):
+    for name in (RECORD, FAILURE, run_template(run.n_train)):
         (run.folder / name).unlink(missing_ok=True)
     write_atomically(run.folder / CONFIG, run.config.to_yaml())
     parameters = run.parameters(run.folder / CONFIG)

@@ -9,15 +9,18 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import ptycho_lib
+from ptycho_lib.config import NETWORKS
 from ptycho_lib.study.templates import TEMPLATE_VARIABLE, TRAIN_AND_COMPARE, notebook_code, template_path
 
 RESULT_WINGS = ("physics", "data", "networks", "evaluation")
-"""The wings whose code computes the numbers of a run."""
+"""The wings whose code computes the numbers of a run that trains networks."""
 
 LIBRARIES = (
     "tensorflow",
@@ -30,6 +33,9 @@ LIBRARIES = (
     "papermill",
     "ipykernel",
 )
+ENGINE = ("ptychi", "torch")
+"""What iterative reconstructions depend on besides."""
+
 DETERMINISM = (
     "The same identity, library versions, processor type, usable cores and threads give the same "
     "comparison_metrics.csv, byte for byte. Other threads or cores, another processor or a GPU take sums "
@@ -45,28 +51,34 @@ THREAD_VARIABLES = (
 )
 
 
-def executing_template() -> Path:
+def executing_template(default: str = TRAIN_AND_COMPARE) -> Path:
     """Return the template that the present kernel executes."""
-    return Path(os.environ.get(TEMPLATE_VARIABLE) or template_path(TRAIN_AND_COMPARE))
+    return Path(os.environ.get(TEMPLATE_VARIABLE) or template_path(default))
 
 
-def code_fingerprint(template: Path | None = None) -> str:
+def result_wings(arms: Iterable[str]) -> tuple[str, ...]:
+    """Return the wings whose code computes the numbers of a run with these arms."""
+    arms = set(arms)
+    wings = RESULT_WINGS if arms & set(NETWORKS) else tuple(w for w in RESULT_WINGS if w != "networks")
+    return wings if arms <= set(NETWORKS) else (*wings, "iterative")
+
+
+def code_fingerprint(template: Path | None = None, wings: tuple[str, ...] = RESULT_WINGS) -> str:
     """Return the SHA-256 of the code that computes a run's numbers (hex).
 
-    It covers the statements of the physics, data, networks and evaluation wings and the code
-    cells of the template. Comments, docstrings and prose are left out: mending a sentence must
-    not make three days of runs stale.
+    It covers the statements of the wings and the code cells of the template. Comments, docstrings and prose
+    are left out: mending a sentence must not make three days of runs stale.
     """
     path = template or executing_template()
-    return _code_fingerprint(path.resolve(), path.stat().st_mtime_ns)
+    return _code_fingerprint(path.resolve(), path.stat().st_mtime_ns, wings)
 
 
 @cache
-def _code_fingerprint(template: Path, modified: int) -> str:
+def _code_fingerprint(template: Path, modified: int, wings: tuple[str, ...]) -> str:
     del modified  # part of the cache's key: an edited template is read again
     package = Path(ptycho_lib.__file__).resolve().parent
     digest = hashlib.sha256()
-    for source in sorted(path for wing in RESULT_WINGS for path in (package / wing).rglob("*.py")):
+    for source in sorted(path for wing in wings for path in (package / wing).rglob("*.py")):
         digest.update(source.relative_to(package).as_posix().encode())
         digest.update(_statements(source.read_text(encoding="utf-8")).encode())
     digest.update(notebook_code(template).encode())
@@ -98,6 +110,9 @@ def library_versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
+    for name in ENGINE:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found
 
 

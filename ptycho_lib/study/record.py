@@ -54,7 +54,7 @@ class RunIdentity(Part):
 
 
 class ArmOutcome(Part):
-    """How one arm's training ended."""
+    """How one arm's training, or iterative reconstruction, ended."""
 
     seconds: float
     """Wall time; 0 for an arm that is not trained."""
@@ -93,7 +93,7 @@ class RunRecord(Part):
     fingerprint: str
     identity: RunIdentity
     n_groups: int
-    """Training samples; with gridsize 1, the number of patterns."""
+    """Training samples; with gridsize 1, the number of patterns; 0 without a network."""
     seed: int
     seeds: dict[str, int]
     config: dict[str, Any]
@@ -102,6 +102,8 @@ class RunRecord(Part):
     test_data: str
     leakage: str = ""
     """What the test patterns share with the training patterns; empty if nothing."""
+    reference: str = ""
+    """How the object of the test data was reconstructed, where `prepare` did it; else empty."""
     arms: dict[str, ArmOutcome]
     reconstructions: dict[str, dict[str, ReconstructionCost]] = {}
     """By arm and test condition."""
@@ -111,7 +113,7 @@ class RunRecord(Part):
     finished: str
     seconds: float
     device: str
-    """What the networks were trained on, as TensorFlow names it."""
+    """What was computed on, as TensorFlow (without a network: PyTorch) names it."""
     machine: dict[str, str]
     versions: dict[str, str]
     commit: str

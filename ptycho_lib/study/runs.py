@@ -55,11 +55,11 @@ KERNEL_LOCK_TIMEOUT_S = 20.0
 
 
 class TrainedOutcome(Protocol):
-    """What `finish_run` wants to know of a trained arm; `networks.training.TrainedArm` has it."""
+    """What `finish_run` wants to know of an arm: `TrainedArm`, or the `outcome` of an iteration."""
 
     @property
     def seconds(self) -> float:
-        """Wall time of the training."""
+        """Wall time of the training; 0 without one."""
 
     @property
     def peak_memory_bytes(self) -> int | None:
@@ -74,17 +74,15 @@ class TrainedOutcome(Protocol):
         """Why it counts as collapsed."""
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One training size, one trial: everything its notebook works on."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IterativeRun:
+    """The reconstruction of the test patterns without a network: everything its notebook works on."""
 
     identity: RunIdentity
     config: StudyConfig
-    train: PtychoDataset
-    """The training subset, n_train patterns in nested order."""
     test: PtychoDataset
     """The test patterns, the same for every run of a study."""
-    train_data: Path
+    train_data: Path | None = None
     test_data: Path
     output_dir: Path
     started: float
@@ -93,12 +91,10 @@ class Run:
     """Keeps the folder as long as the run is held by somebody."""
     leakage: str = ""
     """What the test patterns share with the training patterns; empty if nothing."""
-    selection_warning: str = ""
-    """How much of the scan the training subset leaves out, if it is much."""
 
     @property
     def n_train(self) -> int:
-        """Number of training patterns."""
+        """Number of training patterns; 0 without a network."""
         return self.identity.n_train
 
     @property
@@ -125,9 +121,26 @@ class Run:
         """Return the folder of one arm's model, history and reconstruction."""
         return self.output_dir / f"{arm}_run"
 
+    def notes(self, arm: str, condition: str) -> dict[str, str | Path]:
+        """Return what `iterate` is told besides its data: its name, and where to note the epochs."""
+        name = reconstruction_name(condition).replace("reconstruction", "epochs").replace(".npz", ".csv")
+        history = self.arm_dir(arm) / name
+        return {"arm": arm, "progress_file": self.progress_file, "history_file": history}
+
     def reconstruction_file(self, arm: str, condition: str) -> Path:
         """Return the file of an arm's reconstruction under a test condition."""
         return self.arm_dir(arm) / reconstruction_name(condition)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Run(IterativeRun):
+    """One training size, one trial: everything its notebook works on."""
+
+    train: PtychoDataset
+    """The training subset, n_train patterns in nested order."""
+    train_data: Path
+    selection_warning: str = ""
+    """How much of the scan the training subset leaves out, if it is much."""
 
 
 def open_run(
@@ -190,8 +203,38 @@ def open_run(
     )
 
 
+def open_iterative_run(
+    test_data: str | Path, output_dir: str | Path, n_test: int = 0, config: str | Path = ""
+) -> IterativeRun:
+    """Check the input of the iterative reconstruction, and take possession of its folder; see `open_run`.
+
+    Raises
+    ------
+    InputError
+        With every fault of the input, or if another process computes this run.
+    """
+    started = time.time()
+    settings = load_config(config or None)
+    test = load_dataset(test_data)
+    n_test = n_test or default_n_test(settings, len(test))
+    check_counts("", 0, (), test_data, len(test), n_test)
+    identity = identify(settings, "", test.fingerprint(), 0, n_test, 1)
+    seen = test.select(test_subset(test, settings, n_test))
+    refuse_conditions(seen, settings)
+    folder = require_writable(Path(output_dir).resolve())
+    return IterativeRun(
+        identity=identity,
+        config=settings,
+        test=seen,
+        test_data=Path(test_data).resolve(),
+        output_dir=folder,
+        started=started,
+        lock=_possess(folder, identity),
+    )
+
+
 def finish_run(
-    run: Run,
+    run: IterativeRun,
     metrics: pd.DataFrame,
     trained: Mapping[str, TrainedOutcome],
     reconstructions: Reconstructions | None = None,
@@ -203,8 +246,8 @@ def finish_run(
 
     Parameters
     ----------
-    run : Run
-        From `open_run`.
+    run : Run or IterativeRun
+        From `open_run` or `open_iterative_run`.
     metrics : DataFrame
         Tidy scores with the columns of `tidy.COLUMNS`; those that say which run it is are filled in.
     trained : mapping
@@ -281,7 +324,7 @@ def _possess(folder: Path, identity: RunIdentity) -> FileLock:
 
 
 def _record(
-    run: Run,
+    run: IterativeRun,
     trained: Mapping[str, TrainedOutcome],
     reconstructions: Reconstructions,
     n_groups: int,
@@ -294,10 +337,11 @@ def _record(
         n_groups=n_groups,
         seed=run.config.seed,
         seeds=run.seeds,
-        config=run.config.result_settings(),
-        train_data=str(run.train_data),
+        config=run.config.result_settings(run.n_train),
+        train_data=str(run.train_data or ""),
         test_data=str(run.test_data),
         leakage=run.leakage,
+        reference=run.test.reference,
         arms={
             arm: ArmOutcome(
                 seconds=round(outcome.seconds, 3),

@@ -24,10 +24,7 @@ from ptycho_lib.study.record import (
     differences,
     read_record,
 )
-
-NOTEBOOK = "train_and_compare.ipynb"
-PARTIAL = "train_and_compare.partial.ipynb"
-FAILED = "train_and_compare.failed.ipynb"
+from ptycho_lib.study.templates import execution_name, run_template
 
 
 class State(StrEnum):
@@ -62,7 +59,7 @@ def study_status(out_dir: str | Path) -> list[RunStatus]:
     """
     out_dir = Path(out_dir).resolve()
     manifest = read_manifest(out_dir)
-    planned = manifest.runs(out_dir, code=manifest.present_code())
+    planned = manifest.with_present_code().runs(out_dir)
     return [run_status(run) for run in planned] + _unplanned(out_dir, manifest, planned)
 
 
@@ -90,11 +87,11 @@ def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
     except CorruptRecordError as error:
         return State.FAILED, str(error)
     if record is None:
-        return _unfinished(folder)
+        return _unfinished(folder, run_template(run.n_train))
     changed = differences(run.identity, record.identity)
     if changed:
         return State.STALE, _what_changed(run, record, changed)
-    damage = "" if by_record else _damage(folder, record)
+    damage = "" if by_record else _damage(folder, record, run_template(run.n_train))
     if damage:
         return State.FAILED, damage
     collapsed = [
@@ -103,15 +100,15 @@ def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
     return State.COMPLETE, "; ".join(collapsed)
 
 
-def _damage(folder: Path, record: RunRecord) -> str:
+def _damage(folder: Path, record: RunRecord, notebook: str) -> str:
     """Return which of the files that tables and people read is not what the run left, or nothing."""
     digest = record.outputs.get(METRICS)
     try:
         if digest and file_sha256(folder / METRICS) != digest:
             return f"{METRICS} is not what the run wrote"
-        return "" if is_whole(folder / NOTEBOOK) else f"{NOTEBOOK} is damaged"
+        return "" if is_whole(folder / notebook) else f"{notebook} is damaged"
     except OSError as error:
-        return f"{METRICS} or {NOTEBOOK} cannot be read: {error.strerror}"
+        return f"{METRICS} or {notebook} cannot be read: {error.strerror}"
 
 
 def _heartbeat(folder: Path) -> str:
@@ -123,25 +120,28 @@ def _heartbeat(folder: Path) -> str:
     return f"{epoch.arm} epoch {epoch.epoch}/{epoch.epochs}, loss {epoch.loss:.4g}, {age:.0f} s ago"
 
 
-def _unfinished(folder: Path) -> tuple[State, str]:
+def _unfinished(folder: Path, notebook_name: str) -> tuple[State, str]:
+    partial, failed = (execution_name(notebook_name, stage) for stage in ("partial", "failed"))
     try:
         return State.FAILED, str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["reason"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # papermill was started by hand, or its runner was killed: look at the notebook itself
-    for name in (FAILED, PARTIAL, NOTEBOOK):
+    for name in (failed, partial, notebook_name):
         notebook = read_notebook(folder / name)
         error = cell_error(notebook) if notebook else ""
         if error:
             return State.FAILED, error
-    if any((folder / name).exists() for name in (IDENTITY, FAILED, PARTIAL, NOTEBOOK)):
-        where = where_it_stopped(folder, folder / PARTIAL)
+    if any((folder / name).exists() for name in (IDENTITY, failed, partial, notebook_name)):
+        where = where_it_stopped(folder, folder / partial)
         return State.FAILED, f"stopped{where} without an error; its process was killed"
     return State.MISSING, ""
 
 
 def _what_changed(run: PlannedRun, record: RunRecord, changed: list[str]) -> str:
     settings = (
-        changed_settings(run.config.result_settings(), record.config) if "configuration" in changed else []
+        changed_settings(run.config.result_settings(run.n_train), record.config)
+        if "configuration" in changed
+        else []
     )
     listed = f" ({', '.join(settings)})" if settings else ""
     return f"changed: {', '.join(changed)}{listed}"

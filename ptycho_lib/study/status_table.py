@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ptycho_lib.config import ITERATIVE
 from ptycho_lib.study.status import RunStatus, State, study_status
 
 WATCH_EVERY_S = 2.0
@@ -66,7 +67,8 @@ def _watch_lines(out_dir: str | Path, console: Console, every_s: float) -> None:
         for status in statuses:
             before = shown.get(status.folder)
             if before is None or before.state is not status.state:
-                line = f"n_train {status.n_train}, trial {status.trial}: {status.state} {status.detail}"
+                run = ITERATIVE if status.n_train == 0 else f"n_train {status.n_train}, trial {status.trial}"
+                line = f"{run}: {status.state} {status.detail}"
                 console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
             shown[status.folder] = status
         if not any(status.state is State.RUNNING for status in statuses):
@@ -79,9 +81,7 @@ def _print(statuses: list[RunStatus], console: Console) -> None:
         console.print(_view(statuses))
         return
     rows = [("n_train", "trial", "state", "detail")]
-    rows += [
-        (str(status.n_train), str(status.trial), str(status.state), status.detail) for status in statuses
-    ]
+    rows += [(*_place(status), str(status.state), status.detail) for status in statuses]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
@@ -93,5 +93,10 @@ def _view(statuses: list[RunStatus]) -> Group:
     table = Table("n_train", "trial", "state", "detail", box=None, pad_edge=False)
     for status in statuses:
         state = Text(status.state.value, style=STYLES[status.state])
-        table.add_row(str(status.n_train), str(status.trial), state, Text(status.detail))
+        table.add_row(*_place(status), state, Text(status.detail))
     return Group(table, Text(counts(statuses)))
+
+
+def _place(status: RunStatus) -> tuple[str, str]:
+    """Return size and trial as the table shows them; the iterative reconstruction has neither."""
+    return (str(status.n_train), str(status.trial)) if status.n_train else (ITERATIVE, "")

@@ -9,6 +9,7 @@ import ptycho_lib
 from ptycho_lib.errors import Fault, InputError
 
 TRAIN_AND_COMPARE = "train_and_compare.ipynb"
+ITERATE = "iterate.ipynb"
 SUMMARIZE_STUDY = "summarize_study.ipynb"
 TEMPLATE_VARIABLE = "PTYCHO_STUDY_TEMPLATE"
 """Environment variable that tells a kernel which template it executes, if not the shipped one."""
@@ -39,6 +40,16 @@ def template_path(name: str) -> Path:
             "Install the package from a complete checkout with `make setup`.",
         )
     )
+
+
+def run_template(n_train: int) -> str:
+    """Return the name of the notebook that computes a run; size 0 is the iterative reconstruction."""
+    return TRAIN_AND_COMPARE if n_train else ITERATE
+
+
+def execution_name(notebook: str, stage: str) -> str:
+    """Return the name of a notebook while it is executed (`partial`) or after it failed (`failed`)."""
+    return f"{notebook.removesuffix('.ipynb')}.{stage}.ipynb"
 
 
 def notebook_code(path: Path) -> str:

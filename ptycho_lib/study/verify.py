@@ -101,10 +101,11 @@ def verify_study(out_dir: str | Path, compare: Compare) -> Verification:
     runs = [run for run in load_runs(out_dir) if run.state is State.COMPLETE]
     evidence = gather(out_dir)
     truths: dict[str, PtychoDataset] = {}
+    masks: dict[str, np.ndarray] = {}
     for run in runs:
         assert run.record is not None
         _verify_files(run.folder, run.record, book)
-        _verify_metrics(run, compare, truths, book)
+        _verify_metrics(run, compare, truths, masks, book)
     for name, table in files_of(evidence).items():
         if (out_dir / name).is_file():
             _verify_table(out_dir / name, table, book)
@@ -142,8 +143,14 @@ def _verify_files(folder: Path, record: RunRecord, book: _Book) -> None:
             book.mismatches.append(Mismatch(book.name(path), "content", "as in run.json", "changed since"))
 
 
-def _verify_metrics(run: LoadedRun, compare: Compare, truths: dict[str, PtychoDataset], book: _Book) -> None:
-    """Recompute a run's metrics from its reconstructions; all models must be compared on the same pixels."""
+def _verify_metrics(
+    run: LoadedRun,
+    compare: Compare,
+    truths: dict[str, PtychoDataset],
+    masks: dict[str, np.ndarray],
+    book: _Book,
+) -> None:
+    """Recompute a run's metrics from its reconstructions; all models of all runs share the pixels."""
     assert run.record is not None
     path = run.folder / METRICS
     try:
@@ -151,7 +158,6 @@ def _verify_metrics(run: LoadedRun, compare: Compare, truths: dict[str, PtychoDa
     except InputError as error:
         book.mismatches.append(Mismatch(book.name(path), "table", "complete", str(error)))
         return
-    masks: dict[str, np.ndarray] = {}
     for (model, condition), rows in published.groupby(["model", "condition"], sort=False):
         file = run.folder / f"{model}_run" / reconstruction_name(condition)
         try:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.options import ReadOptions
+from ptycho_lib.data.options import PrepareOptions, ReadOptions
 from ptycho_lib.data.readers.patterns import amplitude_view, mean_photons, patterns_first
 from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.data.stack import Array
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.physics.scan import frame
 
 METRES = {"m": 1.0, "um": 1e-6, "nm": 1e-9}
 
@@ -34,13 +35,20 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
         If patterns, positions, probe or object are missing, or do not belong together.
     """
     raw = _apply(raw, options)
-    _refuse_incomplete(raw)
+    to_reconstruct = isinstance(options, PrepareOptions) and options.reference == "iterative"
+    _refuse_incomplete(raw, unless="obj" if to_reconstruct else "")
     notes = [*raw.history, f"read: {raw.program}"]
     patterns = patterns_first(raw, options, notes)
     count, size = patterns.shape[0], patterns.shape[-1]
-    obj = _single_slice(raw, notes)
     pixel = _pixel_size(raw, size, notes)
-    positions = _positions_px(raw, obj.shape, size, pixel, options, notes)
+    if raw.obj is None:
+        positions = _positions_px(raw, (size, size), size, pixel, options, notes)
+        positions, shape = frame(positions, size)
+        obj = np.ones(shape, np.complex64)
+        notes.append(f"object: none in the file; a flat one of {shape[0]}×{shape[1]} pixels round the scan")
+    else:
+        obj = _single_slice(raw, notes)
+        positions = _positions_px(raw, obj.shape, size, pixel, options, notes)
     if len(positions) != count:
         found = f"{len(positions)} positions for {count} patterns"
         mend = "Give the positions and the patterns of one scan; mind `--pattern-axis`."
@@ -82,18 +90,19 @@ def _apply(raw: RawScan, options: ReadOptions) -> RawScan:
     return replace(raw, **values, history=(*raw.history, *changed))
 
 
-def _refuse_incomplete(raw: RawScan) -> None:
+def _refuse_incomplete(raw: RawScan, *, unless: str = "") -> None:
     mends = {
         "patterns": "Name the file that holds them with `--patterns-file`.",
         "positions": "Name them with `--positions-key`, or `--x-key` and `--y-key`.",
         "probe": "Name a file that holds it with `--probe-file`.",
-        "obj": "A study needs a reference: reconstruct, and give the result with `--object-file`.",
+        "obj": "A study needs a reference: `--reference iterative` reconstructs one, or give it with "
+        "`--object-file`.",
     }
     words = {"patterns": "diffraction patterns", "positions": "positions", "probe": "probe", "obj": "object"}
     faults = [
         Fault(raw.source, words[name], f"none in this {raw.program}", f"the {words[name]}", mend)
         for name, mend in mends.items()
-        if getattr(raw, name) is None
+        if getattr(raw, name) is None and name != unless
     ]
     if faults:
         raise InputError(faults)

@@ -1,0 +1,123 @@
+"""Iterating beside the networks: quality and time on a simulated set and on the measured Siemens star.
+
+``python benchmarks/iterative.py`` reconstructs the 512 curved-probe patterns of docs/networks.md and the
+unseen half of the star with Pty-chi and with both networks, then iterates on from the networks' objects. It
+prints the table of docs/iterative.md as Markdown and writes the curves and their figure. Nothing else should
+run meanwhile. Needs the extra `iterative`; the star must be prepared (``make quickstart`` does).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import click
+import numpy as np
+import pandas as pd
+from networks import texture_scan
+
+from ptycho_lib.config import HYBRIDS, NETWORKS, StudyConfig, parse_config
+from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.data.sampling import subset_order
+from ptycho_lib.evaluation.reconstruction import Reconstruction, assess, reconstruct
+from ptycho_lib.iterative.reconstruction import iterate
+from ptycho_lib.networks.prediction import predict_patches
+from ptycho_lib.networks.training import train_arm
+from ptycho_lib.report.iteration_figures import start_figure
+
+STAR = Path(__file__).parents[1] / "studies" / "siemens_star" / "data" / "siemens_star_velociprobe_n64"
+HEAD = "| test set | arm | training s | reconstruction s | amplitude SSIM | phase SSIM | epochs to the goal |"
+Curves = dict[str, pd.DataFrame]
+
+
+@click.command(help=__doc__)
+@click.option("--epochs", default=50, help="Of every iterative reconstruction.")
+@click.option("--steps", default=800, help="Gradient steps of each training.")
+@click.option("--n-train", default=256, help="Training patterns.")
+@click.option("--sets", default="simulated star", help="Which test sets.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build/iterative"))
+def main(epochs: int, steps: int, n_train: int, sets: str, out: Path) -> None:
+    config = parse_config(
+        {"training": {"epochs": 10, "min_steps": steps}, "iterative": {"epochs": epochs}}, "options"
+    )
+    data = {
+        "simulated": lambda: (
+            "512 curved-probe patterns, simulated",
+            texture_scan(n_train, 1),
+            texture_scan(512, 2),
+        ),
+        "star": lambda: (
+            "Siemens star, unseen half",
+            load_dataset(f"{STAR}_train.npz"),
+            load_dataset(f"{STAR}_test.npz"),
+        ),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, "
+        f"{n_train} training patterns, {steps} steps, {epochs} epochs\n\n{HEAD}\n" + "|---" * 7 + "|"
+    )
+    curves: dict[str, Curves] = {}
+    for name in sets.split():
+        label, train, test = data[name]()
+        curves[label] = compare(label, train, test, config, n_train)
+    for label, by_model in curves.items():
+        for model, curve in by_model.items():
+            curve.to_csv(out / f"{label.split()[0]}_{model}.csv", index=False)
+    start_figure(curves).savefig(out / "starting_guesses.png", dpi=200)
+    print(f"\nCurves and figure are in {out}.")
+
+
+def compare(
+    label: str, train: PtychoDataset, test: PtychoDataset, config: StudyConfig, n_train: int
+) -> Curves:
+    """Print a row for each arm; return quality against epoch and time of the iterative ones."""
+    curves: Curves = {}
+
+    def watch(_: int, obj: np.ndarray) -> dict[str, float]:
+        return {"quality": quality(assess(obj, test, min_illumination=0.1))["phase", "ssim"]}
+
+    def refine(arm: str, training_s: float, before_s: float, start: np.ndarray | None) -> None:
+        done = iterate(test, config.iterative, seed=config.seed, start=start, watch=watch)
+        curves[arm] = done.history
+        goal = curves["iterative"]["quality"].iloc[-1]
+        reached = done.history.loc[done.history["quality"] >= goal, "epoch"]
+        score = quality(assess(done.obj, test, min_illumination=0.1))
+        first = str(int(reached.iloc[0])) if len(reached) else f"not in {config.iterative.epochs}"
+        row(label, arm, training_s, before_s + done.usage.seconds, score, first)
+
+    refine("iterative", 0.0, 0.0, None)
+    order = subset_order(train.positions_px, "representative", config.seeds(1)["subset"])
+    for network, hybrid in zip(NETWORKS, HYBRIDS, strict=True):
+        with tempfile.TemporaryDirectory() as folder:
+            trained = train_arm(network, train.select(order[:n_train]), config, 1, folder)
+        seen = predict_patches(trained.model, test)
+        parts = (seen.patches, seen.positions_px, test)
+        result = reconstruct(*parts, min_illumination=0.1, synchronise=True, predicted=seen.usage)
+        seconds = result.usage.seconds if result.usage else np.nan
+        row(label, network, trained.seconds, seconds, quality(result), "")
+        refine(hybrid, trained.seconds, seconds, result.obj)
+    return curves
+
+
+def quality(result: Reconstruction) -> pd.Series:
+    """Return the aligned values by component and metric."""
+    scores = result.compare(max_shift_px=2.0).query("alignment == 'aligned'")
+    return scores.set_index(["component", "metric"])["value"]
+
+
+def row(label: str, arm: str, training_s: float, seconds: float, score: pd.Series, first: str) -> None:
+    print(
+        f"| {label} | `{arm}` | {training_s:.1f} | {seconds:.1f} | {score['amplitude', 'ssim']:.3f} "
+        f"| {score['phase', 'ssim']:.3f} | {first} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""What a user would do without a network: reconstruct the patterns of a scan iteratively."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptycho_lib.config import IterativeConfig
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.projection import spread_indices
+from ptycho_lib.data.stack import read_patterns
+from ptycho_lib.errors import InputError
+from ptycho_lib.extras import iterative_fault
+from ptycho_lib.iterative.process import engine_room
+from ptycho_lib.physics.diffraction import amplitude, extract_patches
+from ptycho_lib.physics.scan import illumination
+from ptycho_lib.usage import Usage
+
+SEEN = 1e-2
+"""Least illumination, relative to the largest, of a pixel that counts as reconstructed."""
+
+ASSUMED_PHOTONS = 1e6
+"""Mean photons of a pattern where the file does not know them."""
+
+SCALE_SAMPLE = 512
+"""Patterns, spread over the scan, on which the probe's scale is fitted."""
+
+Watch = Callable[[int, NDArray[np.complex64]], Mapping[str, float]]
+"""Gets epoch (0 before the first) and object, zero where nothing was seen; returns columns of the history."""
+
+
+@dataclass(frozen=True)
+class IterationOutcome:
+    """How an iterative reconstruction ended, in the terms of a training: it takes none."""
+
+    reason: str
+    """Why it counts as collapsed; empty if it does not."""
+    seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the iteration diverged."""
+        return bool(self.reason)
+
+
+@dataclass(frozen=True, eq=False)
+class Iterated:
+    """An object reconstructed iteratively.
+
+    Parameters
+    ----------
+    obj : (H, W) complex64
+        On the grid of the dataset's object, not aligned; zero where the scan did not see it.
+    probe : (modes, N, N) complex64
+        On the scale of the counts.
+    positions_px : (n, 2) float64
+        (row, column); those of the dataset unless they were corrected.
+    history : DataFrame
+        One row an epoch: epoch, seconds since the start, loss (Pty-chi's), and what `watch` returned.
+    usage : Usage
+        Its seconds are those of set-up and epochs, without the import of PyTorch and without `watch`.
+    device : str
+        What it was computed on.
+    """
+
+    obj: NDArray[np.complex64]
+    probe: NDArray[np.complex64]
+    positions_px: NDArray[np.float64]
+    history: pd.DataFrame
+    usage: Usage
+    device: str
+
+    @property
+    def outcome(self) -> IterationOutcome:
+        """How it ended, as a run records it."""
+        finite = bool(np.isfinite(self.obj).all())
+        return IterationOutcome("" if finite else "the iteration diverged: the object is not finite")
+
+
+def iterate(
+    dataset: PtychoDataset,
+    settings: IterativeConfig,
+    *,
+    seed: int,
+    start: NDArray[np.complexfloating] | None = None,
+    probe: NDArray[np.complexfloating] | None = None,
+    watch: Watch | None = None,
+    progress_file: str | Path | None = None,
+    history_file: str | Path | None = None,
+    arm: str = "iterative",
+) -> Iterated:
+    """Reconstruct the object of a dataset's patterns; the dataset's own object is not looked at.
+
+    Parameters
+    ----------
+    dataset : PtychoDataset
+        Patterns, positions and probe; its object gives nothing but the shape of the grid.
+    settings : IterativeConfig
+    seed : int
+        Of the order of the patterns.
+    start : (H, W) complex, optional
+        Starting guess, such as a network's stitched object; where it is zero its mean is taken. A flat object
+        of modulus 1 by default.
+    probe : (N, N) complex, optional
+        Starting guess, or known probe; that of the dataset by default. Its scale is free: it is fitted to the
+        measured counts.
+    watch : callable, optional
+        Asked before the first and after every epoch; its time does not count.
+    progress_file : path, optional
+        JSON lines are appended to it: time, arm, epoch, epochs, loss.
+    history_file : path, optional
+        Receives the history as CSV; its folder is created.
+    arm : str
+        Its name in the progress file.
+
+    Raises
+    ------
+    InputError
+        If the extra `iterative` is not installed.
+    """
+    fault = iterative_fault()
+    if fault is not None:
+        raise InputError(fault)
+    with engine_room() as make_engine:
+        begun = time.perf_counter()
+        obj = np.ones(dataset.obj.shape, np.complex64) if start is None else filled(start)
+        counts = _counts(dataset)
+        guess = scaled_probe(counts, dataset.positions_px, dataset.probe if probe is None else probe, obj)
+        lit = illumination(guess, dataset.positions_px, (obj.shape[0], obj.shape[1]))
+        seen = lit >= SEEN * lit.max()
+        engine = make_engine(counts, dataset.positions_px, guess, obj, settings, seed)
+        clock = time.perf_counter() - begun
+        rows: list[dict[str, float]] = []
+        if watch is not None:
+            rows.append({"epoch": 0, "seconds": clock, "loss": np.nan, **watch(0, np.where(seen, obj, 0))})
+        for epoch in range(1, settings.epochs + 1):
+            begun = time.perf_counter()
+            loss = engine.epoch()
+            clock += time.perf_counter() - begun
+            extra = {} if watch is None else watch(epoch, np.where(seen, engine.obj, 0))
+            rows.append({"epoch": epoch, "seconds": clock, "loss": loss, **extra})
+            if progress_file is not None:
+                _append_progress(Path(progress_file), arm, epoch, settings.epochs, loss)
+        result = Iterated(
+            obj=np.where(seen, engine.obj, 0).astype(np.complex64),
+            probe=engine.probe,
+            positions_px=engine.positions_px if settings.correct_positions else dataset.positions_px,
+            history=pd.DataFrame(rows),
+            usage=replace(engine.usage, seconds=clock),
+            device=engine.device,
+        )
+    if history_file is not None:
+        Path(history_file).parent.mkdir(parents=True, exist_ok=True)
+        result.history.to_csv(history_file, index=False)
+    return result
+
+
+def filled(obj: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
+    """Return an object whose empty pixels (zero, or not finite) hold the mean of the others."""
+    known = np.isfinite(obj) & (obj != 0)
+    mean = obj[known].mean() if known.any() else 1.0
+    return np.where(known, obj, mean).astype(np.complex64)
+
+
+def scaled_probe(
+    counts: NDArray[np.float32],
+    positions_px: NDArray[np.float64],
+    probe: NDArray[np.complexfloating],
+    obj: NDArray[np.complex64],
+) -> NDArray[np.complex64]:
+    """Return the probe with which an object (H, W) diffracts as many photons as were counted, (N, N)."""
+    chosen = spread_indices(len(counts), SCALE_SAMPLE)
+    patches = extract_patches(obj, positions_px[chosen], counts.shape[-1])
+    predicted = np.square(amplitude(patches, probe), dtype=np.float64).sum()
+    return (probe * np.sqrt(counts[chosen].sum(dtype=np.float64) / predicted)).astype(np.complex64)
+
+
+def _counts(dataset: PtychoDataset) -> NDArray[np.float32]:
+    measured = read_patterns(dataset.diffraction, np.arange(len(dataset)))
+    intensity = np.square(measured, dtype=np.float32)
+    photons = dataset.photons_per_pattern or ASSUMED_PHOTONS
+    return intensity * np.float32(photons * len(dataset) / intensity.sum(dtype=np.float64))
+
+
+def _append_progress(path: Path, arm: str, epoch: int, epochs: int, loss: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = {"time": time.time(), "arm": arm, "epoch": epoch, "epochs": epochs, "loss": loss}
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
