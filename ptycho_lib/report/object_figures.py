@@ -225,6 +225,7 @@ def _comparison_grid(rows: Sequence[str], names: list[str], *, beside: bool) -> 
 
 
 def _panel_title(label: str, caption: str | None) -> str:
+    label = label.replace(", ", ",\n")  # panels are narrow
     return f"{label}\n{caption}" if caption else label
 
 
