@@ -15,7 +15,7 @@ from ptycho_lib.data.options import PrepareOptions
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.evaluation.comparison import compare_halves
 from ptycho_lib.evaluation.frc import FrcCurve
-from ptycho_lib.iterative.reconstruction import Iterated, iterate
+from ptycho_lib.iterative.reconstruction import iterate
 from ptycho_lib.physics.scan import illumination
 
 COVERED = 0.1
@@ -79,7 +79,7 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
     compared = coverage & (pair[0].obj != 0) & (pair[1].obj != 0)
     curve, resolution = compare_halves(pair[0].obj, pair[1].obj, compared)
     strongest = whole.probe[int(np.argmax(np.sum(np.abs(whole.probe) ** 2, axis=(1, 2))))]
-    note = _note(settings, len(dataset), float(resolution["one_seventh"]), whole)
+    note = _note(settings, len(dataset), float(resolution["one_seventh"]))
     done = replace(
         dataset,
         obj=np.where(whole.obj == 0, 1, whole.obj).astype(np.complex64),
@@ -92,10 +92,9 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
     return Reference(done, whole.probe, halves, curve)
 
 
-def _note(settings: IterativeConfig, count: int, resolved: float, whole: Iterated) -> str:
+def _note(settings: IterativeConfig, count: int, resolved: float) -> str:
     return (
         f"{REFERENCE}object and probe are an iterative reconstruction of these {count} patterns (Pty-chi, "
-        f"{settings.algorithm.upper()}, {settings.epochs} epochs, {settings.probe_modes} probe modes, "
-        f"{whole.usage.seconds:.0f} s), not a ground truth; halves of the data agree up to {resolved:.3f} "
-        "cycles/px (FRC 1/7)"
+        f"{settings.algorithm.upper()}, {settings.epochs} epochs, {settings.probe_modes} probe modes), not a "
+        f"ground truth; halves of the data agree up to {resolved:.3f} cycles/px (FRC 1/7)"
     )
