@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,13 +28,18 @@ conditions:
 """
 
 
+def simulated(n, seed):
+    """Simulate a scan that says so, as those of the command do."""
+    return replace(simulate_small(n, seed), history=(f"simulated for a test, seed {seed}",))
+
+
 class Study:
     """Two sizes on simulated data, run by the command."""
 
     def __init__(self, folder):
         self.folder, self.out = folder, folder / "study"
-        self.train = save_dataset(simulate_small(24, seed=3), folder / "tiny_train.npz")
-        self.test = save_dataset(simulate_small(40, seed=8), folder / "tiny_test.npz")
+        self.train = save_dataset(simulated(24, seed=3), folder / "tiny_train.npz")
+        self.test = save_dataset(simulated(40, seed=8), folder / "tiny_test.npz")
         self.config = folder / "tiny.yaml"
         self.config.write_text(CONFIG, encoding="utf-8")
 

@@ -17,6 +17,8 @@ NAMES = [
     "generalization_study_results.png",
     "generalization_study_results_caption.txt",
     "generalization_study_results_table.tex",
+    "quality_versus_time.pdf",
+    "quality_versus_time.png",
 ]
 
 

@@ -128,7 +128,8 @@ def test_a_study_without_series_says_nothing(tmp_path: Path) -> None:
     study = examples.FinishedStudy(tmp_path, sizes=(4,), conditions=CONDITIONS[:1])
     results = read_results(study.finish())
     assert sweep_narrative.change_places(results) == ""
-    assert set(publication.further_figures(results)) == {publication.TIME_FIGURE}
+    drawn = {publication.TIME_FIGURE, publication.CONDITION_FIGURE}
+    assert set(publication.further_figures(results)) == drawn
 
 
 def test_figures_and_costs_are_published(results: StudyResults) -> None:

@@ -46,9 +46,9 @@ def test_every_picture_is_shown_once_and_described(folder: Path) -> None:
         for o in outputs
         for image in BeautifulSoup(o.get("data", {}).get("text/html", ""), "html.parser").find_all("img")
     ]
-    assert len(images) == 4
+    assert len(images) == 5
     assert all(len(image["alt"]) > 40 for image in images)
-    assert len({image["src"] for image in images}) == 4
+    assert len({image["src"] for image in images}) == 5
 
 
 def test_report_begins_with_what_was_compared_and_what_became_of_the_runs(page: BeautifulSoup) -> None:
@@ -66,7 +66,7 @@ def test_report_ends_with_provenance_and_code(page: BeautifulSoup) -> None:
 
 def test_links_lead_somewhere_inside_the_folder(folder: Path, page: BeautifulSoup) -> None:
     links = [a["href"] for a in page.find_all("a")]
-    assert len(links) == 5 + 4  # executed notebooks, files for a paper
+    assert len(links) == 5 + 8  # executed notebooks, files for a paper
     assert all((folder / link).is_file() for link in links)
 
 

@@ -18,6 +18,9 @@ from ptycho_lib.data.readers.patterns import reverse
 from ptycho_lib.data.stack import Array
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
 
+MOST_COUNTS = 2.0**62
+"""Poisson numbers are drawn as 64-bit integers."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -59,12 +62,14 @@ class Sample:
         )
 
     def drawn(self) -> Array | None:
-        """Return amplitudes of counts drawn from the prediction; None if it, or the dose, is unknown."""
+        """Return amplitudes of counts drawn from the prediction; None if unknown, or out of range."""
         predicted, photons = self.predicted(), self.photons_per_pattern
         if predicted is None or photons is None or not predicted.any():
             return None
         mean = np.square(predicted, dtype=np.float64)
         mean *= photons * len(mean) / mean.sum()
+        if not mean.max() < MOST_COUNTS:  # NaN, too
+            return None
         return self._once("drawn", lambda: np.sqrt(np.random.default_rng(0).poisson(mean)))
 
     def _once(self, what: str, compute: Callable[[], Array]) -> Array:
