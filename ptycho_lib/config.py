@@ -71,7 +71,7 @@ class NetworkConfig(Section):
     """Channels of the finest level; the deeper levels are multiples of it."""
     gridsize: Annotated[int, Field(ge=1, le=3)] = 1
     """A sample is gridsize² neighbouring patterns."""
-    first_guess: Annotated[int, Field(ge=0)] = 5
+    first_guess: Annotated[int, Field(ge=0)] = 10
     """Iterations of the known-probe phase retrieval that turns each pattern into the object estimate on
     which the network builds; 0 feeds the measured amplitude itself."""
     trainable_scale: bool = True

@@ -235,14 +235,19 @@ def test_the_gradient_of_the_merging_is_exact():
 
 
 def guessed_by_numpy(amplitude, probe, iterations, damping):
-    """Retrieve the phase as `FirstGuess` documents it, in double precision."""
+    """Retrieve the phase as `FirstGuess` documents it, in double precision: the difference map, β = 1."""
     probe = probe.astype(complex)
     damped = np.abs(probe) ** 2 + damping * (np.abs(probe) ** 2).max()
     obj = np.ones(amplitude.shape, complex)
+
+    def overlap_projection(wave):
+        return probe * (obj + probe.conj() / damped * (wave - probe * obj))
+
+    wave = probe * obj
     for _ in range(iterations):
-        field = diffraction.far_field(obj * probe)
-        revised = diffraction.back_propagate(amplitude * np.exp(1j * np.angle(field)))
-        obj = obj + probe.conj() / damped * (revised - probe * obj)
+        measured = diffraction.back_propagate(amplitude * np.exp(1j * np.angle(diffraction.far_field(wave))))
+        obj = obj + probe.conj() / damped * (measured - probe * obj)
+        wave = wave + overlap_projection(2 * measured - wave) - measured
     return obj
 
 
@@ -252,21 +257,25 @@ def test_the_first_guess_is_the_documented_iteration(size, iterations):
     patches = np.stack([smooth_object(size), smooth_object(size)[::-1]])
     measured = diffraction.amplitude(patches, probe)
     guess = layers.to_complex(FirstGuess(size, probe, iterations=iterations)(tf.constant(measured))).numpy()
-    expected = guessed_by_numpy(measured, probe, iterations, 0.05)
+    expected = guessed_by_numpy(measured, probe, iterations, 0.2)
     bright = np.abs(probe) > 0.1 * np.abs(probe).max()
     assert relative_error(guess[:, bright], expected[:, bright]) < 1e-3
 
 
 @pytest.mark.parametrize("size", [64, 128])
-def test_every_iteration_explains_the_measurement_better(size):
+def test_more_iterations_find_the_object_better(size):
     probe = curved_probe(size)
-    measured = diffraction.amplitude(smooth_object(size)[None], probe)
-    residuals = []
-    for iterations in (0, 1, 2, 4, 8, 16):
-        guess = layers.to_complex(FirstGuess(size, probe, iterations=iterations)(tf.constant(measured)))
-        residuals.append(np.linalg.norm(diffraction.amplitude(guess.numpy(), probe) - measured))
-    assert np.all(np.diff(residuals) < 0)
-    assert residuals[-1] < 0.2 * residuals[0]
+    obj = smooth_object(size)[None]
+    measured = tf.constant(diffraction.amplitude(obj, probe))
+    light = np.abs(probe) ** 2
+    errors = []
+    for iterations in (0, 1, 2, 4, 10, 20):
+        guess = layers.to_complex(FirstGuess(size, probe, iterations=iterations)(measured)).numpy()
+        product = (light * obj * guess.conj()).sum()
+        turned = guess * product / abs(product)  # the global phase is not observable
+        errors.append(np.sqrt((light * np.abs(turned - obj) ** 2).sum()))
+    assert np.all(np.diff(errors) < 0)
+    assert errors[4] < 0.4 * errors[0]
 
 
 def test_the_first_guess_finds_the_object_where_it_must():

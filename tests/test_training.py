@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from conftest import simulate_small
 from ptycho_lib.config import StudyConfig
 from ptycho_lib.data.dataset import load_dataset, save_dataset
 from ptycho_lib.networks import keeper
+from ptycho_lib.networks.devices import keep_freed_memory
 from ptycho_lib.networks.models import load_model
 from ptycho_lib.networks.prediction import predict_patches
 from ptycho_lib.networks.samples import central_half, normalised_probe
@@ -401,3 +403,8 @@ def test_several_devices_share_each_batch(data, tmp_path, arm, count):
     whole = train_arm(arm, data, study(overlap=4, batch_size=max(batch_size, 8)), 1, tmp_path / "one")
     found = pd.read_csv(tmp_path / "run" / HISTORY)["val_loss"].iloc[-1]
     assert found == pytest.approx(whole.history["val_loss"].iloc[-1], rel=0.15)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
+def test_freed_memory_is_kept_where_the_c_library_can():
+    assert keep_freed_memory()
