@@ -75,7 +75,7 @@ SPARSE_FILES := quality_along_conditions.png quality_versus_time.png aggregated_
 	generalization_study_results_table.tex
 
 .PHONY: sparse-scan
-sparse-scan: $(STAMP) ## the study of thin scans and low doses: studies/sparse_scan/outcome
+sparse-scan: iterative ## the study of thin scans and low doses: studies/sparse_scan/outcome
 	@test -f $(SPARSE)/data/sparse_scan_test.npz || \
 		$(BIN)/ptycho-study simulate $(SPARSE)/simulation.yaml $(SPARSE)/data
 	$(BIN)/ptycho-study run $(SPARSE)/data/sparse_scan_train.npz $(SPARSE)/data/sparse_scan_test.npz \

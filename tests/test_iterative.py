@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from ptycho_lib.errors import InputError
 from ptycho_lib.evaluation.alignment import align
 from ptycho_lib.evaluation.comparison import comparison_mask
 from ptycho_lib.evaluation.reconstruction import assess
+from ptycho_lib.iterative.process import EngineRoom
 from ptycho_lib.iterative.reconstruction import filled, iterate, scaled_probe
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
 
@@ -128,6 +131,46 @@ def test_what_the_scan_did_not_see_is_empty_and_the_rest_is_judged(dataset: Ptyc
     assert np.all(found.obj[result.mask] != 0)
     assert np.isnan(result.spread).all()
     assert np.nanmedian(result.residual[result.mask]) < 0.1
+
+
+@needs_engine
+def test_one_process_serves_all_reconstructions_of_a_room(
+    dataset: PtychoDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the digits of a fresh one, and of none."""
+    settings = IterativeConfig(epochs=2)
+    here = iterate(dataset, settings, seed=3).obj
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)  # they crash when they share a process
+    with EngineRoom() as room:
+        assert process_of(room) is None
+        first = iterate(dataset, settings, seed=3, room=room).obj
+        worker = process_of(room)
+        other = iterate(dataset, settings, seed=4, room=room).obj
+        again = iterate(dataset, settings, seed=3, room=room).obj
+        assert process_of(room) is worker
+        assert worker.poll() is None
+    assert worker.returncode == 0
+    assert np.array_equal(here, first)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@needs_engine
+def test_a_killed_engine_and_its_errors_are_told(
+    dataset: PtychoDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)
+    with EngineRoom() as room:
+        room.open()
+        with pytest.raises(AttributeError):
+            room.engine("not an array", None, None, None, None, 0)
+        process_of(room).kill()
+        with pytest.raises(RuntimeError, match="killed, or out of memory"):
+            iterate(dataset, IterativeConfig(epochs=1), seed=0, room=room)
+
+
+def process_of(room: EngineRoom) -> Any:
+    return room._process
 
 
 def test_the_probe_diffracts_as_many_photons_as_were_counted(dataset: PtychoDataset) -> None:

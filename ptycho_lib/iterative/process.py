@@ -4,37 +4,55 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
 ENGINE = "ptycho_lib.iterative.engine"
+DIED = "the iterative engine's process died: killed, or out of memory"
 
 
-@contextmanager
-def engine_room() -> Iterator[Any]:
-    """Give what makes an engine: the class `Engine`, or its double in another process if TensorFlow is here.
+class EngineRoom:
+    """Makes engines: here, or where TensorFlow is loaded in another process, one for all engines of the room.
 
-    Imports are over when the block begins, so that they do not count as time of a reconstruction.
+    Entering costs nothing. The first engine, or `open`, imports PyTorch, which takes seconds; leaving ends
+    the process.
     """
-    if "tensorflow" not in sys.modules:
-        yield import_module(ENGINE).Engine
-        return
-    ours, theirs = Pipe()
-    # Neither a fork nor multiprocessing's spawn: both bring along what the present program has imported.
-    command = f"from {__name__} import serve; serve({theirs.fileno()})"
-    process = subprocess.Popen([sys.executable, "-c", command], pass_fds=[theirs.fileno()])
-    theirs.close()
-    try:
-        double = _Double(ours)
+
+    def __init__(self) -> None:
+        self._engine_type: Any = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> EngineRoom:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection and self._process:
+            self._connection.close()  # which ends the other process
+            self._process.wait()
+
+    def open(self) -> None:
+        """Import what engines need, unless that is done: it does not count as time of a reconstruction."""
+        if self._engine_type is not None:
+            return
+        if "tensorflow" not in sys.modules:
+            self._engine_type = import_module(ENGINE).Engine
+            return
+        self._connection, theirs = Pipe()
+        # Neither a fork nor multiprocessing's spawn: both bring along what the present program has imported.
+        command = f"from {__name__} import serve; serve({theirs.fileno()})"
+        self._process = subprocess.Popen([sys.executable, "-c", command], pass_fds=[theirs.fileno()])
+        theirs.close()
+        double = _Double(self._connection)
         double.receive()
-        yield double.build
-    finally:
-        ours.close()  # which ends the other process
-        process.wait()
+        self._engine_type = double.build
+
+    def engine(self, *arguments: Any) -> Any:
+        """Return an `Engine`, or its double; it ends the one before."""
+        self.open()
+        return self._engine_type(*arguments)
 
 
 class _Double:
@@ -54,14 +72,17 @@ class _Double:
         return self.ask(name)
 
     def ask(self, request: str, *arguments: Any) -> Any:
-        self.connection.send((request, arguments))
+        try:
+            self.connection.send((request, arguments))
+        except BrokenPipeError:
+            raise RuntimeError(DIED) from None
         return self.receive()
 
     def receive(self) -> Any:
         try:
             answer = self.connection.recv()
-        except EOFError:
-            raise RuntimeError("the iterative engine's process died: killed, or out of memory") from None
+        except (EOFError, ConnectionResetError):
+            raise RuntimeError(DIED) from None
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -80,6 +101,7 @@ def serve(descriptor: int) -> None:
             return
         try:
             if request == "build":
+                engine = None  # before the next one needs memory
                 engine = engine_type(*arguments)
                 answer = None
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ptycho_lib.data.projection import spread_indices
 from ptycho_lib.data.stack import read_patterns
 from ptycho_lib.errors import InputError
 from ptycho_lib.extras import iterative_fault
-from ptycho_lib.iterative.process import engine_room
+from ptycho_lib.iterative.process import EngineRoom
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
 from ptycho_lib.physics.scan import illumination
 from ptycho_lib.usage import Usage
@@ -96,6 +97,7 @@ def iterate(
     progress_file: str | Path | None = None,
     history_file: str | Path | None = None,
     arm: str = "iterative",
+    room: EngineRoom | None = None,
 ) -> Iterated:
     """Reconstruct the object of a dataset's patterns; the dataset's own object is not looked at.
 
@@ -120,6 +122,8 @@ def iterate(
         Receives the history as CSV; its folder is created.
     arm : str
         Its name in the progress file.
+    room : EngineRoom, optional
+        Of several reconstructions: PyTorch is then loaded once for all of them.
 
     Raises
     ------
@@ -129,14 +133,15 @@ def iterate(
     fault = iterative_fault()
     if fault is not None:
         raise InputError(fault)
-    with engine_room() as make_engine:
+    with EngineRoom() if room is None else nullcontext(room) as engines:
+        engines.open()
         begun = time.perf_counter()
         obj = np.ones(dataset.obj.shape, np.complex64) if start is None else filled(start)
         counts = _counts(dataset)
         guess = scaled_probe(counts, dataset.positions_px, dataset.probe if probe is None else probe, obj)
         lit = illumination(guess, dataset.positions_px, (obj.shape[0], obj.shape[1]))
         seen = lit >= SEEN * lit.max()
-        engine = make_engine(counts, dataset.positions_px, guess, obj, settings, seed)
+        engine = engines.engine(counts, dataset.positions_px, guess, obj, settings, seed)
         clock = time.perf_counter() - begun
         rows: list[dict[str, float]] = []
         if watch is not None:
