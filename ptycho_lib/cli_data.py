@@ -6,6 +6,7 @@ command-line options when a command is used.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,7 +113,9 @@ def check(files: tuple[Path, ...], plot: Path | None, **options: Any) -> None:
     for test in tests:
         if train.dataset is not None and test.dataset is not None and train.ok and test.ok:
             findings = check_pair(train.dataset, test.dataset)
-            console.print(f"\n[bold]{train.source} to train, {test.source} to test[/]", highlight=False)
+            console.print(
+                f"\n[bold]{train.source} to train, {test.source} to test[/]", highlight=False, soft_wrap=True
+            )
             _print_findings(console, findings)
             failed |= any(finding.severity == "error" for finding in findings)
     if plot is not None:
@@ -184,15 +187,16 @@ def simulate(config: Path, out_dir: Path, *, overwrite: bool) -> None:
 
 def _print_report(console: Console, report: CheckReport) -> None:
     from rich.table import Table
+    from rich.text import Text
 
-    console.print(f"\n[bold]{report.source}[/]", highlight=False)
+    console.print(f"\n[bold]{report.source}[/]", highlight=False, soft_wrap=True)
     if report.numbers:
         table = Table(show_header=False, box=None, pad_edge=False)
         for name, value in report.numbers.items():
-            table.add_row(f"  {name}", str(value))
+            table.add_row(f"  {name}", "none: patches lie outside" if value == math.inf else str(value))
         console.print(table)
     for line in report.dataset.history if report.dataset is not None else ():
-        console.print(f"  {line[:110]}{'…' if len(line) > 110 else ''}", markup=False, highlight=False)
+        console.print(Text(f"  {line}"), no_wrap=True, overflow="ellipsis")
     _print_findings(console, report.findings)
 
 
@@ -202,7 +206,7 @@ def _print_findings(console: Console, findings: tuple[Finding, ...]) -> None:
     for finding in findings:
         text = Text(finding.severity, style=COLOURS[finding.severity])
         text.append(f" [{finding.code}] {finding.message}. {finding.mend}".rstrip(), style="default")
-        console.print(text)
+        console.print(text, soft_wrap=True)
     if not any(finding.severity != "note" for finding in findings):
         console.print("[green]nothing wrong found[/]")
 

@@ -278,6 +278,8 @@ def raises(path, *words):
     report = check_file(path)
     assert not report.ok
     assert report.findings[0].code == "unreadable"
+    with pytest.raises(InputError, match="a file that can be read"):
+        report.readable()
 
 
 def test_missing_files_and_folders(tmp_path):
@@ -436,6 +438,8 @@ def fuzz_seed(arrays):
                 "probe_position_y_m",
                 "object",
                 "object_pixel_width_m",
+                "probe_position_indexes",
+                "indexes",
             ]
         ),
         st.tuples(

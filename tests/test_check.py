@@ -61,6 +61,21 @@ PLANTED = {
         "ycoords": a["ycoords"] * 5e-8,
         "pixel_size_m": np.float64(5e-8),
     },
+    "positions-millimetres": lambda a: {
+        "xcoords": a["xcoords"] * 5e-5,
+        "ycoords": a["ycoords"] * 5e-5,
+        "pixel_size_m": np.float64(5e-8),
+    },
+    "positions-micrometres": lambda a: {
+        "xcoords": a["xcoords"] * 0.05,
+        "ycoords": a["ycoords"] * 0.05,
+        "pixel_size_m": np.float64(5e-8),
+    },
+    "positions-nanometres": lambda a: {
+        "xcoords": a["xcoords"] * 50,
+        "ycoords": a["ycoords"] * 50,
+        "pixel_size_m": np.float64(5e-8),
+    },
     "intensity+xy-swapped": lambda a: {
         "diff3d": a["diff3d"].astype(np.float32),
         "xcoords": a["ycoords"],
@@ -80,6 +95,15 @@ def test_a_suspect_in_the_measured_data_is_named_and_its_option_mends_it(planted
     mended = check_file(path, **options_of(report.findings[0]))
     assert mended.ok, mended.findings
     assert mended.numbers["re-projection residual"] < 0.13
+
+
+@pytest.mark.parametrize(("factor", "words"), [(5.8e-8, "--position-unit m"), (0.058, "micrometres")])
+def test_lengths_without_a_pixel_size_convict_no_innocent_suspect(factor, words, hard):
+    """Patches outside the object: that one remedy brings them inside proves nothing."""
+    data = hard["weak object"]
+    report = check(replace(data, positions_px=data.positions_px * factor))
+    assert codes(report, "error") == ["contract"]
+    assert words in report.findings[0].mend
 
 
 def options_of(finding):
@@ -327,3 +351,54 @@ def test_a_measurement_without_an_object_is_inspected_all_the_same(small_dataset
     bare = check_file(tmp_path / "bare.npz")
     assert bare.numbers["patterns"] == 60
     assert "overlap, linear" not in bare.numbers
+
+
+# Patches `Y`, and normalisation
+
+
+def test_patches_must_be_the_object_and_lie_at_the_positions(small_dataset):
+    cut = small_dataset.object_patches()
+    told = {
+        "patches-illuminated": cut * small_dataset.probe,
+        "patches-differ": cut.swapaxes(1, 2),
+        None: cut * np.exp(1j * np.arange(60))[:, None, None],  # each up to a factor
+    }
+    for code, patches in told.items():
+        report = check(replace(small_dataset, patches=patches.astype(np.complex64)))
+        assert codes(report) == ([code] if code else [])
+    assert codes(check(replace(small_dataset, patches=np.roll(cut, 1, axis=0)))) == ["patches-differ"]
+
+
+def test_patches_are_cut_anew_on_request(small_dataset, tmp_path):
+    lit = small_dataset.object_patches() * small_dataset.probe
+    path = save_dataset(replace(small_dataset, patches=lit), tmp_path / "lit.npz")
+    report = check_file(path)
+    assert not report.ok
+    assert "prepare --patches" in report.findings[0].mend
+    (mended,) = prepare(path, tmp_path / "out", split="none", patches=True)
+    assert check_file(mended).findings == ()
+    np.testing.assert_array_equal(load_dataset(mended).patches, small_dataset.object_patches())
+
+
+@pytest.mark.parametrize("norm", [np.max, np.linalg.norm])
+def test_patterns_normalised_one_by_one_are_told(norm, small_dataset):
+    patterns = np.asarray(small_dataset.diffraction)
+    each = np.stack([pattern / norm(pattern) for pattern in patterns])
+    assert codes(check(replace(small_dataset, diffraction=each))) == ["normalised"]
+    whole = patterns / patterns.max()  # one scale for the whole file is free
+    assert codes(check(replace(small_dataset, diffraction=whole))) == []
+
+
+def test_a_phase_object_in_a_compact_probe_is_not_called_normalised(small_dataset):
+    phase = small_dataset.obj / np.abs(small_dataset.obj)
+    ideal = simulate_dataset(phase, small_dataset.probe, small_dataset.positions_px.round())
+    totals = np.square(ideal.diffraction).sum(axis=(1, 2))
+    assert np.ptp(totals) < 1e-5 * totals.max()
+    assert codes(check(ideal)) == ["photons-unknown"]
+
+
+def test_a_blank_file_is_told_quietly(small_dataset, recwarn):
+    report = check(replace(small_dataset, diffraction=np.zeros((60, 32, 32), np.float32)))
+    assert codes(report, "error") == ["contract"]
+    assert "zeros only in 60 of 60" in report.findings[0].message
+    assert list(recwarn) == []

@@ -46,9 +46,10 @@ def text(notebook: nbformat.NotebookNode) -> str:
 def test_explore_a_dataset(tmp_path: Path) -> None:
     notebook = execute("01_explore_a_dataset.ipynb", tmp_path)
     alts = pictures(notebook)
-    assert len(alts) == 4
-    assert alts[1].startswith("Diffraction pattern 257 of 516")
-    assert alts[3].startswith("Simulated pattern")
+    assert len(alts) == 5
+    assert alts[0] == "Patterns, their re-projection, residuals, probe."
+    assert alts[2].startswith("Diffraction pattern 257 of 516")
+    assert alts[4].startswith("Simulated pattern")
     assert "nothing wrong found" in text(notebook)
     assert "photons per pattern" in text(notebook)
 

@@ -159,3 +159,19 @@ def test_a_large_hdf5_scan_is_prepared_without_loading_it(star_raw, tmp_path, mo
     train, _ = prepare(tmp_path / "scan.h5", tmp_path, **keys)
     assert len(load_dataset(train)) == 1032
     assert max(largest) <= 2**20
+
+
+def counts_per_amplitude_squared(dataset):
+    return dataset.photons_per_pattern / np.mean(np.square(dataset.diffraction).sum(axis=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    "options", [{"crop": 32}, {"crop": 32, "bin": 2}, {"subset": 25}, {"bad_pixels": "repair"}]
+)
+def test_a_count_stays_a_count_whatever_is_cut(options, star_raw, tmp_path):
+    """photons_per_pattern is the mean of the patterns that are in the file: the Poisson loss rests on it."""
+    for path in prepare(star_raw, tmp_path, **options):
+        dataset = load_dataset(path)
+        assert counts_per_amplitude_squared(dataset) == pytest.approx(1, rel=1e-5)
+    if "crop" in options:
+        assert any(line.startswith("photons per pattern: 4.406e+05 -> ") for line in dataset.history)

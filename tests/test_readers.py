@@ -1,6 +1,7 @@
 """Each layout is written here as its program publishes it, from one simulated scan, and read back."""
 
 from dataclasses import replace
+from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptycho_lib.data.check import check_file
 from ptycho_lib.data.dataset import check_dataset, save_dataset
 from ptycho_lib.data.options import PrepareOptions, ReadOptions
 from ptycho_lib.data.prepare import prepare_dataset
@@ -140,7 +142,15 @@ def write_cxi(path, truth, counts, **changes):
         file["entry_1/instrument_1/source_1/energy"] = ENERGY_J
         file["entry_1/data_1/data"] = h5py.SoftLink("/entry_1/instrument_1/detector_1/data")
         translation = np.zeros((len(counts), 3))
-        translation[:, :2] = -positions_m[:, ::-1]  # the sample moves, (x, y, z)
+        # The sample moves by (x, y, z): to the left and up, opposite to where rows and columns count.
+        translation[:, :2] = positions_m[:, ::-1]
+        if "basis" in changes:  # another detector: rows along b[0], columns along b[1]
+            translation = -positions_m @ changes["basis"]
+            del detector["x_pixel_size"], detector["y_pixel_size"]
+            detector["basis_vectors"] = changes["basis"] * DETECTOR_PIXEL_M
+            if changes.get("columns", False):
+                del detector["basis_vectors"]
+                detector["basis_vectors"] = (changes["basis"] * DETECTOR_PIXEL_M).T
         file["entry_1/sample_1/geometry_1/translation"] = translation
         if changes.get("with_result", True):
             file["entry_1/image_1/data"] = truth.probe[None]
@@ -162,7 +172,17 @@ def test_cxi(truth, counts, tmp_path):
     assert dataset.wavelength_m == pytest.approx(WAVELENGTH_M)
     assert dataset.detector_distance_m == DISTANCE_M
     np.testing.assert_array_equal(np.argwhere(mask), [[3, 4]])
-    assert "positions: opposite of the sample translations" in dataset.history
+    assert "positions: sample translations (y, x), as CXI has them" in dataset.history
+
+
+@pytest.mark.parametrize("columns", [True, False])
+@pytest.mark.parametrize("basis", [[[0, -1, 0], [-1, 0, 0]], [[0.8, 0.6, 0], [-0.6, 0.8, 0]]])
+def test_cxi_detectors_that_say_how_they_stand(truth, counts, basis, columns, tmp_path):
+    write_cxi(tmp_path / "scan.cxi", truth, counts, basis=np.array(basis, float), columns=columns)
+    dataset = open_dataset(tmp_path / "scan.cxi")
+    np.testing.assert_allclose(dataset.positions_px, truth.positions_px - centred(truth), atol=1e-6)
+    assert dataset.pixel_size_m == pytest.approx(PIXEL_M)
+    assert "positions: sample translations projected on the detector's axes" in dataset.history
 
 
 def test_cxi_without_a_reconstruction_says_what_is_missing(truth, counts, tmp_path):
@@ -302,6 +322,26 @@ def test_ptychodus(truth, counts, ending, tmp_path):
         open_dataset(tmp_path / "diffraction.npz")
 
 
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_ptychodus_patterns_and_positions_are_matched_by_their_indexes(truth, counts, shuffled, tmp_path):
+    """Positions may lack exposures, and the patterns file may hold them in another order."""
+    write_product(tmp_path / "product.npz", truth)
+    with np.load(tmp_path / "product.npz") as file:
+        arrays = dict(file)
+    kept = np.array([k for k in range(60) if k not in (7, 31)])
+    for key in ("probe_position_indexes", "probe_position_x_m", "probe_position_y_m"):
+        arrays[key] = arrays[key][kept]
+    np.savez(tmp_path / "product.npz", **arrays)
+    order = np.random.default_rng(1).permutation(60) if shuffled else np.arange(60)
+    np.savez(tmp_path / "diffraction.npz", patterns=counts[order], indexes=order)
+    dataset = open_dataset(tmp_path / "product.npz", patterns_file=str(tmp_path / "diffraction.npz"))
+    same_scan(dataset, truth.select(kept))
+    assert any("58 exposures have both, of 60 patterns and 58 positions" in line for line in dataset.history)
+    np.savez(tmp_path / "diffraction.npz", patterns=counts, indexes=order + 100)
+    with pytest.raises(InputError, match="no exposure that has both"):
+        open_dataset(tmp_path / "product.npz", patterns_file=str(tmp_path / "diffraction.npz"))
+
+
 def test_ptychodus_cxi(truth, counts, tmp_path):
     arrays, _, centre = product(truth)
     with h5py.File(tmp_path / "product.cxi", "w") as file:
@@ -351,7 +391,45 @@ def test_plain_hdf5_with_named_arrays(truth, counts, tmp_path):
         open_dataset(tmp_path / "nexus.h5", **{**options, "x_key": "entry/stage"})
 
 
-@pytest.mark.parametrize(("unit", "metre"), [("m", 1), ("um", 1e6), ("nm", 1e9)])
+@pytest.mark.parametrize(("unit", "metre"), [("mm", 1e3), ("µm", 1e6), (b"um", 1e6), ("nanometre", 1e9)])
+def test_nexus_says_its_units(truth, counts, unit, metre, tmp_path):
+    with h5py.File(tmp_path / "scan.nxs", "w") as file:
+        file["entry/data/data"] = counts
+        for name, axis in (("x", 1), ("y", 0)):
+            file[f"entry/sample/{name}"] = truth.positions_px[:, axis] * PIXEL_M * metre
+            file[f"entry/sample/{name}"].attrs["units"] = unit
+        file["probe"], file["object"] = truth.probe, truth.obj
+    keys = {
+        "x_key": "entry/sample/x",
+        "y_key": "entry/sample/y",
+        "probe_key": "probe",
+        "object_key": "object",
+    }
+    options = {"diffraction_key": "entry/data/data", "pixel_size_m": PIXEL_M, **keys}
+    dataset = open_dataset(tmp_path / "scan.nxs", **options)
+    np.testing.assert_allclose(dataset.positions_px, truth.positions_px - centred(truth), atol=1e-6)
+    assert any(line.endswith("as the file says") for line in dataset.history)
+    with pytest.raises(InputError, match="patches outside the object"):
+        open_dataset(tmp_path / "scan.nxs", **options, position_unit="px")
+
+
+def test_columns_and_rows_of_different_number_are_told(truth, counts, tmp_path):
+    np.savez(tmp_path / "a.npz", frames=counts, x=np.zeros(60), y=np.zeros(59))
+    with pytest.raises(InputError, match="x: found 60 numbers, and 59 in y"):
+        open_dataset(tmp_path / "a.npz", diffraction_key="frames", x_key="x", y_key="y")
+
+
+def test_further_storages_of_a_ptyr_are_told(truth, counts, tmp_path):
+    write_ptyd(tmp_path / "scan.ptyd", truth, counts)
+    write_ptyr(tmp_path / "result.ptyr", truth)
+    with h5py.File(tmp_path / "result.ptyr", "a") as file:
+        file["content/obj/Sscan01G00/data"] = truth.obj[None]
+    dataset = open_dataset(tmp_path / "result.ptyr", patterns_file=str(tmp_path / "scan.ptyd"))
+    same_scan(dataset, truth)
+    assert "object and probe: storage Sscan00G00, 1 more ignored" in dataset.history
+
+
+@pytest.mark.parametrize(("unit", "metre"), [("m", 1), ("mm", 1e3), ("um", 1e6), ("nm", 1e9)])
 def test_positions_in_any_unit(truth, unit, metre, tmp_path):
     lengths = truth.positions_px * PIXEL_M * metre
     changed = replace(truth, positions_px=lengths, pixel_size_m=PIXEL_M)
@@ -505,3 +583,65 @@ def cxi_bytes(truth, counts, tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "scan.cxi"
     write_cxi(path, truth, counts[:60])
     return path.read_bytes()
+
+
+HDF5_KEYS = (
+    "entry_1/instrument_1/detector_1/data",
+    "entry_1/data_1/data",
+    "entry_1/instrument_1/detector_1/mask",
+    "entry_1/instrument_1/detector_1/basis_vectors",
+    "entry_1/instrument_1/detector_1/x_pixel_size",
+    "entry_1/instrument_1/detector_1/distance",
+    "entry_1/instrument_1/source_1/energy",
+    "entry_1/sample_1/geometry_1/translation",
+    "entry_1/image_1/data",
+    "entry_1/image_2/data",
+    "entry_1/image_2/image_size",
+    "entry_1/ptychodus/probe_position_indexes",
+    "entry_1/ptychodus/object_pixel_width_m",
+    "chunks/0/data",
+    "chunks/0/positions",
+    "chunks/1/data",
+    "chunks/1/positions",
+    "meta/energy",
+    "meta/psize",
+    "common/weight2d",
+    "content/obj/S/data",
+    "content/obj/S/grids",
+    "content/obj/S/_psize",
+    "content/probe/S/data",
+    "content/positions/S",
+    "probe_position_x_m",
+    "probe_position_y_m",
+    "probe_position_indexes",
+    "probe",
+    "object",
+    "patterns",
+    "indexes",
+    "bad_pixels",
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    layout=st.sampled_from(["entry_1", "chunks", "content", "p"]),
+    arrays=st.dictionaries(
+        st.sampled_from(HDF5_KEYS),
+        st.tuples(
+            st.lists(st.integers(0, 5), max_size=4),
+            st.sampled_from(["f4", "f8", "c8", "u2", "i8", "?", "S2", ">f4", [("r", "f4"), ("i", "f4")]]),
+        ),
+        max_size=14,
+    ),
+)
+def test_any_arrays_under_known_hdf5_keys_never_crash(layout, arrays, tmp_path):
+    path = tmp_path / f"{uuid4()}.h5"  # HDF5 does not overwrite a file that something still has open
+    with h5py.File(path, "w") as file:
+        for key, (shape, dtype) in arrays.items():
+            if key.startswith(layout) or (layout == "p" and "/" not in key):
+                file[key] = np.zeros(shape, dtype)
+    with pytest.raises(InputError):
+        open_dataset(path)
+    with pytest.raises(InputError):
+        open_dataset(path, patterns_file=str(path))
+    assert not check_file(path).ok

@@ -1,6 +1,7 @@
 import time
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -198,11 +199,14 @@ def test_probes_of_every_kind(tmp_path):
     np.savez(
         tmp_path / "probe.npz", probeGuess=stored, modes=np.stack([stored, stored.T]), small=stored[:8, :8]
     )
+    with h5py.File(tmp_path / "product.h5", "w") as file:  # leading axes as other programs have them
+        file["reconstruction/probe"] = np.stack([stored, stored.T])[None]
     cases = [
         {"kind": "disc"},
         {"kind": "zone_plate", "aperture_px": 16, "pupil_defocus_rad": 4},
         {"kind": "file", "path": "probe.npz", "defocus_rad": 2.0},
         {"kind": "file", "path": "probe.npz", "key": "modes"},
+        {"kind": "file", "path": "product.h5", "key": "reconstruction/probe"},
         {"kind": "disc", "mode_powers": [0.7, 0.2, 0.1]},
     ]
     shapes = []
@@ -210,7 +214,7 @@ def test_probes_of_every_kind(tmp_path):
         probe = make_probe(config(probe=case).probe, 32, tmp_path)
         assert np.sum(np.abs(probe) ** 2) == pytest.approx(1, rel=1e-4)
         shapes.append(probe.shape)
-    assert shapes == [(32, 32)] * 3 + [(2, 32, 32), (3, 32, 32)]
+    assert shapes == [(32, 32)] * 3 + [(2, 32, 32), (2, 32, 32), (3, 32, 32)]
     for key, words in (("nothing", "the key 'nothing'"), ("small", r"shape \(8, 8\)")):
         with pytest.raises(InputError, match=words):
             make_probe(config(probe={"kind": "file", "path": "probe.npz", "key": key}).probe, 32, tmp_path)
@@ -235,6 +239,8 @@ def test_probes_of_every_kind(tmp_path):
             "too few for parts",
         ),
         ({"detector": {"photons_per_pattern": -1}}, "photons_per_pattern: found -1"),
+        ({"detector": {"photons_per_pattern": 1e25}}, "less than or equal to"),
+        ({"probe": {"mode_powers": [1.0] * 7}}, "mode_powers.*at most 6"),
     ],
 )
 def test_bad_settings_are_told(changes, words):
@@ -242,9 +248,25 @@ def test_bad_settings_are_told(changes, words):
         config(**changes)
 
 
-def test_bad_generator_settings_are_told():
-    with pytest.raises(InputError, match=r"object\.settings: found .*'colour'.*expected settings of lines"):
-        simulate_part(config(object={"settings": {"colour": 1}}), "train")
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"object": {"settings": {"colour": 1}}}, r"object\.settings: found .*'colour'.*settings of lines"),
+        ({"object": {"settings": {"width_px": 0}}}, r"object\.settings: found divide by zero"),
+        ({"object": {"kind": "manhattan", "settings": {"pitch_px": 0}}}, r"object\.settings"),
+        ({"scan": {"step_px": 1e6}}, r"scan: found an object of \d+×\d+ pixels"),
+        (
+            {"probe": {"kind": "zone_plate", "aperture_px": 1, "stop_fraction": 0.9}},
+            "probe: found the probe has",
+        ),
+        ({"probe": {"kind": "file", "path": "dark.npz"}}, "probe: found the probe has no intensity"),
+        ({"probe": {"kind": "file", "path": "nowhere.npz"}}, "No such file"),
+    ],
+)
+def test_settings_that_cannot_be_simulated_are_told(sections, words, tmp_path):
+    np.savez(tmp_path / "dark.npz", probeGuess=np.zeros((32, 32), complex))
+    with pytest.raises(InputError, match=words):
+        simulate_part(config(**sections), "train", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -277,3 +299,22 @@ def replace_counts(settings, n):
 def test_a_simulation_does_not_depend_on_what_is_done_with_it(ingredients):
     dataset = simulate_dataset(*ingredients, detector=Detector(1e4), seed=1)
     assert replace(dataset, source="x").fingerprint() == materialise(dataset).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "effect", [{"background_counts": 3.0}, {"dead_pixel_fraction": 0.2}, {"saturation": True}]
+)
+def test_photons_are_those_that_were_detected(effect, ingredients):
+    photons = 1e8 if "saturation" in effect else 1e4
+    dataset = simulate_dataset(*ingredients, detector=Detector(photons, **effect), seed=4)
+    counts = np.square(np.asarray(dataset.diffraction, dtype=np.float64))
+    assert dataset.photons_per_pattern == pytest.approx(counts.sum() / len(counts), rel=1e-6)
+    assert abs(dataset.photons_per_pattern / photons - 1) > 0.05
+    assert dataset.amplitude_scale() == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("effect", [{"background_counts": 2.0}, {"saturation": True}])
+def test_background_and_saturation_need_counts(effect):
+    settings = {"detector": {"photons_per_pattern": None, **effect}}
+    with pytest.raises(InputError, match="give photons_per_pattern"):
+        parse_options(SimulationConfig, "simulation", settings)

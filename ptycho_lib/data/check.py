@@ -11,7 +11,16 @@ import numpy as np
 from ptycho_lib.data.contract import validate
 from ptycho_lib.data.dataset import PtychoDataset, check_dataset
 from ptycho_lib.data.findings import ORDER, Finding, finding
-from ptycho_lib.data.inspection import Numbers, inspect_patterns, inspect_scan, inspect_size, rounded
+from ptycho_lib.data.inspection import (
+    EQUAL,
+    SEVERAL,
+    Numbers,
+    inspect_patches,
+    inspect_patterns,
+    inspect_scan,
+    inspect_size,
+    rounded,
+)
 from ptycho_lib.data.npz import NpzArchive
 from ptycho_lib.data.options import ReadOptions, parse_options
 from ptycho_lib.data.projection import spread_indices
@@ -30,6 +39,8 @@ SAMPLED_PIXELS = 2**19
 """Pixels of the patterns that are re-projected: 128 patterns of 64 × 64, but never fewer than 24."""
 AXIS_UNKNOWN = 512
 """Up to this edge a stack (N, N, N) is read whole, to try its last axis as that of the patterns."""
+UNEVEN = 0.005
+"""Relative spread of predicted total intensities that no measurement would level to nothing."""
 ECHOES = ("probably intensity", "patches outside the object", "hot detector pixels")
 """Findings that follow from a convention misunderstood: silent once the suspect is named."""
 LAST_ECHOES = ("zeros only", "bitwise copies")
@@ -61,6 +72,19 @@ class CheckReport:
         """True without errors; warnings are allowed."""
         return all(found.severity != "error" for found in self.findings)
 
+    def readable(self) -> PtychoDataset:
+        """Return the dataset.
+
+        Raises
+        ------
+        InputError
+            If the file could not be read.
+        """
+        if self.dataset is None:
+            why = self.findings[0]
+            raise InputError(Fault(self.source, "", why.message, "a file that can be read", why.mend))
+        return self.dataset
+
 
 def check_file(path: str | Path, **options: Any) -> CheckReport:
     """Check a file of any known layout; nothing is written, nothing is raised for what the file holds.
@@ -84,8 +108,8 @@ def check_file(path: str | Path, **options: Any) -> CheckReport:
         told = [_told("unreadable", fault) for fault in error.faults]
         return CheckReport(str(path), (*told, *findings), numbers)
     report = check(dataset)
-    if report.ok and _needs_prepare(path):
-        note = finding("needs-prepare", "studies do not read this file as it is")
+    if report.ok and (reason := _why_prepare(path)):
+        note = finding("needs-prepare", f"studies do not read this file as it is ({reason})")
         return replace(report, findings=(*report.findings, note))
     return report
 
@@ -99,7 +123,7 @@ def check(dataset: PtychoDataset) -> CheckReport:
         findings += inspect_patterns(dataset, numbers)
         findings += inspect_scan(dataset, numbers)
         if dataset.probe.shape == dataset.diffraction.shape[1:] and dataset.obj.ndim == 2:
-            findings = _without_echoes(findings, _physics(dataset, numbers))
+            findings = _without_echoes(findings, _physics(dataset, numbers)) + inspect_patches(dataset)
     ordered = sorted(findings, key=lambda found: ORDER[found.severity])
     return CheckReport(dataset.source or "dataset", tuple(ordered), numbers, dataset)
 
@@ -112,7 +136,7 @@ def _measurement_alone(path: str | Path, settings: ReadOptions) -> tuple[Numbers
     numbers: Numbers = {}
     try:
         raw = read_parts(path, settings)
-        if raw.patterns is None or raw.positions is None:
+        if raw.positions is None or np.ndim(raw.positions) == 0 or len(np.shape(raw.patterns)) != 3:
             return {}, []
         size = raw.patterns.shape[-1]
         probe = np.ones((size, size), np.complex64) if raw.probe is None else raw.probe
@@ -137,13 +161,13 @@ def _without_echoes(findings: list[Finding], physics: list[Finding]) -> list[Fin
     return physics + (kept if explained else findings)
 
 
-def _needs_prepare(path: str | Path) -> bool:
-    """Return whether studies cannot read the file as it is, whatever `prepare` would make of it."""
+def _why_prepare(path: str | Path) -> str:
+    """Return why studies cannot read the file as it is, whatever `prepare` makes of it; empty if they can."""
     try:
-        archive = NpzArchive(path)
-    except InputError:
-        return True
-    return bool(validate(archive)[1])
+        _, faults = validate(NpzArchive(path))
+    except InputError as error:
+        faults = list(error.faults)
+    return "; ".join(": ".join(filter(None, (fault.key, fault.found))) for fault in faults)
 
 
 def _physics(dataset: PtychoDataset, numbers: Numbers) -> list[Finding]:
@@ -154,7 +178,7 @@ def _physics(dataset: PtychoDataset, numbers: Numbers) -> list[Finding]:
     verdict = judge(sample)
     numbers["re-projection residual"] = rounded(verdict.residual)
     numbers["residual from photon noise"] = rounded(verdict.noise, 2)
-    told = _named(verdict)
+    told = [*_named(verdict), *_normalised(sample)]
     lost = {"high-residual", "object-unrelated"} & {one.code for one in told}
     return told if lost else [*told, *_undecided(verdict)]
 
@@ -182,9 +206,24 @@ def _sample(dataset: PtychoDataset) -> Sample | None:
     )
 
 
+def _normalised(sample: Sample) -> list[Finding]:
+    """Find patterns of equal total intensity where object and probe predict unequal ones."""
+    predicted = sample.predicted()
+    if predicted is None or len(predicted) < SEVERAL:
+        return []
+    measured, expected = (
+        totals.std() / totals.mean()
+        for totals in (np.square(stack).sum(axis=(1, 2)) for stack in (sample.measured, predicted))
+    )
+    if not measured < EQUAL < UNEVEN < expected:
+        return []
+    return [finding("normalised", f"all patterns have one total intensity; it should vary by {expected:.1%}")]
+
+
 def _named(verdict: Verdict) -> list[Finding]:
     """Put into words what explains the data."""
-    change = f"residual {verdict.residual:.3g}, so mended {verdict.best:.3g}"
+    before = f"residual {verdict.residual:.3g}" if verdict.residual < np.inf else "now outside the object"
+    change = f"{before}, so mended {verdict.best:.3g}"
     names = " and ".join(suspect.name for suspect in verdict.suspects)
     options = " ".join(suspect.option for suspect in verdict.suspects)
     code = "+".join(suspect.code for suspect in verdict.suspects)

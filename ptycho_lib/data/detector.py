@@ -44,6 +44,8 @@ def find_bad_pixels(dataset: PtychoDataset) -> tuple[Array, Array]:
     for _, block in blocks(dataset.diffraction):
         good = np.isfinite(block) & (block > 0)
         total += np.sum(np.square(block, dtype=np.float64), axis=0, where=good)
+    if not total.any():
+        return np.zeros(total.shape, bool), np.zeros(total.shape, bool)
     around = median_filter(total, size=5, mode="mirror")
     counts = 1.0 if dataset.photons_per_pattern is None else dataset.photons_per_pattern * count / total.sum()
     dead = (total == 0) & (around * counts > max(NEVER_ZERO, 0.05 * around.max() * counts / count))

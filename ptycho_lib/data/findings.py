@@ -13,11 +13,24 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "saturated": ("warning", "Attenuate the beam, or mask those pixels."),
     "duplicate-patterns": ("warning", "Leave the copies out: they leak between splits."),
     "duplicate-positions": ("warning", "Repeated exposures are fine; a stuck stage is not."),
+    "normalised": (
+        "warning",
+        "Export them without normalising: the model needs bright and dark patterns on one scale.",
+    ),
+    "patches-illuminated": (
+        "error",
+        "Run `ptycho-study prepare --patches`: it cuts them from the object anew.",
+    ),
+    "patches-differ": (
+        "warning",
+        "Run `ptycho-study prepare --patches`, which cuts them from the object, or mend the object.",
+    ),
     "one-pattern": ("warning", "Give a scan."),
     "low-overlap": ("warning", "Stitching needs overlap; scan more densely."),
     "high-residual": (
         "warning",
-        "No usual suspect does better: are object, probe and positions of one reconstruction?",
+        "No usual suspect does better: are object, probe and positions of one reconstruction? Background, or "
+        "further probe modes, raise it, too.",
     ),
     "object-unrelated": (
         "warning",

@@ -13,14 +13,22 @@ import psutil
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.detector import find_bad_pixels
 from ptycho_lib.data.findings import Finding, finding
-from ptycho_lib.data.plausibility import faulty_patterns
-from ptycho_lib.data.stack import Array, blocks
+from ptycho_lib.data.plausibility import faulty_patterns, inside
+from ptycho_lib.data.projection import spread_indices
+from ptycho_lib.data.stack import Array, blocks, read_patterns
+from ptycho_lib.physics.diffraction import exit_wave, extract_patches
 from ptycho_lib.physics.scan import area_overlap, linear_overlap, neighbour_step, probe_diameter
 
 Numbers = dict[str, float | int | str]
 
 SATURATED = (255, 4095, 16383, 65535, 4294967295)
 """Largest counts of detectors with 8, 12, 14, 16 and 32 bits."""
+EQUAL = 1e-5
+"""Relative spread of the brightest pixels below which patterns were normalised one by one, ..."""
+SEVERAL = 8
+"""... if there are at least so many."""
+UNLIKE = 0.5
+"""Share of a patch's structure that may be missing from `Y`; more is another object, or another place."""
 LOW_OVERLAP = 0.5
 """Linear overlap below which ptychography becomes fragile (Bunk et al., Ultramicroscopy 108, 481 (2008))."""
 
@@ -46,7 +54,7 @@ def inspect_patterns(dataset: PtychoDataset, numbers: Numbers) -> list[Finding]:
     """Look at the measured values: bad patterns, photons, saturation, copies, bad pixels."""
     for what, indices in faulty_patterns(dataset.diffraction).items():
         numbers[f"patterns with {what}"] = len(indices)
-    totals, saturated, copies = _pass_through(dataset)
+    totals, peaks, saturated, copies = _pass_through(dataset)
     mean = float(totals.mean())
     findings = []
     if dataset.photons_per_pattern is None:
@@ -56,6 +64,9 @@ def inspect_patterns(dataset: PtychoDataset, numbers: Numbers) -> list[Finding]:
     numbers["intensity spread between patterns"] = rounded(float(totals.std()) / mean if mean else np.nan)
     if saturated:
         findings.append(finding("saturated", f"{saturated} values at the largest count of a detector"))
+    elif len(peaks) >= SEVERAL and peaks.max() > 0 and np.ptp(peaks) < EQUAL * peaks.max():
+        message = f"the brightest pixel is {np.sqrt(peaks.max()):.4g} in every pattern"
+        findings.append(finding("normalised", message))
     if copies:
         findings.append(finding("duplicate-patterns", f"{copies} patterns are bitwise copies of others"))
     dead, hot = (int(pixels.sum()) for pixels in find_bad_pixels(dataset))
@@ -92,15 +103,43 @@ def inspect_scan(dataset: PtychoDataset, numbers: Numbers) -> list[Finding]:
     return findings
 
 
-def _pass_through(dataset: PtychoDataset) -> tuple[Array, int, int]:
-    """Return the total intensity of each pattern (n,), the saturated values and the copied patterns."""
-    totals, saturated = [], 0
+def inspect_patches(dataset: PtychoDataset) -> list[Finding]:
+    """Compare the file's object patches `Y` with those cut from the object, up to a factor for each."""
+    size, chosen = dataset.patch_size, spread_indices(len(dataset), 32)
+    positions = dataset.positions_px[chosen]
+    if dataset.patches is None or not inside(positions, size, dataset.obj.shape).all():
+        return []
+    given = np.asarray(read_patterns(dataset.patches, chosen), dtype=np.complex128)
+    cut = extract_patches(dataset.obj, positions, size).astype(np.complex128)
+    structure = np.square(np.abs(cut - cut.mean(axis=(1, 2), keepdims=True))).sum()
+    missing = _unexplained(cut, given)
+    if not missing > UNLIKE * structure:
+        return []
+    lit = exit_wave(cut, dataset.probe)
+    if _unexplained(given, lit) < UNLIKE * _unexplained(given, cut):
+        return [finding("patches-illuminated", "Y holds object × probe in the place of the object")]
+    message = "Y does not show what objectGuess shows at the positions"
+    return [finding("patches-differ", message)]
+
+
+def _unexplained(patches: Array, by: Array) -> float:
+    """Return Σ|patch - c·by|², c the best complex factor of each patch."""
+    axes = (1, 2)
+    power = np.maximum(np.square(np.abs(by)).sum(axis=axes), 1e-300)
+    covered = np.square(np.abs(np.sum(patches * by.conj(), axis=axes))) / power
+    return float((np.square(np.abs(patches)).sum(axis=axes) - covered).sum())
+
+
+def _pass_through(dataset: PtychoDataset) -> tuple[Array, Array, int, int]:
+    """Return total and largest intensity of each pattern (n,), the saturated values, the copied patterns."""
+    totals, peaks, saturated = [], [], 0
     digests: set[bytes] = set()
     for _, block in blocks(dataset.diffraction):
         counts = np.nan_to_num(np.square(block, dtype=np.float64), posinf=0)
         totals.append(counts.sum(axis=(1, 2)))
-        peak = float(counts.max())
+        peaks.append(counts.max(axis=(1, 2)))
+        peak = float(peaks[-1].max())
         if any(abs(peak - limit) < 0.5 for limit in SATURATED):
             saturated += int(np.count_nonzero(np.abs(counts - peak) < 0.5))
         digests |= {hashlib.blake2b(pattern.tobytes(), digest_size=16).digest() for pattern in block}
-    return np.concatenate(totals), saturated, len(dataset) - len(digests)
+    return np.concatenate(totals), np.concatenate(peaks), saturated, len(dataset) - len(digests)

@@ -32,8 +32,8 @@ class ReadOptions(Section):
     """Move the patterns by so many detector columns."""
     dc: Literal["auto", "centre", "corner"] = "auto"
     """Where the zero frequency lies: at pixel N/2, or at pixel 0 (no fftshift)."""
-    position_unit: Literal["auto", "px", "m", "um", "nm"] = "auto"
-    """Object pixels, or metres, micrometres, nanometres."""
+    position_unit: Literal["auto", "px", "m", "mm", "um", "nm"] = "auto"
+    """Object pixels, or metres, millimetres, micrometres, nanometres; a plain HDF5 file may say so itself."""
     position_reference: Literal["auto", "centre", "corner"] = "auto"
     """Whether a position is the centre of a patch or its upper left corner."""
     swap_xy: bool = False

@@ -16,6 +16,9 @@ INTENSITY_RATIO = 0.7
 METRES_BELOW = 0.1
 """Positions that spread less than this cannot be pixels; a scan of 10 cm could not be metres either."""
 
+FEW = 16
+"""A scan of more positions that is narrower than a quarter of a patch is hardly given in pixels."""
+
 Report = Callable[[str, str, str, str], None]
 
 PATTERN_FAULTS = {
@@ -99,7 +102,9 @@ def _check_frame(positions: Array, size: int, shape: tuple[int, ...], report: Re
     if not outside.any():
         return
     if max(abs(positions.min()), abs(positions.max())) < METRES_BELOW:
-        mend = "They look like metres: run `ptycho-study prepare --position-unit m`."
+        mend = "They look like metres: run `ptycho-study prepare --position-unit m --pixel-size-m …`."
+    elif len(positions) > FEW and np.ptp(positions, axis=0).max() < size / 4:
+        mend = "So narrow a scan looks like micrometres: run `ptycho-study prepare --position-unit um`."
     elif inside(positions[:, ::-1], size, shape).all():
         mend = "Swapped they fit: run `ptycho-study prepare --swap-xy`."
     elif inside(positions + size / 2, size, shape).all():

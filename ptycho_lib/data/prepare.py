@@ -15,7 +15,7 @@ from ptycho_lib.data.options import PrepareOptions, parse_options
 from ptycho_lib.data.readers import read_file
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.data.split import split
-from ptycho_lib.data.stack import StackView
+from ptycho_lib.data.stack import StackView, mean_total
 from ptycho_lib.errors import Fault, InputError
 
 
@@ -103,6 +103,7 @@ def prepare_dataset(
         With every fault that is left after all steps.
     """
     dataset, mask = read_file(raw_path, settings)
+    as_read = dataset
     if settings.subset is not None:
         dataset = _subset(dataset, settings.subset, settings.seed)
     if settings.bad_pixels != "keep":
@@ -113,6 +114,8 @@ def prepare_dataset(
         dataset = bin_pixels(dataset, settings.bin)
     if settings.drop_bad_patterns:
         dataset = drop_bad_patterns(dataset)
+    if dataset.diffraction is not as_read.diffraction:
+        dataset = _same_counts(dataset, as_read)
     faults = check_dataset(dataset)
     if faults:
         raise InputError(faults)
@@ -141,12 +144,25 @@ def _subset(dataset: PtychoDataset, size: int, seed: int) -> PtychoDataset:
     return replace(part, history=(*part.history, note))
 
 
+def _same_counts(dataset: PtychoDataset, as_read: PtychoDataset) -> PtychoDataset:
+    """Let the mean of the photons follow what was cut, left out or repaired: a count stays a count."""
+    if as_read.photons_per_pattern is None:
+        return dataset
+    after, before = mean_total(dataset.diffraction), mean_total(as_read.diffraction)
+    if not (before > 0 and after > 0) or np.isclose(after, before, rtol=1e-9):
+        return dataset
+    photons = as_read.photons_per_pattern * after / before
+    old, new = f"{as_read.photons_per_pattern:.4g}", f"{photons:.4g}"
+    notes = (f"photons per pattern: {old} -> {new}, of what is kept",) if new != old else ()
+    return replace(dataset, photons_per_pattern=photons, history=(*dataset.history, *notes))
+
+
 def _with_patches(dataset: PtychoDataset) -> PtychoDataset:
-    """Add the object patches, cut as they are written."""
+    """Add the object patches, cut as they are written; in place of patches that the file may hold."""
     size = dataset.patch_size
     patches = StackView(
         np.arange(len(dataset)),
-        function=dataset.object_patches,
+        function=replace(dataset, patches=None).object_patches,
         pattern_shape=(size, size),
         dtype=np.complex64,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.stack import Array, StackView
+from ptycho_lib.data.stack import Array, StackView, mean_total
 from ptycho_lib.physics.diffraction import amplitude, exit_wave, extract_patches
 
 PIXEL_MAX = 65535
@@ -23,7 +23,8 @@ class Detector:
     Parameters
     ----------
     photons_per_pattern : float, optional
-        Mean number of photons in a pattern, before background; without it the amplitudes are noise-free.
+        Mean number of photons in a pattern, before background and losses; without it the amplitudes are
+        noise-free, and background and saturation mean nothing.
     poisson : bool
         Draw counts; otherwise they are the expectation.
     background_counts : float
@@ -42,6 +43,12 @@ class Detector:
     dead_pixel_fraction: float = 0.0
     saturation: bool = False
     point_spread_px: float = 0.0
+
+    @property
+    def distorts(self) -> bool:
+        """Whether the detected photons are others than those that arrive: they must be counted."""
+        adds_or_loses = self.background_counts > 0 or self.dead_pixel_fraction > 0 or self.saturation
+        return self.photons_per_pattern is not None and adds_or_loses
 
 
 def simulate_dataset(
@@ -87,15 +94,16 @@ def simulate_dataset(
         counts = np.square(ideal, dtype=np.float64) * gain
         return np.sqrt(_detect(counts, detector, indices, seed) * alive)
 
+    view = StackView(
+        np.arange(len(positions_px)), function=measure, pattern_shape=(size, size), dtype=np.float32
+    )
     strongest = modes[np.argmax(np.sum(np.abs(modes) ** 2, axis=(1, 2)))]
     return PtychoDataset(
-        diffraction=StackView(
-            np.arange(len(positions_px)), function=measure, pattern_shape=(size, size), dtype=np.float32
-        ),
+        diffraction=view,
         positions_px=positions_px,
         probe=strongest * np.float32(np.sqrt(gain)),
         obj=obj,
-        photons_per_pattern=detector.photons_per_pattern,
+        photons_per_pattern=mean_total(view) if detector.distorts else detector.photons_per_pattern,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ptycho_lib.data.dataset import PtychoDataset, save_dataset
-from ptycho_lib.data.npz import NpzArchive
+from ptycho_lib.data.readers.store import open_store
 from ptycho_lib.data.simulate import Detector, simulate_dataset
 from ptycho_lib.data.simulation_config import (
     ObjectConfig,
@@ -22,6 +22,9 @@ from ptycho_lib.data.simulation_config import (
 from ptycho_lib.data.stack import Array
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.physics import objects, probes, scan
+
+MOST_PIXELS = 2**28
+"""Of a simulated object: 2 GB, and a few times as much while it is drawn."""
 
 
 def simulate_part(config: SimulationConfig, part: str, folder: str | Path = ".") -> PtychoDataset:
@@ -92,9 +95,10 @@ def make_object(
     source = (shape,) if config.kind == "siemens_star" else (shape, rng)
     settings = [{**config.settings, "name": name} for name in pictures] or [config.settings] * 2
     try:
-        first = generate(*source, **settings[0])
-        second = generate(*source, **settings[1]) if config.phase == "independent" else None
-    except (TypeError, ValueError) as error:
+        with np.errstate(divide="raise", invalid="raise"):
+            first = generate(*source, **settings[0])
+            second = generate(*source, **settings[1]) if config.phase == "independent" else None
+    except (TypeError, ValueError, ArithmeticError) as error:
         mend = "The generators in ptycho_lib/physics/objects.py say which settings they take."
         fault = Fault("simulation", "object.settings", str(error), f"settings of {config.kind}", mend)
         raise InputError(fault) from None
@@ -102,7 +106,21 @@ def make_object(
 
 
 def make_probe(config: ProbeConfig, size: int, folder: str | Path = ".") -> Array:
-    """Return the probe (N, N), or incoherent modes (m, N, N), of unit total intensity."""
+    """Return the probe (N, N), or incoherent modes (m, N, N), of unit total intensity.
+
+    Raises
+    ------
+    InputError
+        If the file holds no such probe, or the settings leave no light.
+    """
+    try:
+        return _probe(config, size, folder)
+    except ValueError as error:
+        mend = "Mend the section `probe`, or its file."
+        raise InputError(Fault("simulation", "probe", str(error), "an illumination", mend)) from None
+
+
+def _probe(config: ProbeConfig, size: int, folder: str | Path) -> Array:
     if config.kind == "disc":
         probe = probes.disc(size, config.diameter_px, smoothing_px=config.smoothing_px)
     elif config.kind == "zone_plate":
@@ -136,17 +154,26 @@ def make_scan(
     else:
         jitter = config.jitter * step if config.kind == "jittered_raster" else 0.0
         positions = scan.raster(n, step, jitter_px=jitter, rng=rng)
-    return scan.frame(positions, size)
+    positions, shape = scan.frame(positions, size)
+    if shape[0] * shape[1] > MOST_PIXELS:
+        found = f"an object of {shape[0]}×{shape[1]} pixels"
+        mend = "Take smaller steps, or fewer patterns."
+        raise InputError(Fault("simulation", "scan", found, f"at most {MOST_PIXELS:.1e} pixels", mend))
+    return positions, shape
 
 
 def _probe_from_file(path: Path, key: str, size: int) -> Array:
-    archive = NpzArchive(path)
-    if key not in archive.members:
-        found = f"the keys {', '.join(archive.members) or 'none'}"
+    store = open_store(path)
+    if key not in store:
+        found = f"the arrays {'; '.join(list(store.describe())[:12]) or 'none'}"
         raise InputError(
             Fault(str(path), key, found, f"the key '{key}'", "Name the probe's array with `key`.")
         )
-    probe = np.array(archive.read(key))
+    probe = store.array(key)
+    if (
+        probe.dtype.kind == "c" and probe.ndim > 3
+    ):  # leading axes of length 1, as tike and ptychodus have them
+        probe = probe.reshape(-1, *probe.shape[-2:]) if max(probe.shape[:-3]) == 1 else probe
     if probe.dtype.kind != "c" or probe.ndim not in (2, 3) or probe.shape[-2:] != (size, size):
         found = f"shape {probe.shape} of {probe.dtype}"
         mend = "Choose the array of this size, or another `size` of the simulation."

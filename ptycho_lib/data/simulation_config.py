@@ -46,7 +46,7 @@ class ProbeConfig(Section):
     """The illumination."""
 
     kind: Literal["disc", "zone_plate", "file"] = "disc"
-    """Smoothed disc, Fresnel zone plate with central stop, or an array of an npz file."""
+    """Smoothed disc, Fresnel zone plate with central stop, or an array of an npz or HDF5 file."""
     diameter_px: Positive = 28.0
     """Of the disc."""
     smoothing_px: Annotated[float, Field(ge=0)] = 2.0
@@ -60,10 +60,10 @@ class ProbeConfig(Section):
     path: str | None = None
     """Of the file; relative to the configuration."""
     key: str = "probeGuess"
-    """Array in the file: (N, N), or incoherent modes (m, N, N)."""
+    """Array in the file, in HDF5 with its path: (N, N), or incoherent modes (m, N, N)."""
     defocus_rad: float = 0.0
     """Phase curvature at the edge of the array, added to any kind."""
-    mode_powers: tuple[Positive, ...] = ()
+    mode_powers: Annotated[tuple[Positive, ...], Field(max_length=6)] = ()
     """Shares of incoherent modes derived from the probe; none for a coherent beam."""
 
     @model_validator(mode="after")
@@ -95,11 +95,11 @@ class ScanConfig(Section):
 class DetectorConfig(Section):
     """The detector; fields as in `ptycho_lib.data.simulate.Detector`."""
 
-    photons_per_pattern: Positive | None = None
-    """Mean photons of a pattern; null for noise-free amplitudes."""
+    photons_per_pattern: Annotated[float, Field(gt=0, le=1e15)] | None = None
+    """Mean photons of a pattern, before background and losses; null for noise-free amplitudes."""
     poisson: bool = True
     """Draw the counts."""
-    background_counts: Annotated[float, Field(ge=0)] = 0.0
+    background_counts: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     """Mean counts added to each pixel."""
     dead_pixel_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of pixels that read zero."""
@@ -107,6 +107,12 @@ class DetectorConfig(Section):
     """Cut counts at 65535."""
     point_spread_px: Annotated[float, Field(ge=0)] = 0.0
     """Gaussian blur of the intensity."""
+
+    @model_validator(mode="after")
+    def _counts(self) -> DetectorConfig:
+        if self.photons_per_pattern is None and (self.background_counts or self.saturation):
+            raise ValueError("background_counts and saturation need counts: give photons_per_pattern")
+        return self
 
 
 class PartConfig(Section):

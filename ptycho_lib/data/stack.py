@@ -116,6 +116,14 @@ def blocks(stack: Any, nbytes: int = CHUNK_BYTES) -> Iterator[tuple[slice, Array
         release(stack)
 
 
+def mean_total(stack: Any) -> float:
+    """Return the mean over patterns of Σ value²; what is not finite, or negative, counts as zero."""
+    total = 0.0
+    for _, block in blocks(stack):
+        total += float(np.square(block, dtype=np.float64).sum(where=np.isfinite(block) & (block > 0)))
+    return total / max(stack.shape[0], 1)
+
+
 def release(stack: Any) -> None:
     """Give the memory of a mapped file back to the system: what is needed again is read again.
 

@@ -12,14 +12,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.fft
 
-from ptycho_lib.data.plausibility import METRES_BELOW, inside
-from ptycho_lib.data.readers.convert import mirror
+from ptycho_lib.data.plausibility import inside
+from ptycho_lib.data.readers.convert import METRES, mirror
 from ptycho_lib.data.readers.patterns import reverse
 from ptycho_lib.data.stack import Array
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
 
 MOST_COUNTS = 2.0**62
 """Poisson numbers are drawn as 64-bit integers."""
+FILLED = 0.2
+"""Positions may be lengths if, converted to pixels, they span more than this share of the object."""
+UNITS = {"m": "metres", "mm": "millimetres", "um": "micrometres", "nm": "nanometres"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +130,7 @@ def shifted(rows: float, columns: float) -> Suspect:
     flags = (("--shift-rows-px", rows), ("--shift-columns-px", columns))
     return Suspect(
         "position-offset",
-        f"positions off by ({-rows:g}, {-columns:g}) pixels (row, column)",
+        f"positions off by ({0 - rows:g}, {0 - columns:g}) pixels (row, column)",
         " ".join(f"{flag} {value:g}" for flag, value in flags if value),
         lambda sample: sample.moved(lambda positions: positions + np.array([rows, columns])),
     )
@@ -147,12 +150,21 @@ def _mirrored(axis: int) -> Callable[[Sample], Sample]:
     return lambda sample: sample.moved(lambda positions: mirror(positions, axis))
 
 
-def _to_pixels(sample: Sample) -> Sample:
-    """Read positions as metres, the scan centred in the object."""
-    if sample.pixel_size_m is None or np.abs(sample.scan_px).max() >= METRES_BELOW:
-        return sample
-    pixel, centre = sample.pixel_size_m, (sample.scan_px.min(axis=0) + sample.scan_px.max(axis=0)) / 2
-    return sample.moved(lambda positions: (positions - centre) / pixel + np.asarray(sample.obj.shape) / 2)
+def _in_unit(unit: str) -> Callable[[Sample], Sample]:
+    """Read positions as lengths, the scan centred in the object; only if it then about fills the object."""
+
+    def mend(sample: Sample) -> Sample:
+        low, high = sample.scan_px.min(axis=0), sample.scan_px.max(axis=0)
+        room = np.asarray(sample.obj.shape) - sample.measured.shape[-1]
+        scale = np.nan if sample.pixel_size_m is None else METRES[unit] / sample.pixel_size_m
+        extent = (high - low).max() * scale
+        if not FILLED * room.max() < extent <= room.max() + 1:  # NaN, too
+            return sample
+        return sample.moved(
+            lambda positions: (positions - (low + high) / 2) * scale + np.asarray(sample.obj.shape) / 2
+        )
+
+    return mend
 
 
 # In the order in which `prepare` mends them: where two do not commute, the pair means the same there.
@@ -204,7 +216,10 @@ SUSPECTS = (
         "--conjugate-probe",
         lambda sample: replace(sample, probe=sample.probe.conj()),
     ),
-    Suspect("positions-metres", "positions in metres", "--position-unit m", _to_pixels),
+    *(
+        Suspect(f"positions-{name}", f"positions in {name}", f"--position-unit {unit}", _in_unit(unit))
+        for unit, name in UNITS.items()
+    ),
 )
 
 DC_OFFSETS = tuple(_dc_moved(i, k) for i in (-1, 0, 1) for k in (-1, 0, 1) if i or k)

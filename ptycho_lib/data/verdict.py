@@ -103,13 +103,14 @@ class Verdict:
 def judge(sample: Sample) -> Verdict:
     """Try every suspect, alone and in pairs, then a constant offset of the positions on top."""
     as_is = fit(sample)
-    tried: dict[Suspects, Fit | None] = {(one,): _tried(sample, (one,), as_is) for one in CANDIDATES}
+    able = tuple(one for one in CANDIDATES if one.mend(sample) is not sample)
+    tried: dict[Suspects, Fit | None] = {(one,): _tried(sample, (one,), as_is) for one in able}
     alone = {suspects: found for suspects, found in tried.items() if found is not None}
     chosen, found = min(alone.items(), key=lambda item: item[1].mean, default=((), as_is))
     if whole_numbers(sample) and alone[INTENSITY].mean < 1.1 * as_is.mean:
         chosen, found = INTENSITY, alone[INTENSITY]
     if chosen and not _within_noise(sample, chosen, found):
-        chosen, found = _best_pair(sample, chosen) or (chosen, found)
+        chosen, found = _best_pair(sample, able, chosen) or (chosen, found)
     certainty = _certainty(sample, chosen, found, as_is)
     if certainty is None:
         chosen, found = (), as_is
@@ -120,7 +121,7 @@ def judge(sample: Sample) -> Verdict:
     noise = noise_fit(_mended(sample, chosen), found).residual
     if certainty is None:
         helps = _object_helps(sample, as_is)
-        rivals = _rivals(as_is, alone)
+        rivals = _rivals(as_is, alone) if np.isfinite(as_is.residual) else ()
         return Verdict(as_is.residual, noise, as_is.residual, rivals=rivals, object_helps=helps)
     others = {suspects: one for suspects, one in alone.items() if suspects != chosen}
     rivals = _rivals(found, others) if len(chosen) == 1 and certainty == "certain" else ()
@@ -168,10 +169,10 @@ def _tried(sample: Sample, suspects: Suspects, as_is: Fit) -> Fit | None:
     return found if np.isfinite(found.residual) and not same else None
 
 
-def _best_pair(sample: Sample, single: Suspects) -> tuple[Suspects, Fit] | None:
+def _best_pair(sample: Sample, able: tuple[Suspect, ...], single: Suspects) -> tuple[Suspects, Fit] | None:
     """Return the pair that explains the data clearly better than the best single suspect, if there is one."""
     few = sample.take(spread_indices(len(sample.measured), IN_PAIRS))
-    pairs = ((one, two) for one, two in combinations(CANDIDATES, 2) if one.code != two.code)
+    pairs = ((one, two) for one, two in combinations(able, 2) if one.code != two.code)
     fits = {pair: fit(_mended(few, pair)) for pair in pairs}
     pair = min(fits, key=lambda suspects: fits[suspects].mean)
     return _improvement(sample, few, single, pair) if np.isfinite(fits[pair].residual) else None
@@ -206,6 +207,8 @@ def _certainty(
         return None
     beyond = _beyond(sample, suspects, found)
     if not np.isfinite(as_is.residual):
+        if _lead(fit(_mixed_up(_mended(sample, suspects))), found) < DOUBT and len(found.misfit) >= FEW:
+            return None  # the positions say nothing so: these are others
         return "certain" if beyond < EXPLAINED else "likely"
     if suspects == INTENSITY and whole_numbers(sample):
         return "certain"
@@ -220,6 +223,12 @@ def _certainty(
     if clearly or (lead > CERTAIN and _within_noise(sample, suspects, found)):
         return "certain"
     return "likely" if lead > CERTAIN else None
+
+
+def _mixed_up(sample: Sample) -> Sample:
+    """Return the sample with each pattern at the place of another."""
+    half = len(sample.measured) // 2
+    return replace(sample, positions_px=np.roll(sample.positions_px, half, axis=0))
 
 
 def _beyond(sample: Sample, suspects: Suspects, found: Fit) -> float:

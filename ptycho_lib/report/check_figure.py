@@ -47,16 +47,19 @@ def check_figure(dataset: PtychoDataset) -> Figure:
     predicted = _predict(dataset, shown)
     figure = new_figure(5.6)
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.9, 1))[:, 0]
-    panels = above.subplots(2, len(shown), squeeze=False)
+    panels = above.subplots(2, SHOWN, squeeze=False)
+    for ax in panels[:, len(shown) :].flat:  # a file of fewer patterns
+        ax.remove()
+    panels = panels[:, : len(shown)]
     top = max(float(log_counts(measured).max()), 1e-6)
     for column, index in enumerate(shown):
         image = panels[0, column].imshow(log_counts(measured[column]), cmap=PATTERN_MAP, vmin=0, vmax=top)
         panels[0, column].set_title(f"measured {index}")
+        panels[1, column].set_title("object × probe")
         if predicted is None:
-            panels[1, column].set_title("cannot be predicted")
+            _empty(panels[1, column])
         else:
             panels[1, column].imshow(log_counts(predicted[column]), cmap=PATTERN_MAP, vmin=0, vmax=top)
-            panels[1, column].set_title("object × probe")
     colour_bar(above, image, list(panels.flat), "log₁₀(1 + amplitude²)")
     lower = list(below.subplots(1, 3))
     _scan_panel(below, lower[0], dataset)
@@ -93,10 +96,10 @@ def write_check_figure(dataset: PtychoDataset, path: str | Path) -> Path:
 def _scan_panel(figure: FigureBase, ax: Axes, dataset: PtychoDataset) -> None:
     ax.imshow(centred_phase(np.nan_to_num(dataset.obj)), cmap="Greys", alpha=0.4)
     scale_bar(ax, dataset.pixel_size_m, dataset.obj.shape[1])
-    ax.set_title("residual over the scan")
     chosen = spread_indices(len(dataset), SAMPLED)
     predicted = _predict(dataset, chosen)
     positions = dataset.positions_px[chosen]
+    ax.set_title("residual over the scan" if predicted is not None else "positions on the object")
     if predicted is None:
         ax.plot(positions[:, 1], positions[:, 0], ".", markersize=2, color="black")
         return
@@ -112,11 +115,18 @@ def _detector_panel(figure: FigureBase, ax: Axes, dataset: PtychoDataset) -> Non
     chosen = spread_indices(len(dataset), SAMPLED // 4)
     predicted = _predict(dataset, chosen)
     if predicted is None:
+        _empty(ax)
         return
     difference = np.mean(predicted - np.nan_to_num(read_patterns(dataset.diffraction, chosen)), axis=0)
     limit = max(float(np.abs(difference).max()), 1e-12)
     image = ax.imshow(difference, cmap=ERROR_MAP, vmin=-limit, vmax=limit)
     colour_bar(figure, image, ax, "amplitude")
+
+
+def _empty(ax: Axes) -> None:
+    """Say in an empty panel why there is nothing to compare."""
+    ax.set_box_aspect(1)
+    ax.text(0.5, 0.5, "cannot be\npredicted", transform=ax.transAxes, ha="center", va="center")
 
 
 def _predict(dataset: PtychoDataset, indices: NDArray[np.int64]) -> NDArray[np.float32] | None:

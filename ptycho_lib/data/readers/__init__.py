@@ -59,7 +59,10 @@ def read_parts(path: str | Path, options: ReadOptions) -> RawScan:
     """Read a file, and from the files that the options name what they replace, unconverted."""
     raw = read_scan(path, options)
     companions = (
-        (options.patterns_file, ("patterns", "quantity", "dc", "bad_pixels", "detector_pixel_m")),
+        (
+            options.patterns_file,
+            ("patterns", "pattern_index", "quantity", "dc", "bad_pixels", "detector_pixel_m"),
+        ),
         (options.probe_file, ("probe",)),
         (options.object_file, OBJECT_FRAME),
     )

@@ -12,11 +12,12 @@ from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.options import PrepareOptions, ReadOptions
 from ptycho_lib.data.readers.patterns import amplitude_view, mean_photons, patterns_first
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.data.stack import Array
+from ptycho_lib.data.stack import Array, select
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.physics.scan import frame
 
-METRES = {"m": 1.0, "um": 1e-6, "nm": 1e-9}
+METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
+"""Length of each unit of positions, metres."""
 
 
 def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array | None]:
@@ -39,6 +40,7 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
     _refuse_incomplete(raw, unless="obj" if to_reconstruct else "")
     notes = [*raw.history, f"read: {raw.program}"]
     patterns = patterns_first(raw, options, notes)
+    raw, patterns = _paired(raw, patterns, notes)
     count, size = patterns.shape[0], patterns.shape[-1]
     pixel = _pixel_size(raw, size, notes)
     if raw.obj is None:
@@ -106,6 +108,32 @@ def _refuse_incomplete(raw: RawScan, *, unless: str = "") -> None:
     ]
     if faults:
         raise InputError(faults)
+
+
+def _paired(raw: RawScan, patterns: Any, notes: list[str]) -> tuple[RawScan, Any]:
+    """Bring patterns and positions of the same exposures together, where the file numbers them.
+
+    Raises
+    ------
+    InputError
+        If no exposure has both.
+    """
+    numbers = raw.position_index
+    if numbers is None or raw.positions is None or np.shape(numbers) != np.shape(raw.positions)[:1]:
+        return raw, patterns
+    taken = np.arange(patterns.shape[0]) if raw.pattern_index is None else raw.pattern_index
+    if np.shape(taken) != (patterns.shape[0],) or np.array_equal(numbers, taken):
+        return raw, patterns
+    common, at_pattern, at_position = np.intersect1d(taken, numbers, return_indices=True)
+    if not len(common):
+        found = "no exposure that has both a pattern and a position"
+        mend = "Give the patterns that belong to this reconstruction with `--patterns-file`."
+        raise InputError(Fault(raw.source, "positions", found, "the same exposures", mend))
+    notes.append(
+        f"patterns and positions: brought together by their numbers; {len(common)} exposures have both, "
+        f"of {len(taken)} patterns and {len(numbers)} positions"
+    )
+    return replace(raw, positions=raw.positions[at_position]), select(patterns, at_pattern)
 
 
 def _single_slice(raw: RawScan, notes: list[str]) -> Array:
@@ -203,9 +231,9 @@ def _metres_to_pixels(
             Fault(raw.source, "pixel_size_m", "nothing", "the object pixel, to convert metres", mend)
         )
     if raw.origin_m is not None:
-        notes.append(f"positions: metres -> pixels of {pixel:.4g} m, from the object's corner")
+        notes.append(f"positions: lengths -> pixels of {pixel:.4g} m, from the object's corner")
         return (positions - raw.origin_m) / pixel
-    notes.append(f"positions: metres -> pixels of {pixel:.4g} m, the scan centred in the object")
+    notes.append(f"positions: lengths -> pixels of {pixel:.4g} m, the scan centred in the object")
     centre = (positions.min(axis=0) + positions.max(axis=0)) / 2
     return (positions - centre) / pixel + np.asarray(shape) / 2
 

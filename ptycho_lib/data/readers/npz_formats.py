@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,14 @@ from ptycho_lib.errors import Fault, InputError
 PLANCK_J_S = 6.62607015e-34
 LIGHT_M_S = 299792458.0
 ELECTRON_VOLT_J = 1.602176634e-19
+
+UNITS: dict[str, Literal["m", "mm", "um", "nm"]] = {
+    **dict.fromkeys(("m", "metre", "meter", "metres", "meters"), "m"),
+    **dict.fromkeys(("mm", "millimetre", "millimeter"), "mm"),
+    **dict.fromkeys(("um", "micron", "microns", "micrometre", "micrometer"), "um"),
+    **dict.fromkeys(("nm", "nanometre", "nanometer"), "nm"),
+}
+"""Names of units in HDF5 files."""
 
 
 def is_ptychopinn(store: Store) -> bool:
@@ -108,6 +116,7 @@ def read_ptychodus_product(store: Store) -> RawScan:
         source=str(store.path),
         program="ptychodus product",
         positions=pair(store, "probe_position_y_m", "probe_position_x_m"),
+        position_index=optional(store, "probe_position_indexes"),
         unit="m",
         origin_m=origin,
         probe=optional(store, "probe"),
@@ -125,11 +134,12 @@ def is_ptychodus_patterns(store: Store) -> bool:
 
 def read_ptychodus_patterns(store: Store) -> RawScan:
     """Read a ptychodus diffraction file: ``patterns`` (intensity, DC in the centre)."""
-    mask = optional(store, "bad_pixels")
+    mask = detector_mask(store, "bad_pixels")
     return RawScan(
         source=str(store.path),
         program="ptychodus diffraction file",
         patterns=store.stack("patterns"),
+        pattern_index=optional(store, "indexes"),
         bad_pixels=None if mask is None else mask.astype(bool),
     )
 
@@ -143,16 +153,29 @@ def read_named(store: Store, options: ReadOptions) -> RawScan:
     positions = get(options.positions_key, store.array)
     if options.x_key is not None and options.y_key is not None:
         columns, rows = store.array(options.x_key), store.array(options.y_key)
+        if rows.size != columns.size:
+            found = f"{columns.size} numbers, and {rows.size} in {options.y_key}"
+            mend = "Give one row and one column for each pattern."
+            raise InputError(Fault(str(store.path), options.x_key, found, "as many of both", mend))
         positions = np.stack([rows.reshape(-1), columns.reshape(-1)], axis=1)
+    unit = _unit(store, options.positions_key or options.x_key)
     return RawScan(
         source=str(store.path),
         program="file with named arrays",
         patterns=get(options.diffraction_key, store.stack),
         positions=positions,
-        unit="px" if options.position_unit == "auto" else options.position_unit,
+        unit=unit or "px",
         probe=get(options.probe_key, store.array),
         obj=get(options.object_key, store.array),
+        history=(f"positions: in {unit}, as the file says",) if unit else (),
     )
+
+
+def _unit(store: Store, key: str | None) -> Literal["m", "mm", "um", "nm"] | None:
+    """Return the unit of length that NeXus keeps as an attribute of the array, if it has a known one."""
+    text = None if key is None else store.attribute(key, "units")
+    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    return UNITS.get(text.strip().replace("µ", "u").replace("μ", "u"))  # micro sign, Greek mu
 
 
 def wavelength(energy_j: float) -> float:
@@ -163,6 +186,12 @@ def wavelength(energy_j: float) -> float:
 def optional(store: Store, key: str) -> Array | None:
     """Return an array in memory, or None."""
     return store.array(key) if key in store else None
+
+
+def detector_mask(store: Store, key: str) -> Array | None:
+    """Return a detector image of numbers or truth values, (rows, columns); None if there is none."""
+    mask = optional(store, key)
+    return mask if mask is not None and mask.ndim == 2 and mask.dtype.kind in "biuf" else None
 
 
 def pair(store: Store, rows: str, columns: str) -> Array | None:

@@ -52,10 +52,10 @@ def patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
     if dtype.kind not in "fiub":
         mend = "Give real numbers: counts, intensity or amplitude."
         raise InputError(Fault(raw.source, "diffraction", f"dtype {dtype}", "real numbers", mend))
-    count = None if raw.positions is None else len(raw.positions)
+    count = None if raw.positions is None else np.shape(raw.positions)[:1]
     last = options.pattern_axis == "last"
     if options.pattern_axis == "auto":
-        last = shape[-1] == count and shape[0] != count
+        last = shape[-1:] == count and shape[:1] != count
     if np.prod(shape[:2] if last else shape[1:], dtype=object) > MOST_PIXELS:
         mend = "Cut or bin them to what the study needs, a few hundred pixels."
         raise InputError(Fault(raw.source, "diffraction", f"shape {shape}", "patterns up to 8192×8192", mend))

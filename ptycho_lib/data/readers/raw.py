@@ -23,7 +23,9 @@ class RawScan:
         Place of the zero frequency.
     positions : (n, 2) float64 array, optional
         (row, column), in `unit`.
-    unit : {'px', 'm', 'um', 'nm'}
+    unit : {'px', 'm', 'mm', 'um', 'nm'}
+    pattern_index, position_index : (n,) int arrays, optional
+        Numbers of the exposures that patterns and positions belong to; else both are in one order.
     reference : {'centre', 'corner'}
         The point of the patch that a position names.
     origin_m : (2,) array, optional
@@ -42,7 +44,9 @@ class RawScan:
     quantity: Literal["amplitude", "intensity"] = "intensity"
     dc: Literal["centre", "corner"] = "centre"
     positions: Array | None = None
-    unit: Literal["px", "m", "um", "nm"] = "px"
+    pattern_index: Array | None = None
+    position_index: Array | None = None
+    unit: Literal["px", "m", "mm", "um", "nm"] = "px"
     reference: Literal["centre", "corner"] = "centre"
     origin_m: Array | None = None
     probe: Array | None = None
