@@ -74,6 +74,7 @@ def test_many_steps_leave_their_traces_in_order(star_raw, tmp_path):
         "subset",
         "bad pixels",
         "crop",
+        "photons per pattern",
         "patches",
         "split",
         "this file",

@@ -185,6 +185,41 @@ def test_cxi_detectors_that_say_how_they_stand(truth, counts, basis, columns, tm
     assert "positions: sample translations projected on the detector's axes" in dataset.history
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dc": "corner"},
+        {"transpose_patterns": True},
+        {"flip_patterns": "rows"},
+        {"shift_pattern_rows": 2, "shift_pattern_columns": -1},
+    ],
+)
+def test_the_mask_of_bad_pixels_moves_with_the_patterns(options, truth, counts, tmp_path):
+    broken = counts.copy()
+    broken[:, 3, 4] = 60_000
+    write_cxi(tmp_path / "scan.cxi", truth, broken)
+    dataset, mask = read_file(tmp_path / "scan.cxi", ReadOptions(**options))
+    bright = np.asarray(dataset.diffraction).min(axis=0) > 240
+    np.testing.assert_array_equal(mask, bright)
+    assert mask.sum() == 1
+    report = check_file(tmp_path / "scan.cxi", **options)
+    assert "the file names 1 bad detector pixels" in [finding.message for finding in report.findings]
+    kept = prepare_dataset(tmp_path / "scan.cxi", PrepareOptions(**options))
+    assert "bad pixels: the 1 that the file names are kept as they are" in kept.history
+    mended = prepare_dataset(tmp_path / "scan.cxi", PrepareOptions(**options, bad_pixels="repair"))
+    assert np.asarray(mended.diffraction).max() < 240
+
+
+def test_a_mask_of_another_shape_is_told(truth, counts, tmp_path):
+    write_cxi(tmp_path / "scan.cxi", truth, counts)
+    with h5py.File(tmp_path / "scan.cxi", "a") as file:
+        del file["entry_1/instrument_1/detector_1/mask"]
+        file["entry_1/instrument_1/detector_1/mask"] = np.zeros((30, 32), np.uint32)
+    dataset, mask = read_file(tmp_path / "scan.cxi", ReadOptions())
+    assert mask is None
+    assert "mask of bad pixels: ignored, (30, 32) for patterns of (32, 32)" in dataset.history
+
+
 def test_cxi_without_a_reconstruction_says_what_is_missing(truth, counts, tmp_path):
     write_cxi(tmp_path / "scan.cxi", truth, counts, with_result=False)
     with pytest.raises(InputError) as caught:

@@ -102,12 +102,15 @@ def check_file(path: str | Path, **options: Any) -> CheckReport:
     """
     settings = parse_options(ReadOptions, "options", options)
     try:
-        dataset, _ = read_file(path, settings)
+        dataset, mask = read_file(path, settings)
     except InputError as error:
         numbers, findings = _measurement_alone(path, settings)
         told = [_told("unreadable", fault) for fault in error.faults]
         return CheckReport(str(path), (*told, *findings), numbers)
     report = check(dataset)
+    if mask is not None and mask.any():
+        masked = finding("masked-pixels", f"the file names {int(mask.sum())} bad detector pixels")
+        report = replace(report, findings=_ordered([*report.findings, masked]))
     if report.ok and (reason := _why_prepare(path)):
         note = finding("needs-prepare", f"studies do not read this file as it is ({reason})")
         return replace(report, findings=(*report.findings, note))
@@ -124,8 +127,11 @@ def check(dataset: PtychoDataset) -> CheckReport:
         findings += inspect_scan(dataset, numbers)
         if dataset.probe.shape == dataset.diffraction.shape[1:] and dataset.obj.ndim == 2:
             findings = _without_echoes(findings, _physics(dataset, numbers)) + inspect_patches(dataset)
-    ordered = sorted(findings, key=lambda found: ORDER[found.severity])
-    return CheckReport(dataset.source or "dataset", tuple(ordered), numbers, dataset)
+    return CheckReport(dataset.source or "dataset", _ordered(findings), numbers, dataset)
+
+
+def _ordered(findings: list[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda found: ORDER[found.severity]))
 
 
 def _measurement_alone(path: str | Path, settings: ReadOptions) -> tuple[Numbers, list[Finding]]:

@@ -95,7 +95,7 @@ def mend_pixels(dataset: PtychoDataset, mask: Array | None, how: str) -> PtychoD
         `repair` takes the mean intensity of the good pixels in the 3 × 3 (5 × 5, 9 × 9) neighbourhood.
     """
     dead, hot = find_bad_pixels(dataset)
-    named = np.zeros_like(dead) if mask is None or mask.shape != dead.shape else mask
+    named = np.zeros_like(dead) if mask is None else mask
     static = dead | hot | named
 
     def mend(block: Array) -> Array:

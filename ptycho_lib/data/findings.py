@@ -10,6 +10,10 @@ ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 CATALOGUE: dict[str, tuple[Severity, str]] = {
     "bad-pixels": ("warning", "Run `ptycho-study prepare --bad-pixels repair`."),
+    "masked-pixels": (
+        "warning",
+        "Run `ptycho-study prepare --bad-pixels repair`: the contract holds no mask.",
+    ),
     "saturated": ("warning", "Attenuate the beam, or mask those pixels."),
     "duplicate-patterns": ("warning", "Leave the copies out: they leak between splits."),
     "duplicate-positions": ("warning", "Repeated exposures are fine; a stuck stage is not."),

@@ -15,7 +15,7 @@ from ptycho_lib.data.options import PrepareOptions, parse_options
 from ptycho_lib.data.readers import read_file
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.data.split import split
-from ptycho_lib.data.stack import StackView, mean_total
+from ptycho_lib.data.stack import Array, StackView, mean_total
 from ptycho_lib.errors import Fault, InputError
 
 
@@ -102,20 +102,7 @@ def prepare_dataset(
     InputError
         With every fault that is left after all steps.
     """
-    dataset, mask = read_file(raw_path, settings)
-    as_read = dataset
-    if settings.subset is not None:
-        dataset = _subset(dataset, settings.subset, settings.seed)
-    if settings.bad_pixels != "keep":
-        dataset = mend_pixels(dataset, mask, settings.bad_pixels)
-    if settings.crop is not None:
-        dataset = crop(dataset, settings.crop)
-    if settings.bin > 1:
-        dataset = bin_pixels(dataset, settings.bin)
-    if settings.drop_bad_patterns:
-        dataset = drop_bad_patterns(dataset)
-    if dataset.diffraction is not as_read.diffraction:
-        dataset = _same_counts(dataset, as_read)
+    dataset = _take_steps(*read_file(raw_path, settings), settings)
     faults = check_dataset(dataset)
     if faults:
         raise InputError(faults)
@@ -142,6 +129,25 @@ def _subset(dataset: PtychoDataset, size: int, seed: int) -> PtychoDataset:
     note = f"subset: {size} of {len(dataset)} patterns, spread over the scan (seed {seed})"
     part = dataset.select(chosen)
     return replace(part, history=(*part.history, note))
+
+
+def _take_steps(as_read: PtychoDataset, mask: Array | None, settings: PrepareOptions) -> PtychoDataset:
+    """Return the dataset after every step on its patterns, lazily."""
+    dataset = as_read
+    if settings.subset is not None:
+        dataset = _subset(dataset, settings.subset, settings.seed)
+    if settings.bad_pixels != "keep":
+        dataset = mend_pixels(dataset, mask, settings.bad_pixels)
+    elif mask is not None and mask.any():
+        note = f"bad pixels: the {int(mask.sum())} that the file names are kept as they are"
+        dataset = replace(dataset, history=(*dataset.history, note))
+    if settings.crop is not None:
+        dataset = crop(dataset, settings.crop)
+    if settings.bin > 1:
+        dataset = bin_pixels(dataset, settings.bin)
+    if settings.drop_bad_patterns:
+        dataset = drop_bad_patterns(dataset)
+    return dataset if dataset.diffraction is as_read.diffraction else _same_counts(dataset, as_read)
 
 
 def _same_counts(dataset: PtychoDataset, as_read: PtychoDataset) -> PtychoDataset:

@@ -10,7 +10,13 @@ import numpy as np
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.options import PrepareOptions, ReadOptions
-from ptycho_lib.data.readers.patterns import amplitude_view, mean_photons, patterns_first
+from ptycho_lib.data.readers.patterns import (
+    amplitude_view,
+    mean_photons,
+    patterns_first,
+    rearranged_mask,
+    rearrangements,
+)
 from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.data.stack import Array, select
 from ptycho_lib.errors import Fault, InputError
@@ -28,7 +34,7 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
     dataset : PtychoDataset
         Its history tells each conversion.
     bad_pixels : (rows, columns) bool array or None
-        The detector mask of the file.
+        The detector mask of the file, its pixels moved as those of the patterns.
 
     Raises
     ------
@@ -59,8 +65,10 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
     if options.conjugate_probe:
         probe = probe.conj()
         notes.append("probe: complex conjugate")
+    rearrange = rearrangements(raw, options, notes)
+    mask = rearranged_mask(raw, patterns.shape[1:], rearrange, notes)
     dataset = PtychoDataset(
-        diffraction=amplitude_view(patterns, raw, options, notes),
+        diffraction=amplitude_view(patterns, raw, rearrange, options, notes),
         positions_px=positions,
         probe=probe.astype(np.complex64),
         obj=obj.astype(np.complex64),
@@ -73,7 +81,7 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
         detector_distance_m=raw.detector_distance_m,
         source=raw.source,
     )
-    return replace(dataset, history=tuple(notes)), raw.bad_pixels
+    return replace(dataset, history=tuple(notes)), mask
 
 
 def _apply(raw: RawScan, options: ReadOptions) -> RawScan:

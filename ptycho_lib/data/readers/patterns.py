@@ -65,9 +65,11 @@ def patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
     return LastAxis(raw.patterns)
 
 
-def amplitude_view(patterns: Any, raw: RawScan, options: ReadOptions, notes: list[str]) -> StackView:
-    """Return a view of the patterns as float32 amplitude, DC in the centre, NaN where not measured."""
-    steps: list[Callable[[Array], Array]] = [measured_values]
+def rearrangements(
+    raw: RawScan, options: ReadOptions, notes: list[str]
+) -> tuple[Callable[[Array], Array], ...]:
+    """Return what brings the pixels of patterns (n, rows, columns) to their places, DC to the centre."""
+    steps: list[Callable[[Array], Array]] = []
     if options.transpose_patterns:
         steps.append(lambda block: block.swapaxes(1, 2))
         notes.append("patterns: rows and columns exchanged")
@@ -83,6 +85,33 @@ def amplitude_view(patterns: Any, raw: RawScan, options: ReadOptions, notes: lis
     if any(move):
         steps.append(lambda block: np.roll(block, move, (1, 2)))
         notes.append(f"patterns: moved by {move} detector pixels (row, column)")
+    return tuple(steps)
+
+
+def rearranged_mask(
+    raw: RawScan, shape: tuple[int, ...], steps: tuple[Callable[[Array], Array], ...], notes: list[str]
+) -> Array | None:
+    """Return the file's mask of bad pixels (rows, columns), its pixels moved as those of the patterns."""
+    if raw.bad_pixels is None:
+        return None
+    if raw.bad_pixels.shape != shape:
+        notes.append(f"mask of bad pixels: ignored, {raw.bad_pixels.shape} for patterns of {shape}")
+        return None
+    block = raw.bad_pixels[None]
+    for step in steps:
+        block = step(block)
+    return block[0]
+
+
+def amplitude_view(
+    patterns: Any,
+    raw: RawScan,
+    rearrange: tuple[Callable[[Array], Array], ...],
+    options: ReadOptions,
+    notes: list[str],
+) -> StackView:
+    """Return a view of the patterns as float32 amplitude, DC in the centre, NaN where not measured."""
+    steps: list[Callable[[Array], Array]] = [measured_values, *rearrange]
     if raw.quantity == "intensity":
         steps.append(signed_root)
         kind = "photon counts" if holds_counts(patterns) else "intensity"
