@@ -448,6 +448,34 @@ def test_nexus_says_its_units(truth, counts, unit, metre, tmp_path):
         open_dataset(tmp_path / "scan.nxs", **options, position_unit="px")
 
 
+def test_keys_name_arrays_in_the_file_that_holds_them(truth, counts, tmp_path):
+    """A reconstruction of one program, patterns of a NeXus file, a probe of yet another file."""
+    write_ptyr(tmp_path / "result.ptyr", truth)
+    with h5py.File(tmp_path / "result.ptyr", "a") as file:
+        del file["content/probe"]
+    with h5py.File(tmp_path / "scan.nxs", "w") as file:
+        file["entry/data/data"] = counts
+    np.savez(tmp_path / "probes.npz", other=truth.probe.T, refined=truth.probe)
+    options = {"patterns_file": str(tmp_path / "scan.nxs"), "diffraction_key": "entry/data/data"}
+    options |= {"probe_file": str(tmp_path / "probes.npz"), "probe_key": "refined"}
+    same_scan(open_dataset(tmp_path / "result.ptyr", **options), truth)
+    with pytest.raises(InputError, match=r"nothing: found no such array.*other \(32, 32\) complex64"):
+        open_dataset(tmp_path / "result.ptyr", **{**options, "probe_key": "nothing"})
+
+
+def test_a_key_replaces_what_the_layout_would_take(truth, counts, tmp_path):
+    write_cxi(tmp_path / "scan.cxi", truth, counts)
+    with h5py.File(tmp_path / "scan.cxi", "a") as file:
+        file["refined/positions"] = truth.positions_px
+        file["refined/probe"] = 2 * truth.probe
+    keys = {"positions_key": "refined/positions", "probe_key": "refined/probe"}
+    dataset = open_dataset(tmp_path / "scan.cxi", **keys)
+    same_scan(dataset, truth)
+    np.testing.assert_array_equal(dataset.probe, 2 * truth.probe)
+    with pytest.raises(InputError, match="x_key and y_key together"):
+        open_dataset(tmp_path / "scan.cxi", x_key="refined/positions")
+
+
 def test_columns_and_rows_of_different_number_are_told(truth, counts, tmp_path):
     np.savez(tmp_path / "a.npz", frames=counts, x=np.zeros(60), y=np.zeros(59))
     with pytest.raises(InputError, match="x: found 60 numbers, and 59 in y"):

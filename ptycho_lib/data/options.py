@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -57,7 +57,7 @@ class ReadOptions(Section):
     object_file: str | None = None
     """Take the object from this file, with its pixel size and its place."""
     diffraction_key: str | None = None
-    """Array of the patterns in a plain HDF5 or npz file."""
+    """Array of the patterns in a plain HDF5 or npz file (in `patterns_file`, if that is given)."""
     positions_key: str | None = None
     """Array of the positions (n, 2), row and column, in a plain file."""
     x_key: str | None = None
@@ -65,9 +65,15 @@ class ReadOptions(Section):
     y_key: str | None = None
     """Array of the row coordinates, in place of `positions_key`."""
     probe_key: str | None = None
-    """Array of the probe in a plain file."""
+    """Array of the probe in a plain file (in `probe_file`, if that is given)."""
     object_key: str | None = None
-    """Array of the object in a plain file."""
+    """Array of the object in a plain file (in `object_file`, if that is given)."""
+
+    @model_validator(mode="after")
+    def _both_coordinates(self) -> Self:
+        if (self.x_key is None) != (self.y_key is None):
+            raise ValueError("x_key and y_key together")
+        return self
 
 
 class PrepareOptions(ReadOptions):
@@ -112,7 +118,10 @@ class PrepareOptions(ReadOptions):
     @model_validator(mode="after")
     def _stripes(self) -> PrepareOptions:
         if self.split == "blocks" and round(self.blocks * self.test_fraction) not in range(1, self.blocks):
-            raise ValueError(f"{self.blocks} blocks cannot give a test share of {self.test_fraction}")
+            raise ValueError(
+                f"a test share that {self.blocks} blocks can give, at least one to each side, "
+                f"not {self.test_fraction}"
+            )
         return self
 
 
@@ -133,7 +142,9 @@ def parse_options(model: type[Model], source: str, options: dict[str, Any]) -> M
             name = ".".join(str(part) for part in detail["loc"])
             found = "an unknown option" if unknown else (repr(detail["input"]) if name else "a contradiction")
             expected = (
-                ", ".join(model.model_fields) if unknown else detail["msg"].removeprefix("Value error, ")
+                ", ".join(model.model_fields)
+                if unknown
+                else detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             )
             faults.append(
                 Fault(source, name, found, expected, "docs/data_contracts.md explains the options.")

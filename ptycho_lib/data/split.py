@@ -107,7 +107,7 @@ def divide(
     """Return the two parts; `how` goes into their histories."""
     source = dataset.source or "dataset"
     if not len(train) or not len(test):
-        mend = "Choose another split, or give more patterns."
+        mend = "Choose another split, a smaller `--guard-px`, or give more patterns."
         found = f"{len(train)} training and {len(test)} test patterns"
         raise InputError(Fault(source, "split", found, "at least one of each", mend))
     area = comparison_area(dataset, dataset.positions_px[train])

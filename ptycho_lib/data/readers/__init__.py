@@ -17,6 +17,10 @@ from ptycho_lib.errors import Fault, InputError
 
 __all__ = ["RawScan", "open_dataset", "read_file", "read_parts", "read_scan"]
 
+KEYS = ("diffraction_key", "positions_key", "x_key", "y_key", "probe_key", "object_key")
+"""Options that name arrays."""
+PATTERNS = ("patterns", "pattern_index", "quantity", "dc", "bad_pixels", "detector_pixel_m")
+"""What comes along when the patterns are taken from another file."""
 OBJECT_FRAME = ("obj", "pixel_size_m", "origin_m", "coverage")
 """What comes along when the object is taken from another file."""
 
@@ -56,21 +60,22 @@ def read_file(path: str | Path, options: ReadOptions) -> tuple[PtychoDataset, Ar
 
 
 def read_parts(path: str | Path, options: ReadOptions) -> RawScan:
-    """Read a file, and from the files that the options name what they replace, unconverted."""
-    raw = read_scan(path, options)
+    """Read a file, and from the files that the options name what they replace, unconverted.
+
+    A key belongs to the file that holds its array: `diffraction_key` to `patterns_file` if there is one, …
+    """
     companions = (
-        (
-            options.patterns_file,
-            ("patterns", "pattern_index", "quantity", "dc", "bad_pixels", "detector_pixel_m"),
-        ),
-        (options.probe_file, ("probe",)),
-        (options.object_file, OBJECT_FRAME),
+        (options.patterns_file, "diffraction_key", PATTERNS),
+        (options.probe_file, "probe_key", ("probe",)),
+        (options.object_file, "object_key", OBJECT_FRAME),
     )
-    for companion, names in companions:
+    elsewhere = {key for file, key, _ in companions if file is not None}
+    raw = read_scan(path, _with_keys(options, *(key for key in KEYS if key not in elsewhere)))
+    for companion, key, names in companions:
         if companion is not None:
-            other = read_scan(companion, options if names[0] == "patterns" else ReadOptions())
+            other = read_scan(companion, _with_keys(options, key))
             if getattr(other, names[0]) is None:
-                mend = "Name another file."
+                mend = f"Name another file, or the array in it with `--{key.replace('_', '-')}`."
                 raise InputError(
                     Fault(companion, names[0], f"none in this {other.program}", f"the {names[0]}", mend)
                 )
@@ -81,27 +86,38 @@ def read_parts(path: str | Path, options: ReadOptions) -> RawScan:
     return raw
 
 
+def _with_keys(options: ReadOptions, *kept: str) -> ReadOptions:
+    """Return the options without the names of arrays, except those that are kept."""
+    return options.model_copy(update={key: None for key in KEYS if key not in kept})
+
+
 def read_scan(path: str | Path, options: ReadOptions) -> RawScan:
-    """Read what a file holds, in its own conventions.
+    """Read what a file holds, in its own conventions; arrays that the options name replace the layout's.
 
     Raises
     ------
     InputError
-        If the layout is unknown, or an array cannot be read.
+        If the layout is unknown and no array is named, or an array cannot be read.
     """
     store = open_store(path)
-    if options.diffraction_key is not None:
-        return npz_formats.read_named(store, options)
-    if npz_formats.is_ptychodus_product(store):
-        return npz_formats.read_ptychodus_product(store)
-    known = _read_npz(store) if isinstance(store, NpzStore) else _read_hdf5(store)
+    plain = RawScan(source=str(path), program="file with named arrays")
+    known = None if options.diffraction_key is not None else _read_known(store)
+    if any(getattr(options, key) for key in KEYS):
+        return npz_formats.with_named(known or plain, store, options)
     if known is not None:
         return known
-    if npz_formats.is_ptychodus_patterns(store):
-        return npz_formats.read_ptychodus_patterns(store)
     arrays = "; ".join(list(store.describe())[:12]) or "nothing"
     mend = "Name the arrays with `--diffraction-key`, `--positions-key`, `--probe-key` and `--object-key`."
     raise InputError(Fault(str(path), "", f"an unknown layout ({arrays})", "a known layout", mend))
+
+
+def _read_known(store: NpzStore | Hdf5Store) -> RawScan | None:
+    if npz_formats.is_ptychodus_product(store):
+        return npz_formats.read_ptychodus_product(store)
+    known = _read_npz(store) if isinstance(store, NpzStore) else _read_hdf5(store)
+    if known is None and npz_formats.is_ptychodus_patterns(store):
+        return npz_formats.read_ptychodus_patterns(store)
+    return known
 
 
 def _read_npz(store: NpzStore) -> RawScan | None:

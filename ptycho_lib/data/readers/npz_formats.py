@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -144,31 +144,35 @@ def read_ptychodus_patterns(store: Store) -> RawScan:
     )
 
 
-def read_named(store: Store, options: ReadOptions) -> RawScan:
-    """Read the arrays that the options name, from npz or HDF5; intensity and pixels unless options differ."""
+def with_named(raw: RawScan, store: Store, options: ReadOptions) -> RawScan:
+    """Replace arrays by those that the options name: intensity; positions in pixels, or as `units` says."""
+    changes: dict[str, Any] = {}
+    notes = []
+    if options.diffraction_key is not None:
+        changes |= {"patterns": store.stack(options.diffraction_key), "quantity": "intensity", "dc": "centre"}
+        changes |= {"pattern_index": None, "bad_pixels": None}
+    positions = _named_positions(store, options)
+    if positions is not None:
+        unit = _unit(store, options.positions_key or options.x_key)
+        changes |= {"positions": positions, "unit": unit or "px", "reference": "centre"}
+        changes |= {"position_index": None, "origin_m": None}
+        notes += [f"positions: in {unit}, as the file says"] if unit else []
+    if options.probe_key is not None:
+        changes["probe"] = store.array(options.probe_key)
+    if options.object_key is not None:
+        changes |= {"obj": store.array(options.object_key), "coverage": None, "patches": None}
+    return replace(raw, **changes, history=(*raw.history, *notes))
 
-    def get(key: str | None, read: Callable[[str], Any]) -> Any:
-        return None if key is None else read(key)
 
-    positions = get(options.positions_key, store.array)
-    if options.x_key is not None and options.y_key is not None:
-        columns, rows = store.array(options.x_key), store.array(options.y_key)
-        if rows.size != columns.size:
-            found = f"{columns.size} numbers, and {rows.size} in {options.y_key}"
-            mend = "Give one row and one column for each pattern."
-            raise InputError(Fault(str(store.path), options.x_key, found, "as many of both", mend))
-        positions = np.stack([rows.reshape(-1), columns.reshape(-1)], axis=1)
-    unit = _unit(store, options.positions_key or options.x_key)
-    return RawScan(
-        source=str(store.path),
-        program="file with named arrays",
-        patterns=get(options.diffraction_key, store.stack),
-        positions=positions,
-        unit=unit or "px",
-        probe=get(options.probe_key, store.array),
-        obj=get(options.object_key, store.array),
-        history=(f"positions: in {unit}, as the file says",) if unit else (),
-    )
+def _named_positions(store: Store, options: ReadOptions) -> Array | None:
+    if options.x_key is None or options.y_key is None:
+        return None if options.positions_key is None else store.array(options.positions_key)
+    columns, rows = store.array(options.x_key), store.array(options.y_key)
+    if rows.size != columns.size:
+        found = f"{columns.size} numbers, and {rows.size} in {options.y_key}"
+        mend = "Give one row and one column for each pattern."
+        raise InputError(Fault(str(store.path), options.x_key, found, "as many of both", mend))
+    return np.stack([rows.reshape(-1), columns.reshape(-1)], axis=1)
 
 
 def _unit(store: Store, key: str | None) -> Literal["m", "mm", "um", "nm"] | None:

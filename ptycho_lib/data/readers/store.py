@@ -60,11 +60,17 @@ class NpzStore:
 
     def stack(self, key: str) -> Any:
         """Return an array: mapped from the file if it is stored uncompressed."""
+        self._refuse_unknown(key)
         return self._archive.read(key)
 
     def array(self, key: str) -> Array:
         """Return an array in memory."""
+        self._refuse_unknown(key)
         return self._archive.load(key)
+
+    def _refuse_unknown(self, key: str) -> None:
+        if key not in self:
+            raise InputError(_missing(self, key, self.ignored.get(key, "no such array")))
 
     def attribute(self, key: str, name: str) -> Any:
         """Return None: npz has no attributes."""
@@ -167,8 +173,7 @@ class Hdf5Store:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
             return item
         found = "a group" if isinstance(item, h5py.Group) else "no such array"
-        mend = f"The file holds: {'; '.join(list(self.describe())[:12]) or 'nothing'}."
-        raise InputError(Fault(str(self.path), key, found, "an array", mend))
+        raise InputError(_missing(self, key, found))
 
 
 def open_store(path: str | Path) -> NpzStore | Hdf5Store:
@@ -198,6 +203,11 @@ def positive(value: Any) -> float | None:
     """Return a finite positive number; None for anything else."""
     number = as_number(value)
     return number if number is not None and np.isfinite(number) and number > 0 else None
+
+
+def _missing(store: Store, key: str, found: str) -> Fault:
+    mend = f"The file holds: {'; '.join(list(store.describe())[:12]) or 'nothing'}."
+    return Fault(str(store.path), key, found, "an array", mend)
 
 
 def _damaged(path: str, key: str, error: BaseException) -> Fault:
