@@ -71,7 +71,8 @@ quickstart: $(STAMP) $(STAR_TEST) ## real data, whole study: studies/siemens_sta
 
 # The study of thin scans and low doses, and what its README shows of it.
 SPARSE := studies/sparse_scan
-SPARSE_FILES := quality_along_conditions.png quality_versus_time.png aggregated_costs.csv study_summary.csv \
+SPARSE_FILES := quality_along_conditions.png quality_along_conditions_caption.txt quality_versus_time.png \
+	quality_versus_time_caption.txt aggregated_costs.csv study_summary.csv \
 	generalization_study_results_table.tex
 
 .PHONY: sparse-scan

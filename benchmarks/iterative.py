@@ -29,9 +29,11 @@ from ptycho_lib.iterative.reconstruction import iterate
 from ptycho_lib.networks.prediction import predict_patches
 from ptycho_lib.networks.training import train_arm
 from ptycho_lib.report.iteration_figures import start_figure
+from ptycho_lib.report.results import SAME_KIND
 
 STAR = Path(__file__).parents[1] / "studies" / "siemens_star" / "data" / "siemens_star_velociprobe_n64"
 HEAD = "| test set | arm | training s | reconstruction s | amplitude SSIM | phase SSIM | epochs to the goal |"
+CIRCULAR = f"Siemens star: {SAME_KIND[:1].lower()}{SAME_KIND[1:]}"
 Curves = dict[str, pd.DataFrame]
 
 
@@ -52,7 +54,7 @@ def main(epochs: int, steps: int, n_train: int, sets: str, out: Path) -> None:
             texture_scan(512, 2),
         ),
         "star": lambda: (
-            "Siemens star, unseen half",
+            "Siemens star, unseen half (against an iterative reference)",
             load_dataset(f"{STAR}_train.npz"),
             load_dataset(f"{STAR}_test.npz"),
         ),
@@ -70,7 +72,7 @@ def main(epochs: int, steps: int, n_train: int, sets: str, out: Path) -> None:
         for model, curve in by_model.items():
             curve.to_csv(out / f"{label.split()[0]}_{model}.csv", index=False)
     start_figure(curves).savefig(out / "starting_guesses.png", dpi=200)
-    print(f"\nCurves and figure are in {out}.")
+    print(f"\n{CIRCULAR}\n\nCurves and figure are in {out}.")
 
 
 def compare(
@@ -84,7 +86,7 @@ def compare(
 
     def refine(arm: str, training_s: float, before_s: float, start: np.ndarray | None) -> None:
         done = iterate(test, config.iterative, seed=config.seed, start=start, watch=watch)
-        curves[arm] = done.history
+        curves[arm] = done.history.assign(seconds=done.history["seconds"] + before_s)
         goal = curves["iterative"]["quality"].iloc[-1]
         reached = done.history.loc[done.history["quality"] >= goal, "epoch"]
         score = quality(assess(done.obj, test, min_illumination=0.1))

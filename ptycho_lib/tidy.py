@@ -30,9 +30,10 @@ SCORE_COLUMNS = (
 )
 """What was measured, and the audit of how: data range, alignment terms, remarks."""
 
-COLUMNS = (*RUN_COLUMNS, *SCORE_COLUMNS, "run", "leakage")
+COLUMNS = (*RUN_COLUMNS, *SCORE_COLUMNS, "run", "leakage", "reference")
 """All columns of the tidy table in order; `run` is the run folder relative to the study, `leakage` what the
-test data shared with the training data (empty, unless that was allowed)."""
+test data shared with the training data (empty, unless that was allowed), `reference` what the reconstructions
+are compared with (empty if it is a simulated ground truth)."""
 
 COLLAPSE_CONTRAST = 0.05
 """A reconstruction with less than this share of the truth's contrast has collapsed to a constant."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -138,12 +139,18 @@ class FinishedStudy:
     """A study folder made by the study wing itself; only the networks are replaced, by blurred truths."""
 
     def __init__(
-        self, folder: Path, sizes: tuple[int, ...] = (4, 8, 16), trials: int = 1, **settings
+        self,
+        folder: Path,
+        sizes: tuple[int, ...] = (4, 8, 16),
+        trials: int = 1,
+        history: tuple[str, ...] = (),
+        **settings,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         template = write_template(folder / "template.ipynb")
         for number, name in enumerate(("train", "test")):
-            save_dataset(dataset(n_side=6 - number), folder / f"{name}.npz")
+            made = replace(dataset(n_side=6 - number), history=history)
+            save_dataset(made, folder / f"{name}.npz")
         config = parse_config(
             {"name": "a_study", "n_train_sizes": sizes, "trials": trials} | settings, "test"
         )

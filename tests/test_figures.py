@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
+from ptycho_lib.config import ARMS as ARMS_KNOWN
 from ptycho_lib.evaluation.frc import frc_curve
 from ptycho_lib.report import figures
 from ptycho_lib.report.html import png_bytes
@@ -71,7 +72,9 @@ def every_figure() -> dict[str, Figure]:
         "coverage_two_objects": figures.coverage_figure(
             POSITIONS[::4], POSITIONS, POSITIONS, TRUTH, test_obj=TRUTH, illumination=np.abs(TRUTH)
         ),
-        "starting_guesses": figures.start_figure({"simulated": epochs(), "measured": epochs()}),
+        "starting_guesses": figures.start_figure(
+            {"simulated": epochs(), "measured half (against an iterative reference)": epochs()}
+        ),
         "history": figures.history_figure(
             {"pinn": examples.history(offset=-1e6), "baseline": examples.history()}
         ),
@@ -85,6 +88,8 @@ def every_figure() -> dict[str, Figure]:
         "overlap": figures.overlap_figure(examples.dataset()),
         "study": figures.study_figure(table, examples.summary(table)),
         "conditions": figures.condition_figure(table),
+        "conditions_all_arms": figures.condition_figure(every_arm(("nominal", "low_dose", "sparse"))),
+        "conditions_many": figures.condition_figure(every_arm(("nominal", *"abcdefgh"), sizes=(512,))),
         "time": figures.time_figure(arms, examples.costs(arms)),
         "sweep": figures.sweep_figure(arms, examples.costs(arms, overlaps=OVERLAPS), SWEEPS),
     }
@@ -100,9 +105,14 @@ def drawn() -> dict[str, Figure]:
     return made
 
 
+def every_arm(conditions: tuple[str, ...], sizes: tuple[int, ...] = (32, 64, 128)) -> pd.DataFrame:
+    return examples.tidy_table(sizes, trials=3, models=tuple(ARMS_KNOWN), conditions=conditions)
+
+
 NAMES = (
     *("dataset", "coverage", "coverage_two_objects", "history", "comparison", "montage", "frc"),
     *("profile", "uncertainty", "check", "pattern", "overlap", "study", "conditions", "time", "sweep"),
+    *("conditions_all_arms", "conditions_many", "starting_guesses"),
 )
 
 
@@ -138,7 +148,7 @@ def test_tick_labels_of_an_axis_do_not_touch(drawn: dict[str, Figure], name: str
 
 
 def test_every_exported_figure_is_tested() -> None:
-    assert len(NAMES) == len(figures.__all__) + 1  # coverage appears twice
+    assert len(NAMES) == len(figures.__all__) + 3  # coverage appears twice, conditions three times
 
 
 def test_pyplot_knows_no_figure_and_settings_are_left_alone() -> None:
@@ -333,6 +343,30 @@ def test_condition_map_shows_the_change(drawn: dict[str, Figure]) -> None:
     means = ssim.groupby(["condition", "n_train"])["value"].mean()
     heat = next(ax for ax in drawn["conditions"].axes if ax.get_images())
     np.testing.assert_allclose(heat.get_images()[0].get_array()[0], means["low_dose"] - means["nominal"])
+
+
+@pytest.mark.parametrize("name", ["conditions", "conditions_all_arms", "conditions_many"])
+def test_titles_and_cells_of_the_condition_figure_do_not_overlap(drawn: dict[str, Figure], name: str) -> None:
+    renderer = FigureCanvasAgg(drawn[name]).get_renderer()
+    titles = [text for ax in drawn[name].axes for text in (ax.title, ax._left_title) if text.get_text()]
+    cells = [text for ax in drawn[name].axes if ax.get_images() for text in ax.texts if text.get_text()]
+    boxes = [text.get_window_extent(renderer) for text in (*titles, *cells)]
+    assert len(titles) >= 2
+    assert len(cells) > 2
+    assert not [(a, b) for a, b in combinations(boxes, 2) if a.overlaps(b)]
+
+
+def test_conditions_that_lines_cannot_tell_apart_are_a_heat_map_with_the_values_first(
+    drawn: dict[str, Figure],
+) -> None:
+    heats = [ax for ax in drawn["conditions_many"].axes if ax.get_images() and ax.texts]
+    assert len(heats) == len(ARMS_KNOWN)
+    assert [label.get_text() for label in heats[0].get_yticklabels()] == ["nominal", *"abcdefgh"]
+    table = every_arm(("nominal",), sizes=(512,))
+    wanted = {"metric": "ssim", "component": "phase", "alignment": "aligned", "model": "pinn"}
+    assert float(heats[0].texts[0].get_text()) == pytest.approx(
+        select(table, **wanted)["value"].mean(), abs=0.05
+    )
 
 
 def test_condition_figure_needs_a_condition() -> None:

@@ -34,6 +34,7 @@ def test_every_audit_column_is_mentioned():
         "censored",
         "reason",
         "leakage",
+        "reference",
     }
     assert [column for column in sorted(audit) if f"`{column}`" not in TEXT] == []
 

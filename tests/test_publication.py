@@ -19,6 +19,7 @@ NAMES = [
     "generalization_study_results_table.tex",
     "quality_versus_time.pdf",
     "quality_versus_time.png",
+    "quality_versus_time_caption.txt",
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptycho_lib.data.contract import validate
-from ptycho_lib.data.dataset import PtychoDataset, check_dataset
+from ptycho_lib.data.dataset import OWN_REFERENCE, PtychoDataset, check_dataset
 from ptycho_lib.data.findings import ORDER, Finding, finding
 from ptycho_lib.data.inspection import (
     EQUAL,
@@ -127,6 +127,8 @@ def check(dataset: PtychoDataset) -> CheckReport:
         findings += inspect_scan(dataset, numbers)
         if dataset.probe.shape == dataset.diffraction.shape[1:] and dataset.obj.ndim == 2:
             findings = _without_echoes(findings, _physics(dataset, numbers)) + inspect_patches(dataset)
+    if dataset.reference:
+        findings.append(finding("own-reference", f"the object is an {OWN_REFERENCE}"))
     return CheckReport(dataset.source or "dataset", _ordered(findings), numbers, dataset)
 
 

@@ -18,6 +18,9 @@ from ptycho_lib.physics.diffraction import extract_patches
 from ptycho_lib.physics.scan import scan_overlap
 
 REFERENCE = "reference: "
+SIMULATED = "simulat"
+OWN_REFERENCE = "iterative reconstruction of the same patterns: not independent of them, not a ground truth"
+OTHER_REFERENCE = "reference, not a ground truth"
 """Begins the line of the history that says how this library reconstructed the object from the patterns."""
 
 
@@ -78,6 +81,13 @@ class PtychoDataset:
     def reference(self) -> str:
         """How this library reconstructed the object from the patterns; empty if it did not."""
         return next((line for line in reversed(self.history) if line.startswith(REFERENCE)), "")
+
+    @property
+    def standard(self) -> str:
+        """What stands in the place of a ground truth; empty if the object was simulated."""
+        if self.reference:
+            return OWN_REFERENCE
+        return "" if any(SIMULATED in line for line in self.history) else OTHER_REFERENCE
 
     def select(self, indices: Array) -> PtychoDataset:
         """Return the patterns at `indices`, in that order; probe, object and coverage stay whole.

@@ -45,6 +45,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "Object or probe is too even, or the dose too low: make sure by other means.",
     ),
     "photons-unknown": ("note", "Store `photons_per_pattern`, or train with the amplitude loss."),
+    "own-reference": ("note", "What is compared with it says so; docs/iterative.md."),
     "needs-prepare": ("note", "Run `ptycho-study prepare`, with the same options."),
 }
 """Severity of a code, and what to do."""

@@ -34,11 +34,11 @@ class EngineRoom:
             self._process.wait()
 
     def open(self) -> None:
-        """Import what engines need, unless that is done: it does not count as time of a reconstruction."""
+        """Load and warm up what engines need, unless that is done: it is not time of a reconstruction."""
         if self._engine_type is not None:
             return
         if "tensorflow" not in sys.modules:
-            self._engine_type = import_module(ENGINE).Engine
+            self._engine_type = _ready_engine()
             return
         self._connection, theirs = Pipe()
         # Neither a fork nor multiprocessing's spawn: both bring along what the present program has imported.
@@ -88,10 +88,17 @@ class _Double:
         return answer
 
 
+def _ready_engine() -> Any:
+    """Return the class `Engine`, PyTorch loaded and warm."""
+    module = import_module(ENGINE)
+    module.warm_up()
+    return module.Engine
+
+
 def serve(descriptor: int) -> None:
     """Answer requests until the other side closes the connection."""
     connection = Connection(descriptor)
-    engine_type = import_module(ENGINE).Engine
+    engine_type = _ready_engine()
     engine: Any = None
     connection.send("ready")
     while True:

@@ -95,6 +95,7 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
 def _note(settings: IterativeConfig, count: int, resolved: float) -> str:
     return (
         f"{REFERENCE}object and probe are an iterative reconstruction of these {count} patterns (Pty-chi, "
-        f"{settings.algorithm.upper()}, {settings.epochs} epochs, {settings.probe_modes} probe modes), not a "
-        f"ground truth; halves of the data agree up to {resolved:.3f} cycles/px (FRC 1/7)"
+        f"{settings.algorithm.upper()}, {settings.epochs} epochs, {settings.probe_modes} probe modes), "
+        f"not independent of them and not a ground truth; halves of the data agree up to {resolved:.3f} "
+        "cycles/px (FRC 1/7)"
     )

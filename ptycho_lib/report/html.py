@@ -45,9 +45,10 @@ def image_html(figure: Figure, alt: str, *, dpi: int = DPI) -> str:
     )
 
 
-def show(figure: Figure, *, alt: str, dpi: int = DPI) -> None:
-    """Display a figure once, as an image with alternative text, in any notebook front end."""
-    display(HTML(image_html(figure, alt, dpi=dpi)))
+def show(figure: Figure, *, alt: str, dpi: int = DPI, note: str = "") -> None:
+    """Display a figure once, as an image with alternative text and a note below, in any notebook."""
+    below = f"<p><em>{html.escape(note)}</em></p>" if note else ""
+    display(HTML(image_html(figure, alt, dpi=dpi) + below))
 
 
 def show_html(*parts: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ptycho_lib.report.spending_figures import seconds_axis
 from ptycho_lib.report.style import letter, model_looks, new_figure, styled
 
 
@@ -15,7 +17,7 @@ from ptycho_lib.report.style import letter, model_looks, new_figure, styled
 def start_figure(
     curves: Mapping[str, Mapping[str, pd.DataFrame]], *, quality: str = "phase SSIM ↑"
 ) -> Figure:
-    """Show quality against the time of iterating, one panel a test set, one line a starting guess.
+    """Show quality against the time of reconstruction, one panel a test set, one line a starting guess.
 
     Dotted: the quality of the last epoch from a flat object; points: where each line reaches it first.
 
@@ -23,7 +25,8 @@ def start_figure(
     ----------
     curves : mapping of str to mapping of str to DataFrame
         ``curves[test set][model]``: columns ``epoch``, ``seconds``, ``quality``. Model ``iterative`` starts
-        from a flat object. Epoch 0 is the starting guess itself.
+        from a flat object. Epoch 0 is the starting guess itself,
+        after the seconds that a network and the set-up took; training does not count.
     quality : str
         Label of the vertical axis.
     """
@@ -38,7 +41,8 @@ def start_figure(
             reached = curve[curve["quality"] >= goal].head(1)
             ax.plot(reached["seconds"], reached["quality"], look.marker, color=look.colour, markersize=5)
         low = min(float(np.nanmin(curve["quality"])) for curve in by_model.values())
-        ax.set(title=name, xlabel="seconds of iterating", xscale="log", ylim=(min(low, goal) - 0.03, None))
+        seconds_axis(ax, pd.concat([curve["seconds"] for curve in by_model.values()]))
+        ax.set(title=fill(name, 42), xlabel="seconds of reconstruction", ylim=(min(low, goal) - 0.03, None))
     panels[0].set_ylabel(quality)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))

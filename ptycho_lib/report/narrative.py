@@ -21,6 +21,7 @@ from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.tables import number_text
 from ptycho_lib.study.aggregate import LoadedRun
 from ptycho_lib.study.progress import LOG
+from ptycho_lib.study.record import ArmOutcome
 from ptycho_lib.study.status import State
 from ptycho_lib.study.templates import execution_name, run_template
 from ptycho_lib.tidy import METRICS
@@ -118,7 +119,7 @@ def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> s
     """
     base = Path(seen_from or results.folder)
     arms = list(model_looks(results.config.arms))
-    trained = [f"{_model(arm)}, training" if arm in NETWORKS else _model(arm) for arm in arms]
+    trained = [f"{_model(arm)}, {'training' if arm in NETWORKS else 'all conditions'}" for arm in arms]
     head = ["patterns", "trial", "state", *trained, "whole run", "executed notebook", "log"]
     collapsed = set(results.collapsed[["n_train", "trial", "model"]].itertuples(index=False, name=None))
     rows = []
@@ -127,14 +128,20 @@ def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> s
         for arm in arms:
             outcome = run.record.arms.get(arm) if run.record else None
             remark = ", collapsed" if (run.n_train, run.trial, arm) in collapsed else ""
-            times.append(f"{outcome.seconds:.0f} s{remark}" if outcome else "–")
+            times.append(f"{_seconds(run, arm, outcome):.0f} s{remark}" if outcome else "–")
         whole = f"{run.record.seconds:.0f} s" if run.record else "–"
-        place = [str(run.n_train), str(run.trial), str(run.state)]
+        place = [str(run.n_train or "none"), str(run.trial), str(run.state)]
         executed = run_template(run.n_train)
         notebook = _link(results, run, base, executed, execution_name(executed, "failed"))
         links = [notebook, _link(results, run, base, LOG)]
         rows.append([*place, *times, whole, *links])
     return table("Runs of the study", head, rows)
+
+
+def _seconds(run: LoadedRun, arm: str, outcome: ArmOutcome) -> float:
+    """Return the time of a training, or of iterating under all test conditions (s)."""
+    made = run.record.reconstructions.get(arm, {}) if run.record else {}
+    return outcome.seconds if arm in NETWORKS else sum(cost.seconds for cost in made.values())
 
 
 def provenance(results: StudyResults) -> str:

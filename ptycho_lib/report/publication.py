@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.report.html import png_bytes
-from ptycho_lib.report.narrative import caption
+from ptycho_lib.report.narrative import caption, condition_alt
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.report.spending_figures import time_figure
+from ptycho_lib.report.spending_report import time_alt
 from ptycho_lib.report.study_figures import condition_figure, study_figure
 from ptycho_lib.report.sweep_figures import sweep_figure
-from ptycho_lib.report.sweep_narrative import study_sweeps
+from ptycho_lib.report.sweep_narrative import study_sweeps, sweep_alt
 from ptycho_lib.report.tables import study_table, to_latex
 from ptycho_lib.study.evidence import Evidence
 from ptycho_lib.study.files import write_atomically
@@ -35,7 +36,7 @@ def publish(results: StudyResults, figure: Figure | None = None) -> list[Path]:
     Returns
     -------
     list of Path
-        The files: figures as .png and .pdf, _caption.txt, _table.tex.
+        The files: figures as .png and .pdf, each with its _caption.txt, and _table.tex.
     """
     evidence = results.evidence
     figure = figure or publication_figure(results)
@@ -47,9 +48,11 @@ def publish(results: StudyResults, figure: Figure | None = None) -> list[Path]:
         for name, extra in further_figures(results).items()
         for ending in (".png", ".pdf")
     ]
+    table = study_table(evidence.table, evidence.summary)
     for name, content in (
         (f"{FIGURE}_caption.txt", caption(results) + "\n"),
-        (f"{FIGURE}_table.tex", to_latex(study_table(evidence.table, evidence.summary))),
+        (f"{FIGURE}_table.tex", to_latex(table, note=results.reference_note)),
+        *((f"{name}_caption.txt", f"{text}\n") for name, text in further_captions(results).items()),
     ):
         write_atomically(results.folder / name, content)
         written.append(results.folder / name)
@@ -71,6 +74,16 @@ def further_figures(results: StudyResults) -> dict[str, Figure]:
     if sweeps := study_sweeps(results):
         found[SWEEP_FIGURE] = sweep_figure(evidence.table, evidence.costs, sweeps)
     return found
+
+
+def further_captions(results: StudyResults) -> dict[str, str]:
+    """Return the captions of `further_figures`, by file name, as plain text."""
+    found = {} if results.evidence.costs.empty else {TIME_FIGURE: time_alt(results)}
+    if results.table["condition"].nunique() > 1:
+        found[CONDITION_FIGURE] = condition_alt(results)
+    if study_sweeps(results):
+        found[SWEEP_FIGURE] = sweep_alt(results)
+    return {name: f"{text} {results.reference_note}".strip() for name, text in found.items()}
 
 
 def write_study_figure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho_lib.config import NETWORKS, NOMINAL, StudyConfig
-from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.data.dataset import OWN_REFERENCE, PtychoDataset, load_dataset
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.evaluation.alignment import align
 from ptycho_lib.evaluation.comparison import phase_images
@@ -24,7 +24,6 @@ from ptycho_lib.study.manifest import StudyManifest, read_manifest
 from ptycho_lib.study.status import State
 
 RECONSTRUCTION = "reconstruction.npz"
-SIMULATED = "simulat"
 GROUND_TRUTH = "Ground truth"
 SAME_KIND = (
     "The reference is itself an iterative reconstruction, as a rule of the very patterns that the iterative "
@@ -83,15 +82,11 @@ class StudyResults:
     @property
     def reference_note(self) -> str:
         """What to keep in mind of what the models are compared with; empty if nothing."""
-        same_kind = "" if set(self.config.arms) <= set(NETWORKS) else SAME_KIND
         try:
             test = load_dataset(self.manifest.test.path)
         except InputError:  # the data are elsewhere
-            return same_kind
-        if truth_label(test) == GROUND_TRUTH:
-            return ""
-        made = f"{test.reference[:1].upper()}{test.reference[1:]}." if test.reference else ""
-        return " ".join(filter(None, (made, same_kind)))
+            return _same_kind(self.config.arms)
+        return reference_note(test, self.config.arms)
 
     @property
     def collapsed(self) -> pd.DataFrame:
@@ -227,6 +222,16 @@ def load_by_size(results: StudyResults, trial: int = 1) -> dict[int, Reconstruct
 
 def truth_label(dataset: PtychoDataset) -> str:
     """Return what to call the object: ground truth if simulated, else a reference, and whether it is ours."""
-    if dataset.reference:
-        return "Iterative reference"
-    return GROUND_TRUTH if any(SIMULATED in line for line in dataset.history) else "Reference"
+    return {"": GROUND_TRUTH, OWN_REFERENCE: "Iterative reference"}.get(dataset.standard, "Reference")
+
+
+def reference_note(test: PtychoDataset, arms: Iterable[str]) -> str:
+    """Return what to keep in mind of what the arms are compared with; empty if it is a ground truth."""
+    if not test.standard:
+        return ""
+    made = f"{test.reference[:1].upper()}{test.reference[1:]}." if test.reference else ""
+    return " ".join(filter(None, (made, _same_kind(arms))))
+
+
+def _same_kind(arms: Iterable[str]) -> str:
+    return "" if set(arms) <= set(NETWORKS) else SAME_KIND

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ptycho_lib.config import NETWORKS
 from ptycho_lib.report.markup import definitions
+from ptycho_lib.report.results import reference_note
 from ptycho_lib.report.style import model_looks
 from ptycho_lib.study.record import RunRecord
 from ptycho_lib.study.runs import IterativeRun, Run
@@ -20,7 +21,7 @@ def run_overview(run: Run) -> str:
         | {
             "Training": f"{run.n_train} patterns of {run.train_data.name}, {subset}",
             "Test": f"{run.n_test} patterns of {run.test_data.name}",
-            **({"Compared with": run.test.reference} if run.test.reference else {}),
+            **_compared_with(run),
             "Trial": f"{run.trial}, seeds {', '.join(f'{k} {v}' for k, v in run.seeds.items())}",
             "Pattern": f"{run.train.patch_size}×{run.train.patch_size} pixels, "
             + (f"{photons:.3g} photons" if photons else "photons unknown"),
@@ -42,7 +43,7 @@ def iterative_overview(run: IterativeRun) -> str:
             "Patterns": f"{run.n_test} of {run.test_data.name}, "
             f"{run.test.patch_size}×{run.test.patch_size} pixels, "
             + (f"{photons:.3g} photons" if photons else "photons unknown"),
-            **({"Compared with": run.test.reference} if run.test.reference else {}),
+            **_compared_with(run),
             "Algorithm": f"Pty-chi, {settings.algorithm.upper()}, {settings.epochs} epochs, batches of "
             f"{settings.batch_size}, seed {run.config.seed}",
             "Probe": f"{kept[settings.refine_probe]}, {settings.probe_modes} mode"
@@ -54,10 +55,18 @@ def iterative_overview(run: IterativeRun) -> str:
     )
 
 
+def _compared_with(run: IterativeRun) -> dict[str, str]:
+    """Return what the object of the test data is, unless it is a simulated ground truth."""
+    note = reference_note(run.test, run.config.arms_of(getattr(run, "n_train", 0)))
+    return {"Compared with": f"{run.test.standard}. {note}".strip()} if run.test.standard else {}
+
+
 def run_provenance(record: RunRecord) -> str:
     """Return what made the numbers of a run: data, settings, code, versions, machine, durations."""
     arms = {
-        (f"Training of {look.label}" if arm in NETWORKS else look.label): f"{record.arms[arm].seconds:.1f} s"
+        (f"Training of {look.label}" if arm in NETWORKS else look.label): (
+            f"{record.arms[arm].seconds:.1f} s" if arm in NETWORKS else "no training of its own"
+        )
         + (f"; collapsed: {record.arms[arm].reason}" if record.arms[arm].collapsed else "")
         for arm, look in model_looks(record.arms).items()
     }

@@ -22,7 +22,7 @@ from ptycho_lib.report.style import (
 
 KEYS = ["n_train", "trial", "model", "condition"]
 PANELS = {
-    "total_s": "training and reconstruction",
+    "total_s": "training (numbers: patterns) and reconstruction",
     "reconstruction_s": "reconstruction alone",
 }
 
@@ -69,7 +69,7 @@ def time_figure(
             own = merged[merged["model"] == model]
             own = own if model in trained else own.assign(n_train=0)
             _draw(ax, own, column, look)
-        _seconds_axis(ax, merged[column])
+        seconds_axis(ax, merged[column])
         ax.margins(y=0.12)
         ax.grid(color="#e6e6e6", linewidth=0.5)
         ax.set_title(title)
@@ -106,7 +106,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, column: str, look: ModelLook) -> None:
         ax.axhline(y.iloc[0], color=look.colour, linestyle=":", linewidth=0.9, zorder=0)
 
 
-def _seconds_axis(ax: Axes, seconds: pd.Series) -> None:
+def seconds_axis(ax: Axes, seconds: pd.Series) -> None:
     """Make a log axis of plain numbers, wide enough to hold a tick at 1, 2 or 5 times a power of ten."""
     ax.set_xscale("log")
     ax.set_xlim(seconds.min() / 1.6, seconds.max() * 1.6)
@@ -117,12 +117,13 @@ def _seconds_axis(ax: Axes, seconds: pd.Series) -> None:
 
 
 def _label_sizes(ax: Axes, rows: pd.DataFrame) -> None:
-    """Write each training size above the best arm of that size."""
-    means = rows.groupby(["n_train", "model"])[["total_s", "value"]].mean()
-    for size, of_size in means.dropna().groupby("n_train"):
+    """Write each training size above the best arm of that size, clear of its bar."""
+    groups = rows.groupby(["n_train", "model"])
+    points = groups.agg(x=("total_s", "mean"), value=("value", "mean"), top=("value", "max")).dropna()
+    for size, of_size in points.groupby("n_train"):
         best = of_size.loc[of_size["value"].idxmax()]
         where = {"textcoords": "offset points", "ha": "center", "va": "bottom"}
-        ax.annotate(str(size), (best["total_s"], best["value"]), (0, 5), **where, fontsize=7)  # type: ignore[arg-type]
+        ax.annotate(str(size), (best["x"], best["top"]), (0, 4), **where, fontsize=7)  # type: ignore[arg-type]
 
 
 def _patterns(rows: pd.DataFrame) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ from ptycho_lib.tidy import METRICS
 
 ARROW = {"arrowstyle": "->", "linestyle": ":", "linewidth": 0.9, "color": "#333333"}
 DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 2)))
+WIDE_PT, NARROW_PT = 28.0, 18.0
+"""Widths of a heat map's cell that holds two digits, and at least one."""
 STUDY_METRICS = ("mae", "mse", "psnr", "ssim", "frc50")
 
 
@@ -125,7 +127,10 @@ def study_figure(
 def condition_figure(
     table: pd.DataFrame, *, metric: str = "ssim", component: str = "phase", alignment: str = "aligned"
 ) -> Figure:
-    """Show how a metric changes when the test data change: a heat map and curves for each model.
+    """Show how a metric changes when the test data change: curves for each model above a heat map.
+
+    Curves that could not be told apart, at one training size or under many conditions, are left out; the
+    heat map then begins with the values themselves.
 
     Parameters
     ----------
@@ -140,41 +145,59 @@ def condition_figure(
     if not conditions:
         raise ValueError("the table holds no condition besides 'nominal'")
     looks, sizes = model_looks(rows["model"]), _sizes(rows)
-    figure = new_figure(1.9 + 0.28 * len(conditions) + 0.3, width=min(FULL_WIDTH, 3.6 * len(looks)))
-    panels = figure.subplots(2, len(looks), squeeze=False, height_ratios=(1.7, 0.4 + 0.28 * len(conditions)))
+    with_curves = len(sizes) > 1 and len(conditions) < len(DASHES)
+    lines = conditions if with_curves else [NOMINAL, *conditions]
+    heights = [1.7] * with_curves + [0.4 + 0.28 * len(lines)]
+    width = min(FULL_WIDTH, 3.6 * len(looks))
+    figure = new_figure(sum(heights) + 0.3, width=width)
+    panels = figure.subplots(len(heights), len(looks), squeeze=False, height_ratios=heights)
 
     def over_sizes(model: str, name: str) -> NDArray[np.float64]:
         without = means.get((model, name, 0), np.nan)  # the same whatever the size
         return np.array([means.get((model, name, size), without) for size in sizes])
 
-    change = {m: np.array([over_sizes(m, c) - over_sizes(m, NOMINAL) for c in conditions]) for m in looks}
-    limit = max(np.nanmax(np.abs(values), initial=0) for values in change.values()) or 1.0
+    values = {model: np.array([over_sizes(model, name) for name in lines]) for model in looks}
+    change = {model: values[model] - over_sizes(model, NOMINAL) for model in looks}
+    limit = max(np.nanmax(np.abs(differences), initial=0) for differences in change.values()) or 1.0
     good_is_up = metric not in METRICS or METRICS[metric].better == "higher"
-    dashes = dict(zip([NOMINAL, *conditions], itertools.cycle(DASHES), strict=False))
-    for (ax, heat), (model, look) in zip(panels.T, looks.items(), strict=True):
-        for name, dash in dashes.items():
-            line = {"color": look.colour, "marker": look.marker, "markersize": 3, "linestyle": dash}
-            ax.plot(sizes, over_sizes(model, name), **line, label=name)
-        ax.set_title(look.label)
+    letters_a_line = int(72 * width / len(looks) / 6)
+    room_pt = 72 * width * 0.72 / len(looks) / len(sizes)
+    for column, (model, look) in zip(panels.T, looks.items(), strict=True):
+        if with_curves:
+            for name, dash in zip([NOMINAL, *conditions], DASHES, strict=False):
+                line = {"color": look.colour, "marker": look.marker, "markersize": 3, "linestyle": dash}
+                column[0].plot(sizes, over_sizes(model, name), **line, label=name)
+        column[0].set_title(fill(look.label, letters_a_line))
+        heat = column[-1]
         colours = "RdBu" if good_is_up else "RdBu_r"
         image = heat.imshow(change[model], cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
-        for (i, j), value in np.ndenumerate(change[model]):
-            shade = "white" if abs(value) > 0.6 * limit else "black"
-            text = f"{value:+.2g}" if np.isfinite(value) else "–"
-            heat.text(j, i, text, ha="center", va="center", color=shade, fontsize=7)
+        for (i, j), difference in np.ndenumerate(change[model]):
+            shade = "white" if abs(difference) > 0.6 * limit else "black"
+            text = f"{values[model][i, j]:.2g}" if lines[i] == NOMINAL else _change(difference, room_pt)
+            upright = 90 if room_pt < NARROW_PT else 0
+            heat.text(j, i, text, ha="center", va="center", color=shade, fontsize=7, rotation=upright)
         bare(heat)
         heat.set_xticks(range(len(sizes)), sizes)
-        heat.set_yticks(range(len(conditions)), conditions)
-        heat.tick_params(labelleft=ax is panels[0, 0])
+        heat.set_yticks(range(len(lines)), lines)
+        heat.tick_params(labelleft=heat is panels[-1, 0])
         heat.set_xlabel("training patterns")
-    for ax in panels[0, 1:]:
-        ax.sharey(panels[0, 0])
-    panels[0, 0].set_ylabel(f"{component}\n{metric_title(metric, component)}")
-    _size_axis(panels[0], sizes)
-    colour_bar(figure, image, list(panels[1]), "change")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    name = f"{component} {metric_title(metric, component)}"
+    if with_curves:
+        for ax in panels[0, 1:]:
+            ax.sharey(panels[0, 0])
+        panels[0, 0].set_ylabel(name.replace(" ", "\n", 1))
+        _size_axis(panels[0], sizes)
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    colour_bar(figure, image, list(panels[-1]), "change" if with_curves else f"change of {name}")
     letter(panels.ravel())
     return figure
+
+
+def _change(difference: float, room_pt: float) -> str:
+    """Write a change with the digits that a cell has room for."""
+    if not np.isfinite(difference):
+        return "–"
+    return f"{difference:+.2g}" if room_pt > WIDE_PT else f"{difference:+.1g}"
 
 
 def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.DataFrame) -> None:

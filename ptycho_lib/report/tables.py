@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -155,8 +156,12 @@ def _winner(means: pd.DataFrame, key: tuple[str, str, int]) -> str:
     return str(means.columns[wins.index(True)]) if sum(wins) == 1 else ""
 
 
-def to_html(table: Table) -> str:
-    """Return a table as HTML that scrolls sideways where the page is too narrow; all texts are escaped."""
+def to_html(table: Table, note: str = "") -> str:
+    """Return a table as HTML that scrolls sideways where the page is too narrow; all texts are escaped.
+
+    A note ends the caption.
+    """
+    caption = f"{table.caption} {note}".strip()
     levels = table.text.index.nlevels
     head = "".join(_header_rows(table.text))
     spans = list(_spans(table.text.index))
@@ -174,14 +179,15 @@ def to_html(table: Table) -> str:
         ]
         body.append(f"<tr>{''.join(heads + cells)}</tr>")
     return scrolling(
-        f"<table><caption>{escape(table.caption)}</caption>"
+        f"<table><caption>{escape(caption)}</caption>"
         f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>",
         table.caption,
     )
 
 
-def to_latex(table: Table, label: str = "tab:generalization") -> str:
-    """Return a table as LaTeX for the packages booktabs and multirow."""
+def to_latex(table: Table, label: str = "tab:generalization", note: str = "") -> str:
+    """Return a table as LaTeX for the packages booktabs and multirow; a note ends the caption."""
+    caption = " ".join(filter(None, (table.caption, re.sub(r"([&#_$])", r"\\\1", note))))
     weights = table.best.map(lambda wins: "font-weight: bold;" if wins else "")
     styler = (
         table.text.style.format(escape="latex")
@@ -189,7 +195,7 @@ def to_latex(table: Table, label: str = "tab:generalization") -> str:
         .format_index(escape="latex", axis=0)
     )
     source = styler.apply(lambda _: weights, axis=None).to_latex(
-        hrules=True, convert_css=True, label=label, position_float="centering", caption=table.caption
+        hrules=True, convert_css=True, label=label, position_float="centering", caption=caption
     )
     for character, command in LATEX.items():
         source = source.replace(character, command)

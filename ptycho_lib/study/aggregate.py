@@ -23,7 +23,17 @@ from ptycho_lib.study.status import State, content_status
 from ptycho_lib.tidy import COLLAPSE_CONTRAST, COLUMNS
 
 AGGREGATED = "aggregated_metrics.csv"
-TEXT_COLUMNS = ("model", "condition", "component", "alignment", "metric", "reason", "run", "leakage")
+TEXT_COLUMNS = (
+    "model",
+    "condition",
+    "component",
+    "alignment",
+    "metric",
+    "reason",
+    "run",
+    "leakage",
+    "reference",
+)
 FLAGS = ("shift_capped", "censored")
 
 
@@ -165,6 +175,7 @@ def read_metrics(path: Path, content: bytes | None = None) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or f"text that is not a table ({error})"
         raise InputError(Fault(str(path), "", found, "a tidy table", mend)) from None
+    table = table.assign(reference=table.get("reference", ""))  # runs of older versions lack it
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         found = f"a table without {', '.join(missing)}"

@@ -13,6 +13,8 @@ NAMES = {
     "pinn": "PtychoPINN",
     "baseline": "the supervised baseline",
     "iterative": "the iterative reconstruction",
+    "pinn+iterative": "PtychoPINN, then iterating,",
+    "baseline+iterative": "the supervised baseline, then iterating,",
 }
 NEVER = math.inf
 """The reference does not reach the value at any size of the study."""

@@ -274,6 +274,7 @@ def finish_run(
         seed=run.config.seed,
         run=relative_folder(run.output_dir),
         leakage=run.leakage,
+        reference=run.test.standard,
     )
     missing = [column for column in COLUMNS if column not in table]
     if missing:
