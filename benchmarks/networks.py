@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import click
 import numpy as np
 
-from ptycho_lib.config import ARMS, StudyConfig, parse_config
+from ptycho_lib.config import NETWORKS, StudyConfig, parse_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset, materialise
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.data.simulate import Detector, simulate_dataset
@@ -69,7 +69,7 @@ def main() -> None:
 @click.option("--probe", default="curved", type=click.Choice(["curved", "flat", "velociprobe"]))
 @click.option("--n-train", default="512", help="Training sizes, for instance '128 512'.")
 @click.option("--steps", default="100 400 1600", help="Gradient steps of each training.")
-@click.option("--arms", default=" ".join(ARMS))
+@click.option("--arms", default=" ".join(NETWORKS))
 @click.option("--trials", default=1)
 @click.option("--set", "settings", multiple=True, help="A setting, for instance network.width=16.")
 def quality(
@@ -94,7 +94,8 @@ def quality(
                     _quality(arm, train, test, size, count, trial, settings)
 
 
-def _config(training: dict[str, object], settings: tuple[str, ...], gridsize: int = 1) -> StudyConfig:
+def study_config(training: dict[str, object], settings: tuple[str, ...], gridsize: int = 1) -> StudyConfig:
+    """Return the default configuration with these changes; a setting is `section.key=value`."""
     plain: dict[str, dict[str, object]] = {"training": training, "network": {"gridsize": gridsize}}
     for setting in settings:
         name, value = setting.split("=")
@@ -112,7 +113,7 @@ def _quality(
     trial: int,
     settings: tuple[str, ...],
 ) -> None:
-    config = _config({"epochs": 10, "min_steps": steps}, settings)
+    config = study_config({"epochs": 10, "min_steps": steps}, settings)
     order = subset_order(train.positions_px, "representative", config.seeds(trial)["subset"])
     subset = train.select(order[:size])
     with tempfile.TemporaryDirectory() as folder:
@@ -134,7 +135,7 @@ def _quality(
 @click.option("--sizes", default="64 128 256", help="Pattern sizes N.")
 @click.option("--batches", default="16 32", help="Patterns in a gradient step.")
 @click.option("--gridsizes", default="1 2", help="A sample is gridsize² patterns.")
-@click.option("--arms", default=" ".join(ARMS))
+@click.option("--arms", default=" ".join(NETWORKS))
 @click.option("--seconds", default=3.0, help="Length of each measurement.")
 @click.option("--set", "settings", multiple=True, help="A setting: training.precision=mixed_bfloat16.")
 def throughput(
@@ -183,7 +184,7 @@ def _throughput(
     peak_gflops: float,
 ) -> None:
     samples = max(1, batch // gridsize**2)
-    config = _config({"epochs": 10_000, "min_steps": 200_000, "batch_size": samples}, settings, gridsize)
+    config = study_config({"epochs": 10_000, "min_steps": 200_000, "batch_size": samples}, settings, gridsize)
     ends: list[float] = []
 
     def enough() -> bool:

@@ -286,7 +286,11 @@ class _Feed:
     def _stream(self, batches: Callable[[], Iterator[Any]], size: int | None) -> tf.data.Dataset:
         example = self._batch(np.zeros(1, np.int64))
         signature = tf.nest.map_structure(lambda x: tf.TensorSpec((size, *x.shape[1:]), x.dtype), example)
-        return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
+        stream = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
+        options = tf.data.Options()
+        # There is nothing to tune, and at the end of a training its thread is waited for up to half a minute.
+        options.autotune.enabled = False
+        return stream.with_options(options)
 
     def _object_scale(self) -> float:
         """Return the root mean square amplitude of the object that the labels are cut from."""
