@@ -23,5 +23,8 @@ def _native_messages_hidden() -> Iterator[None]:
         os.close(nowhere)
 
 
+# oneDNN's convolutions, a fifth less processor time in training, are TensorFlow's default on the newest
+# processors alone.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 with _native_messages_hidden():
     import tensorflow  # noqa: F401

@@ -136,15 +136,16 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Return what can move the last digits of a result: host, processor, threads, visible GPUs."""
-    threads = {name: os.environ.get(name, "") for name in (*THREAD_VARIABLES, "CUDA_VISIBLE_DEVICES")}
+    """Return what can move the last digits of a result: host, processor, threads, oneDNN, visible GPUs."""
+    named = (*THREAD_VARIABLES, "CUDA_VISIBLE_DEVICES", "TF_ENABLE_ONEDNN_OPTS")
+    variables = {name: os.environ.get(name, "") for name in named}
     return {
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": str(_usable_cores()),
         "interpreter": sys.executable,
-    } | {name: value for name, value in threads.items() if value}
+    } | {name: value for name, value in variables.items() if value}
 
 
 def _usable_cores() -> int:
