@@ -67,11 +67,11 @@ class NetworkConfig(Section):
     """`compact`: space-to-depth encoder that corrects a physics first guess. `published`: the
     encoder-decoder of Hoidn et al., Sci. Rep. 13, 22789 (2023); with it the defaults of width (2),
     first_guess (0), overlap (1), min_steps (0) and learning_rate (1e-3) are those of the paper, too."""
-    width: Count = 16
+    width: Count = 8
     """Channels of the finest level; the deeper levels are multiples of it."""
     gridsize: Annotated[int, Field(ge=1, le=3)] = 1
     """A sample is gridsize² neighbouring patterns."""
-    first_guess: Annotated[int, Field(ge=0)] = 10
+    first_guess: Annotated[int, Field(ge=0)] = 20
     """Iterations of the known-probe phase retrieval that turns each pattern into the object estimate on
     which the network builds; 0 feeds the measured amplitude itself."""
     trainable_scale: bool = True

@@ -157,7 +157,7 @@ class FirstGuess(ProbeLayer):
         Regularisation of the division, relative to the largest probe intensity.
     """
 
-    def __init__(self, *args: Any, iterations: int = 10, damping: float = 0.2, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, iterations: int = 20, damping: float = 0.2, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.iterations = iterations
         self.damping = damping
