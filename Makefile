@@ -119,6 +119,22 @@ iterative: $(STAMP) ## install the iterative engine, Pty-chi with PyTorch (Linux
 test-iterative: iterative ## iterative reconstructions, alone and in a study
 	$(PYTEST) -m iterative -n $(JOBS) --dist loadfile $(ARGS)
 
+.PHONY: cluster
+cluster: $(STAMP) ## install what sends runs to a Dask cluster or a batch system
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS),cluster]'
+
+.PHONY: slurm
+slurm: ## install the batch system Slurm for test-cluster, where apt-get may
+	@if command -v slurmctld slurmd sbatch munged; then exit 0; fi; \
+	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			slurmctld slurmd slurm-client munge; \
+	else echo "No Slurm here; install it (Debian: apt-get install slurmctld slurmd slurm-client munge)."; exit 1; fi
+
+.PHONY: test-cluster
+test-cluster: cluster ## runs on Dask workers, and, where it is installed, on a real Slurm; all on loopback
+	$(PYTEST) -m cluster -n $(JOBS) --dist loadfile $(ARGS)
+
 .PHONY: check
 check: $(STAMP) ## lint, format, types, clean notebooks, generated docs
 	$(BIN)/ruff check .

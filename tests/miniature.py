@@ -5,6 +5,7 @@ the subset and the seeds. A file `fault.py` beside the data is executed in the m
 """
 
 import io
+import re
 import subprocess
 import sys
 import time
@@ -112,6 +113,13 @@ class Miniature:
             *("--template", self.template, "--no-report", *options),
         ]
 
+    def planned_lines(self, *options):
+        """Return what `plan --commands` prints."""
+        command = list(map(str, self.command(*options)))
+        command[command.index("run")] = "plan"
+        command[command.index("--no-report")] = "--commands"
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     def start(self, *options):
         """Start the command in a session of its own."""
         return subprocess.Popen(
@@ -140,6 +148,14 @@ class Miniature:
     def tables(self):
         """Return the bytes of every run's comparison_metrics.csv."""
         return {path.parent.name: path.read_bytes() for path in self.out.rglob("comparison_metrics.csv")}
+
+
+def documented(language, words):
+    """Return the code block of docs/running_studies.md, in a language, that contains some words."""
+    page = (Path(__file__).parents[1] / "docs" / "running_studies.md").read_text()
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (found,) = [block for block in blocks if words in block]
+    return found
 
 
 def wait_for(condition, seconds=60.0):

@@ -27,13 +27,15 @@ def free_scheduler():
         return processes[-1]
 
     address = "tcp://127.0.0.1:18786"
-    start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "18786", "--no-dashboard")
+    scheduler = start(
+        "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "18786", "--no-dashboard"
+    )
 
     def add_worker(*before):
         options = ("--nthreads", "1", "--no-dashboard", "--no-nanny")
         return start("distributed.cli.dask_worker", address, *options, before=before)
 
-    yield address, add_worker
+    yield address, add_worker, scheduler.kill
     for process in reversed(processes):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -43,7 +45,7 @@ def free_scheduler():
 @pytest.fixture
 def cluster(free_scheduler):
     """Return the address of a scheduler with two workers, and the workers."""
-    address, add_worker = free_scheduler
+    address, add_worker, _ = free_scheduler
     return address, [add_worker() for _ in range(2)]
 
 
@@ -99,9 +101,28 @@ def test_a_scheduler_that_does_not_answer_is_told(tmp_path):
     assert "Traceback" not in output
 
 
+def test_a_lost_scheduler_is_told_and_its_runs_are_taken_by_the_next_command(
+    tmp_path, cluster, free_scheduler
+):
+    address, _ = cluster
+    *_, kill_scheduler = free_scheduler
+    study = Miniature(tmp_path)
+    study.fault("import time\n(Path(train_data).parent / f'seen_{n_train}').touch()\ntime.sleep(5)")
+    process = study.start("--scheduler", address)
+    wait_for(lambda: len(list(study.folder.glob("seen_*"))) == 2, 120)
+    kill_scheduler()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the Dask scheduler was lost; start it again, then the same command" in output
+    assert "Traceback" not in output
+    outcome, told = study.run_here()
+    assert not outcome.failures
+    assert "another process computes it" in told
+
+
 def test_a_worker_that_comes_late_takes_a_waiting_run(tmp_path, free_scheduler):
     """As on a batch system, whose jobs start when they can."""
-    address, add_worker = free_scheduler
+    address, add_worker, _ = free_scheduler
     study = Miniature(tmp_path)
     study.fault("import time\n(Path(train_data).parent / f'hanging_{n_train}').touch()\ntime.sleep(60)")
     add_worker()
@@ -116,7 +137,7 @@ def test_a_worker_that_comes_late_takes_a_waiting_run(tmp_path, free_scheduler):
 def test_the_dashboard_shows_the_runs_by_name(tmp_path, free_scheduler):
     from dask.distributed import Client
 
-    address, add_worker = free_scheduler
+    address, add_worker, _ = free_scheduler
     add_worker()
     study = Miniature(tmp_path)
     study.fault("import time\n(Path(train_data).parent / f'hanging_{n_train}').touch()\ntime.sleep(600)")
@@ -132,7 +153,7 @@ def test_the_dashboard_shows_the_runs_by_name(tmp_path, free_scheduler):
 
 def test_a_worker_that_does_not_see_the_files_refuses_and_names_itself(tmp_path, free_scheduler):
     """Its folder of the data lies under an empty file system, as on a host that does not share it."""
-    address, add_worker = free_scheduler
+    address, add_worker, _ = free_scheduler
     hidden = ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$@"', "sh")
     if subprocess.run([*hidden, "true"], capture_output=True).returncode != 0:
         pytest.skip("a mount of its own needs root")

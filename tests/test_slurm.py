@@ -1,7 +1,7 @@
 """Workers on a batch system: the job script, and, where Slurm is installed, the real thing on loopback.
 
-Debian: `apt-get install slurmctld slurmd slurm-client munge`; the daemons get a configuration, a key and
-folders of their own, and need root.
+`make slurm` installs it on Debian; the daemons get a configuration, a key and folders of their own, and
+need root.
 """
 
 import os
@@ -13,9 +13,12 @@ import subprocess
 import sys
 
 import pytest
-from miniature import Miniature, wait_for
+from miniature import Miniature, documented, wait_for
+
+from ptycho_lib.study.status import study_status
 
 pytest.importorskip("dask_jobqueue")
+pytestmark = pytest.mark.cluster
 
 OPTIONS = {"queue": "gpu", "cores": 8, "processes": 1, "memory": "32GB", "walltime": "04:00:00"}
 CONFIGURATION = """\
@@ -98,31 +101,66 @@ def told(*command):
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 
-def start(study, workers):
-    options = study.folder / "slurm.yaml"
-    options.write_text(WORKERS.format(study.folder / "logs"))
-    return study.start("--cluster", "slurm", "--cluster-config", options, "--workers", str(workers))
+def start(study, workers, **options):
+    path = study.folder / "slurm.yaml"
+    extra = "".join(f"{key}: {value}\n" for key, value in options.items())
+    path.write_text(WORKERS.format(study.folder / "logs") + extra)
+    return study.start("--cluster", "slurm", "--cluster-config", path, "--workers", str(workers))
 
 
-@pytest.mark.cluster
+def hang_at_first(study):
+    """Have each run hang until there is a file `go`, unless it was begun before."""
+    study.fault(
+        "import time\nfolder = Path(train_data).parent\nmark = folder / f'seen_{n_train}'\n"
+        "again = mark.exists()\nmark.touch()\n"
+        "while not (again or (folder / 'go').exists()): time.sleep(0.1)"
+    )
+
+
 @pytest.mark.usefixtures("slurm")
 def test_slurm_gives_the_numbers_of_this_machine_though_a_job_is_cancelled(tmp_path):
     here, there = Miniature(tmp_path / "here"), Miniature(tmp_path / "there")
     here.run_here()
-    mark = "Path(train_data).parent / f'seen_{n_train}'"
-    there.fault(f"import time\nseen = ({mark}).exists()\n({mark}).touch()\ntime.sleep(0 if seen else 30)")
+    hang_at_first(there)
     process = start(there, workers=2)
     wait_for(lambda: len(list(there.folder.glob("seen_*"))) == 2, 120)
     jobs = told("squeue", "-h", "-o", "%i").split()
     assert len(jobs) == 2
     subprocess.run(["scancel", jobs[0]], check=True)
+    (there.folder / "go").touch()
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert here.tables() == there.tables()
     wait_for(lambda: not told("squeue", "-h"))
 
 
-@pytest.mark.cluster
+@pytest.mark.usefixtures("slurm")
+def test_when_every_job_has_ended_others_take_their_place(tmp_path):
+    """As at the walltime of all, which end together because they began together."""
+    study = Miniature(tmp_path)
+    hang_at_first(study)
+    process = start(study, workers=1)
+    wait_for(lambda: list(study.folder.glob("seen_*")), 120)
+    statuses = {status.detail for status in study_status(study.out)}
+    assert "waiting for a worker" in statuses
+    (job,) = told("squeue", "-h", "-o", "%i").split()
+    subprocess.run(["scancel", job], check=True)
+    (study.folder / "go").touch()
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert len(study.tables()) == 2
+    wait_for(lambda: not told("squeue", "-h"))
+
+
+@pytest.mark.usefixtures("slurm")
+def test_what_slurm_refuses_is_told(tmp_path):
+    process = start(Miniature(tmp_path), workers=1, queue="nonesuch")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "sbatch: error: invalid partition specified: nonesuch" in output
+    assert "Traceback" not in output
+
+
 @pytest.mark.usefixtures("slurm")
 def test_a_worker_with_several_cores_executes_one_run_at_a_time(tmp_path):
     study = Miniature(tmp_path)
@@ -137,7 +175,6 @@ def test_a_worker_with_several_cores_executes_one_run_at_a_time(tmp_path):
     assert spans[0][1] <= spans[1][0]
 
 
-@pytest.mark.cluster
 @pytest.mark.usefixtures("slurm")
 def test_stopping_the_command_takes_its_jobs_out_of_the_queue(tmp_path):
     study = Miniature(tmp_path)
@@ -150,20 +187,14 @@ def test_stopping_the_command_takes_its_jobs_out_of_the_queue(tmp_path):
     wait_for(lambda: not told("squeue", "-h"))
 
 
-@pytest.mark.cluster
 @pytest.mark.usefixtures("slurm")
 def test_a_job_array_of_the_plan_gives_the_numbers_of_this_machine(tmp_path):
     here, there = Miniature(tmp_path / "here"), Miniature(tmp_path / "there")
     here.run_here()
-    command = list(map(str, there.command()))
-    command[command.index("run")] = "plan"
-    command[command.index("--no-report")] = "--commands"
-    (tmp_path / "runs.txt").write_text(told(*command))
-    # As in docs/running_studies.md, but for --wait.
-    line = (
-        "sbatch --wait --array=1-$(wc -l < runs.txt) "
-        "--wrap 'sh -c \"$(sed -n ${SLURM_ARRAY_TASK_ID}p runs.txt)\"'"
-    )
-    subprocess.run(line, shell=True, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "run.sbatch").write_text(documented("bash", "#SBATCH"))
+    (tmp_path / "runs.txt").write_text(there.planned_lines("--threads", "4"))
+    array = re.search(r"^sbatch (.*)$", documented("bash", "sbatch --array"), re.MULTILINE)[1]
+    subprocess.run(f"sbatch --wait {array}", shell=True, cwd=tmp_path, check=True, capture_output=True)
     assert len(there.tables()) == 2
     assert here.tables() == there.tables()
+    assert sorted(path.name for path in tmp_path.glob("run_*.log")) == ["run_1.log", "run_2.log"]

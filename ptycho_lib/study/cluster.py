@@ -7,7 +7,9 @@ name. Results are never sent through Dask: the run folder is the only place they
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from dask.distributed import Client, Future, LocalCluster, get_worker
+from dask.distributed import Client, Future, LocalCluster, Status, get_worker
 
 from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.study import locks
@@ -31,8 +33,11 @@ from ptycho_lib.study.jobs import (
 )
 from ptycho_lib.study.manifest import PlannedRun
 from ptycho_lib.study.plan import PARAMETERS, StudyPlan, prepare_run
-from ptycho_lib.study.process import Ending, Resources
+from ptycho_lib.study.process import NOT_STARTED, Ending, Resources
+from ptycho_lib.study.progress import LOG
 from ptycho_lib.study.status import State, content_status
+
+logger = logging.getLogger(__name__)
 
 STOP = f"{locks.EXECUTION}/stop"
 """Its content asks the worker to stop a run; Dask cannot interrupt a task that has begun."""
@@ -41,6 +46,9 @@ CONNECT_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 30.0
 RETRIES = 3
 """How often a run starts again after its worker was lost."""
+
+REPLACE_EVERY_S = 5.0
+"""How often to ask for the workers that were lost; Dask gives one up 15 s after its connection broke."""
 
 ClusterKind = Literal["local", "slurm", "pbs", "sge", "lsf", "oar", "htcondor"]
 
@@ -53,13 +61,21 @@ class ClusterJob:
     future: Future
     started: float
 
+    @property
+    def begun(self) -> bool:
+        """Whether a worker took it: `launch` removes an earlier log, the worker's papermill writes one."""
+        return (self.run.folder / LOG).exists()
+
     def poll(self) -> Ending | None:
         """Return how the run ended, or None while it lasts."""
         if not self.future.done():
             return None
         if self.future.status == "finished":
             return Ending(**self.future.result())
-        why = f"the cluster gave it up: {self.future.exception() or self.future.status}"
+        if self.future.status == "error":
+            why = f"the cluster gave it up: {_one_line(self.future.exception())}"
+        else:
+            why = "the Dask scheduler was lost; start it again, then the same command"
         return Ending(False, why, time.time() - self.started, 0)
 
     def ask_to_stop(self, why: str) -> None:
@@ -76,7 +92,7 @@ class ClusterJob:
             time.sleep(TICK_S)
         ending = self.poll()
         self.future.cancel()
-        return ending or Ending(False, why, time.time() - self.started, 0)
+        return ending or Ending(False, why if self.begun else NOT_STARTED, time.time() - self.started, 0)
 
 
 def cluster_launch(
@@ -104,7 +120,8 @@ def cluster_launch(
     def launch(run: PlannedRun, slot: int) -> ClusterJob:
         del slot  # the scheduler chooses the place
         prepare_run(plan, run)
-        (run.folder / STOP).unlink(missing_ok=True)
+        for name in (STOP, LOG):
+            (run.folder / name).unlink(missing_ok=True)
         name = run.name.replace(", ", "_").replace(" ", "_")
         key = f"{name}-{run.identity.fingerprint()[:8]}-{time.time_ns():x}"
         how = {"key": key, "retries": RETRIES, "pure": False}
@@ -167,12 +184,14 @@ def connect(
     InputError
         If the scheduler does not answer, or the configuration does not suit the batch system.
     """
+    # A lost scheduler is told by each run that it loses (`ClusterJob.poll`), not by a traceback besides.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     if scheduler is not None:
         with _client(scheduler) as client:
             yield client
         return
     with _start_cluster(cluster or "local", _read_options(cluster_config)) as started:
-        started.scale(workers)
+        _keep_workers(started, workers)
         with Client(started) as client:
             yield client
 
@@ -202,6 +221,44 @@ def _start_cluster(kind: ClusterKind, options: dict[str, Any]) -> Any:
         raise InputError(Fault("--cluster-config", kind, str(error), "its options", mend)) from None
 
 
+def _keep_workers(cluster: Any, workers: int) -> None:
+    """Ask for workers, and again for each that is lost: a batch system ends a job at its walltime.
+
+    `cluster.scale` would ask in the background and keep to itself what the batch system answers.
+    """
+
+    async def ask() -> None:
+        while len(cluster.plan) < workers:
+            cluster.worker_spec.update(cluster.new_worker_spec())
+        try:
+            await cluster
+        finally:
+            for name, job in list(cluster.workers.items()):
+                if job.status is Status.created:  # it was not taken: to be asked for anew
+                    job.status = Status.failed
+                    del cluster.workers[name]
+
+    async def keep() -> None:
+        while cluster.status is Status.running:
+            try:
+                await ask()
+            except (OSError, RuntimeError) as error:
+                logger.warning("A lost worker is not replaced yet: %s", _one_line(error))
+            await asyncio.sleep(REPLACE_EVERY_S)
+
+    try:
+        cluster.sync(ask)
+    except (OSError, RuntimeError) as error:
+        mend = "Mend the options, or the batch system; `sbatch`, `qsub` … must work on this machine."
+        expected = "jobs that the batch system takes"
+        raise InputError(Fault("--cluster", "", _one_line(error), expected, mend)) from None
+    cluster.loop.add_callback(keep)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
 def _read_options(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
@@ -209,8 +266,7 @@ def _read_options(path: Path | None) -> dict[str, Any]:
     try:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        found = " ".join(str(error).split())
-        raise InputError(Fault(str(path), "", found, "a readable YAML file", mend)) from None
+        raise InputError(Fault(str(path), "", _one_line(error), "a readable YAML file", mend)) from None
     if not isinstance(options, dict):
         raise InputError(Fault(str(path), "", type(options).__name__, "a mapping of options", mend))
     return options

@@ -23,6 +23,10 @@ TICK_S = 0.2
 class Job(Protocol):
     """A run in execution, here or elsewhere."""
 
+    @property
+    def begun(self) -> bool:
+        """Whether it is being executed; otherwise it waits for a place."""
+
     def poll(self) -> Ending | None:
         """Return how it ended, or None while it lasts."""
 

@@ -27,6 +27,9 @@ FAILURE = f"{EXECUTION}/failure.json"
 USAGE = f"{EXECUTION}/usage.json"
 """Seconds, peak memory and disk of a complete run; `plan` predicts from it."""
 
+NOT_STARTED = "not started"
+"""The reason of a run that was not begun when the study was stopped."""
+
 GRACE_S = 8.0
 """Between asking a process to stop and killing it: papermill shuts its kernel down and saves."""
 
@@ -105,6 +108,11 @@ class NotebookProcess:
     def failed(self) -> Path:
         """The notebook once it failed."""
         return self.folder / f"{self.name}.failed.ipynb"
+
+    @property
+    def begun(self) -> bool:
+        """Whether papermill was started."""
+        return self._process is not None
 
     def start(self) -> None:
         """Start papermill in its own process group, its output going to the log."""

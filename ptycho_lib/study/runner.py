@@ -18,7 +18,7 @@ from ptycho_lib.study.files import require_writable
 from ptycho_lib.study.jobs import TICK_S, Job, Launch, adopt_notebook, local_launch
 from ptycho_lib.study.manifest import MANIFEST, PlannedRun, read_manifest, write_manifest
 from ptycho_lib.study.plan import StudyPlan
-from ptycho_lib.study.process import Ending
+from ptycho_lib.study.process import NOT_STARTED, Ending
 from ptycho_lib.study.signals import stop_signals
 from ptycho_lib.study.status import State, content_status, run_status
 
@@ -87,6 +87,7 @@ class _Study:
     elsewhere: list[PlannedRun] = field(default_factory=list)
     outcomes: dict[Path, RunOutcome] = field(default_factory=dict)
     next_look: float = 0.0
+    announced: set[Path] = field(default_factory=set)
 
     def note(self, run: PlannedRun, ending: Ending) -> None:
         self.outcomes[run.folder] = RunOutcome(run, ending.succeeded, ending.reason, ending.seconds)
@@ -121,15 +122,22 @@ class _Study:
             self.note(run, Ending(False, f"could not be started: {error}", 0.0, 0))
             return
         self.active[slot] = (run, job, lock)
-        self.watcher.started(run)
+        self._announce(run, job)
 
     def collect(self) -> None:
         """Take note of the runs that ended."""
         for slot, (run, job, lock) in list(self.active.items()):
+            self._announce(run, job)
             ending = job.poll()
             if ending is not None:
                 self._free(slot, lock)
                 self.note(run, ending)
+
+    def _announce(self, run: PlannedRun, job: Job) -> None:
+        """Say once that a run began; on a cluster it may wait for a worker first."""
+        if job.begun and run.folder not in self.announced:
+            self.announced.add(run.folder)
+            self.watcher.started(run)
 
     def stop_all(self, why: str) -> None:
         """Stop every active run, keeping its partial notebook."""
@@ -215,7 +223,7 @@ def run_study(
             watcher.tick()
             time.sleep(TICK_S)
     for run in (*study.waiting, *study.elsewhere):
-        study.outcomes[run.folder] = RunOutcome(run, False, "not started")
+        study.outcomes[run.folder] = RunOutcome(run, False, NOT_STARTED)
     outcomes = tuple(study.outcomes[run.folder] for run in plan.runs)
     return StudyOutcome(outcomes, stop_signal[0] if stop_signal else "")
 
