@@ -105,6 +105,8 @@ def run(
             client = stack.enter_context(connect(scheduler, cluster, cluster_config, workers=workers))
             click.echo(f"  on Dask, dashboard {client.dashboard_link}")
             launch, jobs = cluster_launch(plan, client, timeout_s=timeout, threads=threads), len(plan.runs)
+        else:
+            click.echo(_sharing(jobs, threads))
         watcher = stack.enter_context(watcher_for(Console()))
         outcome = run_study(
             plan,
@@ -144,24 +146,27 @@ def plan(
 ) -> None:
     """Show what a study would run, what it costs, and the exact papermill command of each run.
 
-    With --commands: one line a run that is not complete, for job arrays and `xargs -P`.
+    With --commands: one line for each run neither complete nor in progress, for job arrays and `xargs -P`.
     """
     import shlex
 
     from ptycho_lib.study.status import State, run_status
 
     study = _plan(train_file, test_file, out_dir, settings)
-    states = [run_status(planned) for planned in study.runs]
-    ahead = [run for run, found in zip(study.runs, states, strict=True) if found.state != State.COMPLETE]
+    states = [(planned, run_status(planned)) for planned in study.runs]
+    ahead = [(planned, found) for planned, found in states if found.state is not State.COMPLETE]
     if commands:
-        _print_commands(study, ahead, threads)
+        idle = [planned for planned, found in ahead if found.state is not State.RUNNING]
+        if len(idle) < len(ahead):
+            click.echo(f"{len(ahead) - len(idle)} runs are in progress and left out", err=True)
+        _print_commands(study, idle, threads)
         return
     _announce(study)
-    for planned, found in zip(study.runs, states, strict=True):
+    for planned, found in states:
         note = f" ({found.detail})" if found.detail else ""
         click.echo(f"\n{planned.name}: {found.state}{note}\n  {shlex.join(study.command(planned))}")
     if calibration and ahead:
-        _predict(study, ahead, jobs, threads)
+        _predict(study, [planned for planned, _ in ahead], jobs, threads)
 
 
 def _plan(train_file: Path, test_file: Path, out_dir: Path, settings: dict[str, Any]) -> StudyPlan:
@@ -207,6 +212,17 @@ def _announce(plan: StudyPlan) -> None:
     click.echo(f"  models {', '.join(config.arms)}")
     for warning in filter(None, (manifest.leakage, *manifest.warnings)):
         click.secho(f"  Warning: {warning}", fg="yellow")
+
+
+def _sharing(jobs: int, threads: int | None) -> str:
+    """Return how the runs in progress share the cores of this machine."""
+    from ptycho_lib.study.jobs import available_cores, default_threads
+
+    cores, threads = available_cores(), threads or default_threads()
+    text = f"  runs at a time {jobs}, threads of each {threads}, cores {cores}"
+    if jobs == 1 or jobs * threads <= cores:
+        return text
+    return f"{text}; --threads {max(1, cores // jobs)} would divide the cores, with other last digits"
 
 
 def _print_commands(plan: StudyPlan, ahead: list[PlannedRun], threads: int | None) -> None:

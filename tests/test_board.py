@@ -129,6 +129,27 @@ def test_a_terminal_gets_a_live_table(runs):
     assert not isinstance(watcher_for(Console(file=io.StringIO())), Board)
 
 
+def test_more_runs_than_a_terminal_has_lines_leave_room_for_the_total(runs):
+    stream = io.StringIO()
+    with Board(Console(file=stream, force_terminal=True, width=100, height=5), every_s=0.0) as board:
+        board.begin(total=9, complete=0, jobs=9)
+        for run in runs:
+            board.started(run)
+        board.tick()
+    assert f"0/9 runs complete, 0 s elapsed; {len(runs) - 1} more in progress" in stream.getvalue()
+
+
+def test_waiting_for_a_place_is_told(runs):
+    stream = io.StringIO()
+    lines = Lines(Console(file=stream), every_s=0.0)
+    lines.begin(total=2, complete=0, jobs=2)
+    lines.tick()
+    assert stream.getvalue() == "0/2 runs complete, 0 s elapsed; nothing in progress here\n"
+    lines.started(runs[0])
+    lines.finished(runs[0], Ending(True, "", 100.0, 0))
+    assert lines.tally.remaining_s(time.time()) == pytest.approx(100.0)  # one worker, not two
+
+
 def through_terminal(command):
     """Run a command in a terminal of 100 columns; return (exit code, all that it showed)."""
     ours, its = pty.openpty()

@@ -6,12 +6,15 @@ import sys
 
 import nbformat
 import pytest
-from miniature import Miniature, wait_for
+from miniature import Miniature, documented, wait_for
 from nbclient import NotebookClient
 
+from ptycho_lib.cli_study import _sharing
 from ptycho_lib.errors import InputError
 from ptycho_lib.study import jobs as jobs_module
+from ptycho_lib.study import locks
 from ptycho_lib.study.jobs import visible_gpus
+from ptycho_lib.study.plan import plan_study
 from ptycho_lib.study.status import State, study_status
 
 
@@ -44,6 +47,13 @@ def test_the_thread_pools_do_not_depend_on_the_number_of_jobs(monkeypatch):
     assert jobs_module.share(0, threads=2).threads == 2
     monkeypatch.setattr(jobs_module, "available_cores", lambda: 64)
     assert jobs_module.default_threads() == 8
+
+
+def test_how_jobs_share_the_cores_is_told(monkeypatch):
+    monkeypatch.setattr(jobs_module, "available_cores", lambda: 4)
+    assert _sharing(1, None) == "  runs at a time 1, threads of each 4, cores 4"
+    assert _sharing(2, 2) == "  runs at a time 2, threads of each 2, cores 4"
+    assert _sharing(2, None).endswith("cores 4; --threads 2 would divide the cores, with other last digits")
 
 
 def test_a_folder_that_cannot_be_made_is_one_failure_among_runs(study):
@@ -143,10 +153,7 @@ def test_links_in_a_foreign_run_folder_are_not_written_through(study):
 
 
 def test_commands_of_the_plan_do_the_same_and_are_known_to_status(study):
-    command = list(map(str, study.command()))
-    command[command.index("run")] = "plan"
-    command[command.index("--no-report")] = "--commands"
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = study.planned_lines().splitlines()
     assert len(lines) == 2
     study.fault("if n_train == 8: raise ValueError('by hand')")
     codes = [
@@ -159,11 +166,32 @@ def test_commands_of_the_plan_do_the_same_and_are_known_to_status(study):
     assert "ValueError: by hand" in found[8].detail
     study.fault("")
     by_hand = study.tables()
-    again = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    again = study.planned_lines()
     assert "n_train_8" in again
     assert "n_train_4/" not in again
     study.run_here()
     assert study.tables().items() > by_hand.items()
+
+
+def test_the_line_of_the_docs_for_xargs_gives_the_same_numbers(study):
+    (study.folder / "runs.txt").write_text(study.planned_lines())
+    line = documented("bash", "xargs").replace("-P 4", "-P 2")
+    subprocess.run(["bash", "-c", line], cwd=study.folder, capture_output=True, check=True)
+    by_xargs = study.tables()
+    assert len(by_xargs) == 2
+    assert {status.state for status in study_status(study.out)} == {State.COMPLETE}
+    study.out = study.folder / "here"
+    study.run_here()
+    assert study.tables() == by_xargs
+
+
+def test_commands_leave_runs_in_progress_alone(study):
+    plan = plan_study(study.train, study.test, study.out, study.config(), template=study.template)
+    lock = locks.take_lock(plan.runs[0].folder, "kernel")
+    lines = study.planned_lines()
+    lock.release(force=True)
+    assert "n_train_8" in lines
+    assert "n_train_4/" not in lines
 
 
 def test_a_collapsed_training_is_a_result(study):

@@ -1,5 +1,6 @@
 """States of runs, judged by what their folders hold."""
 
+import io
 import json
 import os
 import time
@@ -119,6 +120,8 @@ def test_a_size_that_is_no_longer_asked_for_is_told(study):
 def test_a_lock_is_running_and_its_heartbeat_is_shown(study):
     run = study.plan.runs[0]
     lock = locks.take_lock(run.folder, "kernel")
+    note = locks.lock_path(run.folder, "kernel").with_suffix(".json")
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"taken": time.time() - 10}))
     line = {"time": time.time() - 3, "arm": "pinn", "epoch": 7, "epochs": 50, "loss": 0.25, "val_loss": 0.5}
     progress = run.folder / "execution" / "progress.jsonl"
     progress.write_text(json.dumps(line) + "\n" + '{"time": 1, "ar')
@@ -201,6 +204,66 @@ def test_watching_ends_when_nothing_runs(study, capsys):
     complete(study)
     watch_status(study.out, Console(), every_s=0.01)
     assert "n_train 4, trial 1: complete" in capsys.readouterr().out
+
+
+def test_watching_goes_on_between_two_runs(study, capsys, monkeypatch):
+    first, second = study.plan.runs
+    write_record(first.folder, record_of(first))
+    held = []
+
+    def between_looks(seconds):
+        del seconds
+        if not held:  # the first look met the moment when one run is done and the next is not begun
+            held.append(locks.take_lock(second.folder, "runner"))
+        else:
+            held.pop().release(force=True)
+            write_record(second.folder, record_of(second))
+
+    monkeypatch.setattr("ptycho_lib.study.status_table.time.sleep", between_looks)
+    watch_status(study.out, Console())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[4] for line in lines] == ["complete", "missing", "running", "complete"]
+
+
+def test_a_watched_study_larger_than_the_terminal_shows_what_is_in_progress_and_the_totals(study):
+    sizes = tuple(range(1, 21))
+    plan = plan_study(
+        study.train,
+        study.test,
+        study.out,
+        study.config(n_train_sizes=sizes, trials=5),
+        template=study.template,
+    )
+    write_manifest(study.out, plan.manifest)
+    for run in plan.runs[:-1]:
+        write_record(run.folder, record_of(run))
+    lock = locks.take_lock(plan.runs[-1].folder, "runner")
+    stream = io.StringIO()
+    terminal = Console(file=stream, force_terminal=True, width=80, height=24)
+
+    def end(seconds):
+        del seconds
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ptycho_lib.study.status_table.time.sleep", end)
+        watch_status(study.out, terminal)
+    lock.release(force=True)
+    shown = stream.getvalue()
+    assert "running" in shown
+    assert "99 complete, 1 running; 79 not shown" in shown
+    assert max(len(look.splitlines()) for look in shown.split("n_train")) <= 24
+
+
+def test_a_run_that_waits_for_a_worker_and_one_that_begins_again_show_no_old_heartbeat(study):
+    run = study.plan.runs[0]
+    line = {"time": time.time() - 3600, "arm": "pinn", "epoch": 5, "epochs": 9, "loss": 1, "val_loss": 1}
+    (run.folder / "execution" / "progress.jsonl").write_text(json.dumps(line) + "\n")
+    lock = locks.take_lock(run.folder, "runner")
+    assert run_status(run).detail == "waiting for a worker"
+    (run.folder / "execution" / "papermill.log").touch()
+    assert run_status(run).detail == "starting"
+    lock.release(force=True)
 
 
 def test_a_thousand_runs_are_judged_in_two_seconds(study):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from ptycho_lib.study.manifest import PlannedRun
 from ptycho_lib.study.process import Ending
@@ -94,7 +95,7 @@ class Tally:
             return None
         typical = sum(whole) / len(whole) if whole else 0.0
         in_progress = max(known, default=typical) if ahead else 0.0
-        return in_progress + waiting * typical / self.jobs
+        return in_progress + waiting * typical / min(self.jobs, max(1, len(self.active)))
 
 
 class Lines:
@@ -144,6 +145,8 @@ class Lines:
         if now < self._next:
             return
         self._next = now + self.every_s
+        if not self.tally.active:
+            self._print(f"{self.tally.line(now)}; nothing in progress here")
         for progress in self.tally.active.values():
             progress.look()
             remaining = progress.remaining_s(now)
@@ -177,7 +180,7 @@ class Board(Lines):
         self._next = now + self.every_s
         for progress in self.tally.active.values():
             progress.look()
-        self._live.update(self._table(now), refresh=True)
+        self._live.update(self._view(now), refresh=True)
 
     def __enter__(self) -> Board:
         self._live.__enter__()
@@ -186,11 +189,14 @@ class Board(Lines):
     def __exit__(self, *error: object) -> None:
         self._live.__exit__(None, None, None)
 
-    def _table(self, now: float) -> Table:
-        table = Table(caption=self.tally.line(now), caption_justify="left", box=None, pad_edge=False)
+    def _view(self, now: float) -> Group:
+        room = max(1, self.console.height - 4)
+        active = list(self.tally.active.values())
+        total = self.tally.line(now) + (f"; {len(active) - room} more in progress" if active[room:] else "")
+        table = Table(box=None, pad_edge=False)
         for heading in ("run", "step", "loss", "elapsed", "remaining"):
             table.add_column(heading, justify="left" if heading in ("run", "step") else "right")
-        for progress in self.tally.active.values():
+        for progress in active[:room]:
             remaining = progress.remaining_s(now)
             table.add_row(
                 progress.run.name,
@@ -199,7 +205,7 @@ class Board(Lines):
                 duration(now - progress.started),
                 "" if remaining is None else duration(remaining),
             )
-        return table
+        return Group(table, Text(total))
 
 
 def watcher_for(console: Console) -> Lines:

@@ -13,7 +13,7 @@ from ptycho_lib.study.files import file_sha256
 from ptycho_lib.study.manifest import PlannedRun, StudyManifest, read_manifest
 from ptycho_lib.study.notebook_errors import cell_error, is_whole, read_notebook
 from ptycho_lib.study.process import FAILURE, where_it_stopped
-from ptycho_lib.study.progress import current_cell, last_epoch
+from ptycho_lib.study.progress import LOG, current_cell, last_epoch
 from ptycho_lib.study.record import (
     IDENTITY,
     METRICS,
@@ -113,7 +113,9 @@ def _damage(folder: Path, record: RunRecord, notebook: str) -> str:
 
 def _heartbeat(folder: Path) -> str:
     epoch = last_epoch(folder)
-    if epoch is None:
+    if epoch is None or epoch.time < float(locks.process_at_work(folder).get("taken", 0.0)):
+        if not (folder / LOG).exists() and not locks.is_computed_elsewhere(folder):
+            return "waiting for a worker"  # its runner holds the lock, but the cluster has no place yet
         cell = current_cell(folder)
         return f"cell {cell}" if cell else "starting"
     age = max(0.0, time.time() - epoch.time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -22,6 +23,8 @@ STYLES = {
     State.STALE: "yellow",
     State.MISSING: "dim",
 }
+TELLING = (State.RUNNING, State.FAILED, State.STALE, State.MISSING, State.COMPLETE)
+"""Which runs to show first where not all find room."""
 
 
 def print_status(out_dir: str | Path, console: Console) -> None:
@@ -40,18 +43,29 @@ def watch_status(out_dir: str | Path, console: Console, *, every_s: float = WATC
 
     A terminal shows one table that changes; a pipe gets a line for each change of a state.
     """
-    statuses = study_status(out_dir)
-    if not console.is_terminal:
-        _watch_lines(out_dir, console, every_s)
-        return
+    looks = _looks(out_dir, every_s)
     try:
-        with Live(_view(statuses), console=console, auto_refresh=False) as live:
-            while any(status.state is State.RUNNING for status in statuses):
-                time.sleep(every_s)
-                statuses = study_status(out_dir)
-                live.update(_view(statuses), refresh=True)
+        if not console.is_terminal:
+            _print_changes(looks, console)
+            return
+        with Live(console=console, auto_refresh=False) as live:
+            for statuses in looks:
+                live.update(_view(statuses, console.height), refresh=True)
     except KeyboardInterrupt:
         return
+
+
+def _looks(out_dir: str | Path, every_s: float) -> Iterator[list[RunStatus]]:
+    """Yield the states until none is in progress twice in a row: one run ends before the next begins."""
+    quiet = 0
+    while True:
+        statuses = study_status(out_dir)
+        yield statuses
+        running = any(status.state is State.RUNNING for status in statuses)
+        quiet = 0 if running else quiet + 1
+        if quiet == 2 or all(status.state is State.COMPLETE for status in statuses):
+            return
+        time.sleep(every_s)
 
 
 def counts(statuses: list[RunStatus]) -> str:
@@ -60,20 +74,16 @@ def counts(statuses: list[RunStatus]) -> str:
     return ", ".join(f"{found[state]} {state}" for state in State if found[state])
 
 
-def _watch_lines(out_dir: str | Path, console: Console, every_s: float) -> None:
-    shown: dict[Path, RunStatus] = {}
-    while True:
-        statuses = study_status(out_dir)
+def _print_changes(looks: Iterator[list[RunStatus]], console: Console) -> None:
+    """Print a line for each run whose state changed."""
+    shown: dict[Path, State] = {}
+    for statuses in looks:
         for status in statuses:
-            before = shown.get(status.folder)
-            if before is None or before.state is not status.state:
-                run = ITERATIVE if status.n_train == 0 else f"n_train {status.n_train}, trial {status.trial}"
+            if shown.get(status.folder) is not status.state:
+                run = f"n_train {status.n_train}, trial {status.trial}" if status.n_train else ITERATIVE
                 line = f"{run}: {status.state} {status.detail}"
                 console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
-            shown[status.folder] = status
-        if not any(status.state is State.RUNNING for status in statuses):
-            return
-        time.sleep(every_s)
+            shown[status.folder] = status.state
 
 
 def _print(statuses: list[RunStatus], console: Console) -> None:
@@ -89,12 +99,21 @@ def _print(statuses: list[RunStatus], console: Console) -> None:
     console.print(counts(statuses), markup=False, highlight=False)
 
 
-def _view(statuses: list[RunStatus]) -> Group:
+def _view(statuses: list[RunStatus], lines: int | None = None) -> Group:
+    """Return the table with the totals below, in at most `lines` lines."""
     table = Table("n_train", "trial", "state", "detail", box=None, pad_edge=False)
-    for status in statuses:
+    shown = statuses if lines is None else _most_telling(statuses, max(1, lines - 3))
+    for status in shown:
         state = Text(status.state.value, style=STYLES[status.state])
-        table.add_row(*_place(status), state, Text(status.detail))
-    return Group(table, Text(counts(statuses)))
+        table.add_row(*_place(status), state, Text(status.detail, no_wrap=lines is not None))
+    hidden = f"; {len(statuses) - len(shown)} not shown" if len(shown) < len(statuses) else ""
+    return Group(table, Text(counts(statuses) + hidden))
+
+
+def _most_telling(statuses: list[RunStatus], number: int) -> list[RunStatus]:
+    """Return the runs that somebody watches for, such as those in progress, in the study's order."""
+    ranked = sorted(range(len(statuses)), key=lambda index: TELLING.index(statuses[index].state))
+    return [statuses[index] for index in sorted(ranked[:number])]
 
 
 def _place(status: RunStatus) -> tuple[str, str]:
