@@ -125,7 +125,8 @@ cluster: $(STAMP) ## install what sends runs to a Dask cluster or a batch system
 
 .PHONY: slurm
 slurm: ## install the batch system Slurm for test-cluster, where apt-get may
-	@if command -v slurmctld slurmd sbatch munged; then exit 0; fi; \
+	@for name in slurmctld slurmd sbatch munged; do command -v $$name >/dev/null || missing=$$name; done; \
+	if test -z "$$missing"; then exit 0; fi; \
 	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			slurmctld slurmd slurm-client munge; \

@@ -76,6 +76,7 @@ def slurm(tmp_path_factory):
     configuration.write_text(CONFIGURATION.format(folder=folder, host=host, ports=[free_port(), free_port()]))
     variables = pytest.MonkeyPatch()
     variables.setenv("SLURM_CONF", str(configuration))
+    variables.setenv("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "1s")  # instead of 15 s
     daemons = []
     try:
         for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D"]):
