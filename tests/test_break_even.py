@@ -1,10 +1,12 @@
 """Break-even against numbers worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from ptycho_lib.config import HYBRIDS
 from ptycho_lib.study.break_even import NEVER, BreakEven, break_even, break_evens
 
 
@@ -76,6 +78,13 @@ def test_the_sentence_says_no_more_than_was_measured():
     assert even(1).sentence() == f"{start}costs less time than {rival} from the first pattern."
     never = f"{start}never costs less time than {rival}: a pattern takes it as long or longer."
     assert even(NEVER).sentence() == never
+
+
+def test_hybrids_have_names_in_sentences():
+    for model in HYBRIDS:
+        sentence = replace(even(1), model=model).sentence()
+        assert model not in sentence
+        assert ", then iterating, with 256 training patterns" in sentence
 
 
 def test_without_a_rival_there_is_nothing_to_break_even_with():

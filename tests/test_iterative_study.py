@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from conftest import simulate_small
 from test_train_and_compare import run
 
 from ptycho_lib.data.dataset import save_dataset
 from ptycho_lib.evaluation.comparison import compare_objects
+from ptycho_lib.report import narrative
+from ptycho_lib.report.results import read_results
 from ptycho_lib.study.status import State, study_status
 from ptycho_lib.study.verify import verify_study
 
@@ -105,6 +108,11 @@ def test_the_report_names_the_arms_and_no_circle_where_the_truth_was_simulated(s
     report = (study.out / "report.html").read_text(encoding="utf-8")
     assert "reconstructed iteratively (Pty-chi, LSQML, 5 epochs" in report
     assert "part of their lead is circular" not in report
+    assert "PtychoPINN, then iterating, with 16 training patterns" in report
+    runs = BeautifulSoup(narrative.run_list(read_results(study.out)), "html.parser")
+    first = [cell.get_text() for cell in runs.find_all("tr")[1].find_all(["th", "td"])]
+    assert first[0] == "none"
+    assert not runs.find(string="0")
 
 
 def test_other_iterations_leave_trained_networks_and_other_trainings_leave_iterations(study):

@@ -59,11 +59,14 @@ def iterative_sentence(results: StudyResults) -> str:
     config, settings = results.config, results.config.iterative
     if set(config.arms) <= set(config.networks):
         return ""
+    how = ["probe refined" if settings.refine_probe else "probe as known"]
+    how += [f"{settings.probe_modes} probe modes"] if settings.probe_modes > 1 else []
+    how += ["positions corrected"] if settings.correct_positions else []
     starts = ["a flat object"] if ITERATIVE in config.arms else []
     starts += [f"the object of {_model(network)}" for network in config.hybrids.values()]
     return (
         f" The same test patterns were reconstructed iteratively (Pty-chi, {settings.algorithm.upper()}, "
-        f"{settings.epochs} epochs, probe {'refined' if settings.refine_probe else 'as known'}), starting "
+        f"{settings.epochs} epochs, {', '.join(how)}), starting "
         f"from {listed(starts)}."
     )
 

@@ -110,7 +110,7 @@ def seconds_axis(ax: Axes, seconds: pd.Series) -> None:
     """Make a log axis of plain numbers, wide enough to hold a tick at 1, 2 or 5 times a power of ten."""
     ax.set_xscale("log")
     ax.set_xlim(seconds.min() / 1.6, seconds.max() * 1.6)
-    narrow = seconds.max() < 20 * seconds.min()
+    narrow = seconds.max() < 100 * seconds.min()
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
