@@ -95,9 +95,13 @@ def test_bad_patterns_are_left_out(small_dataset):
     assert len(kept) == 58
     np.testing.assert_array_equal(kept.positions_px, np.delete(small_dataset.positions_px, [11, 30], axis=0))
     assert kept.history[-1].startswith(
-        "bad patterns: 2 of 60 left out (1 with NaN or infinite values, 1 with zeros"
+        "bad patterns: 2 of 60 left out (NaN or infinite values: 1, zeros only: 1)"
     )
     assert len(drop_bad_patterns(small_dataset)) == 60
+    twice = small_dataset.select(np.array([0, 1, 2, 1, 5, 0]))
+    kept = drop_bad_patterns(twice)
+    np.testing.assert_array_equal(kept.positions_px, small_dataset.positions_px[[0, 1, 2, 5]])
+    assert kept.history[-1] == "bad patterns: 2 of 6 left out (copies: 2)"
     with pytest.raises(InputError, match="no good pattern"):
         drop_bad_patterns(faulty(small_dataset, slice(None), 0))
 

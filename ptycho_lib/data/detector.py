@@ -13,7 +13,7 @@ import scipy.fft
 from scipy.ndimage import median_filter, uniform_filter
 
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.plausibility import faulty_patterns, inside
+from ptycho_lib.data.plausibility import copied_patterns, faulty_patterns, inside
 from ptycho_lib.data.projection import spread_indices
 from ptycho_lib.data.stack import Array, StackView, blocks
 from ptycho_lib.errors import Fault, InputError
@@ -128,13 +128,13 @@ def _fill(block: Array, bad: Array) -> Array:
 
 
 def drop_bad_patterns(dataset: PtychoDataset) -> PtychoDataset:
-    """Leave out patterns that hold NaN, infinite or negative values, or zeros only."""
-    found = faulty_patterns(dataset.diffraction)
+    """Leave out patterns that hold NaN, infinite or negative values, or zeros only, and copies of others."""
+    found = faulty_patterns(dataset.diffraction) | {"copies": copied_patterns(dataset.diffraction)}
     bad = np.unique(np.concatenate(list(found.values())))
     if len(bad) == len(dataset):
         mend = "Check the file: every pattern is unusable."
         raise InputError(Fault(dataset.source, "diffraction", "no good pattern", "at least one", mend))
-    reasons = ", ".join(f"{len(indices)} with {what}" for what, indices in found.items() if len(indices))
+    reasons = ", ".join(f"{what}: {len(indices)}" for what, indices in found.items() if len(indices))
     note = f"bad patterns: {len(bad)} of {len(dataset)} left out{f' ({reasons})' if reasons else ''}"
     kept = dataset.select(np.setdiff1d(np.arange(len(dataset)), bad)) if len(bad) else dataset
     return replace(kept, history=(*kept.history, note))

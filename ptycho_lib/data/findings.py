@@ -15,7 +15,10 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "Run `ptycho-study prepare --bad-pixels repair`: the contract holds no mask.",
     ),
     "saturated": ("warning", "Attenuate the beam, or mask those pixels."),
-    "duplicate-patterns": ("warning", "Leave the copies out: they leak between splits."),
+    "duplicate-patterns": (
+        "warning",
+        "Run `ptycho-study prepare --drop-bad-patterns`: copies leak between splits.",
+    ),
     "duplicate-positions": ("warning", "Repeated exposures are fine; a stuck stage is not."),
     "normalised": (
         "warning",

@@ -5,15 +5,13 @@ Each function adds measured quantities to `numbers`, under a name with its unit,
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import psutil
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.detector import find_bad_pixels
 from ptycho_lib.data.findings import Finding, finding
-from ptycho_lib.data.plausibility import faulty_patterns, inside
+from ptycho_lib.data.plausibility import faulty_patterns, fingerprint, inside
 from ptycho_lib.data.projection import spread_indices
 from ptycho_lib.data.stack import Array, blocks, read_patterns
 from ptycho_lib.physics.diffraction import exit_wave, extract_patches
@@ -141,5 +139,5 @@ def _pass_through(dataset: PtychoDataset) -> tuple[Array, Array, int, int]:
         peak = float(peaks[-1].max())
         if any(abs(peak - limit) < 0.5 for limit in SATURATED):
             saturated += int(np.count_nonzero(np.abs(counts - peak) < 0.5))
-        digests |= {hashlib.blake2b(pattern.tobytes(), digest_size=16).digest() for pattern in block}
+        digests |= {fingerprint(pattern) for pattern in block}
     return np.concatenate(totals), np.concatenate(peaks), saturated, len(dataset) - len(digests)

@@ -84,7 +84,7 @@ class PrepareOptions(ReadOptions):
     bad_pixels: Literal["keep", "repair", "zero"] = "keep"
     """Dead, hot, masked, NaN or negative pixels: keep, replace by the mean of the neighbours, or zero."""
     drop_bad_patterns: bool = False
-    """Leave out patterns that hold NaN, negative values or nothing but zeros."""
+    """Leave out patterns that hold NaN, negative values or zeros alone, and bitwise copies of others."""
     crop: Even | None = None
     """Cut (or zero-pad) the detector to this many pixels; object pixels grow (or shrink) in turn."""
     bin: Annotated[int, Field(ge=1)] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,24 @@ def faulty_patterns(stack: Any) -> dict[str, Array]:
         for found, test in zip(bad.values(), tests, strict=True):
             found.append(np.flatnonzero(test) + part.start)
     return {what: np.concatenate(found) for what, found in bad.items()}
+
+
+def fingerprint(pattern: Array) -> bytes:
+    """Return a digest of a pattern's values: the same for bitwise copies only."""
+    return hashlib.blake2b(pattern.tobytes(), digest_size=16).digest()
+
+
+def copied_patterns(stack: Any) -> Array:
+    """Return the indices of patterns that are bitwise copies of earlier ones; one pass, block by block."""
+    seen: set[bytes] = set()
+    copies = []
+    for part, block in blocks(stack):
+        for index, pattern in enumerate(block, part.start):
+            mark = fingerprint(pattern)
+            if mark in seen:
+                copies.append(index)
+            seen.add(mark)
+    return np.array(copies, np.int64)
 
 
 def inside(positions_px: Array, size: int, shape: tuple[int, ...]) -> Array:
