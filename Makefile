@@ -166,6 +166,19 @@ outcome: ## copy figure, caption and tables of studies/STUDY/results into studie
 	@for name in $(OUTCOME); do if test -e "studies/$(STUDY)/results/$$name"; then \
 		cp -v "studies/$(STUDY)/results/$$name" "studies/$(STUDY)/outcome/"; fi; done
 
+PROCESSOR = $$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo 2>/dev/null | head -1)
+
+# Run on a machine that does nothing else. SAVE names the file: networks.py has several commands.
+SAVE ?= $(NAME)
+.PHONY: benchmark
+benchmark: $(STAMP) ## run one, keep what it prints in benchmarks/results (NAME=networks ARGS=throughput SAVE=throughput)
+	@test -f "benchmarks/$(NAME).py" || { echo "Name a benchmark: make benchmark NAME=overhead"; exit 1; }
+	@mkdir -p benchmarks/results; set -o pipefail; { \
+		echo "$$(date -u +'%d %B %Y'), commit $$(git rev-parse --short HEAD), $$(getconf _NPROCESSORS_ONLN) cores of $(PROCESSOR)"; \
+		echo "$$ python benchmarks/$(NAME).py $(ARGS)"; echo; \
+		TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python benchmarks/$(NAME).py $(ARGS) 2>/dev/null; \
+	} | tee "benchmarks/results/$(SAVE).txt"
+
 # ---------------------------------------------------------------- cleaning
 
 .PHONY: clean
