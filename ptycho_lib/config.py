@@ -34,6 +34,7 @@ ARMS: tuple[Arm, ...] = (*NETWORKS, ITERATIVE, *HYBRIDS)
 NOMINAL = "nominal"
 """Name of the condition in which the test set is unchanged."""
 
+_CONDITION_FILES = ("probe_file", "test_data")
 PUBLISHED_NETWORK = {"width": 2, "first_guess": 0}
 PUBLISHED_TRAINING = {"overlap": 1, "min_steps": 0, "learning_rate": 1e-3}
 """Defaults in force with the published backbone."""
@@ -185,13 +186,15 @@ class ConditionConfig(Section):
     probe_defocus_rad: float | None = None
     """Phase curvature added to the probe, rad at the edge of its array; diffraction is simulated anew."""
     probe_file: str | None = None
-    """An npz with `probeGuess`; diffraction is simulated anew from `objectGuess` with this probe."""
+    """An npz with `probeGuess`; diffraction is simulated anew from `objectGuess` with this probe. Its path is
+    relative to the folder of the configuration file."""
     position_jitter_px: Positive | None = None
     """Standard deviation of Gaussian errors added to the positions that the evaluation is told."""
     dead_pixel_fraction: Fraction | None = None
     """Share of detector pixels that read zero in every pattern."""
     test_data: str | None = None
-    """Another test file with its own object, positions and probe."""
+    """Another test file with its own object, positions and probe. Its path is relative to the folder of the
+    configuration file."""
 
     @model_validator(mode="after")
     def _one_change(self) -> ConditionConfig:
@@ -296,9 +299,24 @@ class StudyConfig(Section):
         return self.model_dump(mode="json", exclude=idle) | {"arms": list(arms)}
 
     def fingerprint(self, n_train: int | None = None) -> str:
-        """Return the SHA-256 of `result_settings` in canonical JSON (hex)."""
-        text = json.dumps(self.result_settings(n_train), sort_keys=True, separators=(",", ":"))
+        """Return the SHA-256 of `result_settings` in canonical JSON (hex).
+
+        Files count by what they hold (`study.identity.condition_files`), not by where they lie.
+        """
+        settings = self.result_settings(n_train)
+        for condition in settings["conditions"]:
+            condition |= {key: condition[key] and Path(condition[key]).name for key in _CONDITION_FILES}
+        text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def anchored(self, folder: Path) -> StudyConfig:
+        """Return the same settings with the relative paths of the conditions' files taken from a folder."""
+        conditions = []
+        for condition in self.conditions:
+            named = condition.model_dump(include=set(_CONDITION_FILES), exclude_none=True)
+            paths = {key: str((folder / path).absolute()) for key, path in named.items()}
+            conditions.append(condition.model_copy(update=paths))
+        return self.model_copy(update={"conditions": tuple(conditions)})
 
     def seeds(self, trial: int) -> dict[str, int]:
         """Return the seeds of one trial, keyed `subset`, `weights`, `order`.
@@ -337,7 +355,7 @@ def load_config(path: str | Path | None = None, **overrides: Any) -> StudyConfig
     source = str(path) if path is not None else "command line"
     settings = {} if path is None else _read_yaml(Path(path))
     settings |= {key: value for key, value in overrides.items() if value is not None}
-    return parse_config(settings, source)
+    return parse_config(settings, source).anchored(Path() if path is None else Path(path).parent)
 
 
 def parse_config(settings: Mapping[str, Any], source: str) -> StudyConfig:

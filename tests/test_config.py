@@ -175,6 +175,19 @@ def test_settings_that_contradict_each_other_are_refused(settings_, message):
     assert message in str(only_fault(settings_))
 
 
+def test_files_of_conditions_are_found_from_the_configuration_and_count_by_content(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "study.yaml").write_text("conditions: [{name: other, test_data: data/other.npz}]")
+    config = load_config(here / "study.yaml")
+    assert config.conditions[0].test_data == str(here / "data/other.npz")
+    assert config.anchored(there) == config  # absolute paths stay
+    assert load_config(there / "study.yaml").fingerprint() == config.fingerprint()
+    (there / "study.yaml").write_text("conditions: [{name: other, test_data: data/third.npz}]")
+    assert load_config(there / "study.yaml").fingerprint() != config.fingerprint()
+
+
 @pytest.mark.parametrize(
     ("text", "weights"),
     [

@@ -25,8 +25,15 @@ network: {width: 8, first_guess: 2}
 training: {epochs: 2, min_steps: 8, batch_size: 8, overlap: 2, learning_rate: 2.0e-3}
 conditions:
   - {name: low_dose, photons_factor: 0.2}
+  - {name: other_object, test_data: tiny_other.npz}
 """
-ARM_FILES = {"model.keras", "history.csv", "reconstruction.npz", "reconstruction_low_dose.npz"}
+ARM_FILES = {
+    "model.keras",
+    "history.csv",
+    "reconstruction.npz",
+    "reconstruction_low_dose.npz",
+    "reconstruction_other_object.npz",
+}
 RUN_FILES = {
     "pinn_run",
     "baseline_run",
@@ -67,6 +74,7 @@ class TinyStudy:
         self.folder, self.out = folder, folder / "study"
         self.train = save_dataset(simulate_small(24, seed=3), folder / "tiny_train.npz")
         self.test = save_dataset(simulate_small(14, seed=8), folder / "tiny_test.npz")
+        save_dataset(simulate_small(14, seed=9), folder / "tiny_other.npz")
         self.config = folder / "tiny.yaml"
         self.config.write_text(CONFIG, encoding="utf-8")
         self.code, self.output = self.command()
@@ -125,7 +133,7 @@ def test_the_metrics_are_tidy_and_complete(study):
     table = pd.read_csv(study.metrics(16), keep_default_na=False, na_values=[""])
     assert list(table) == list(COLUMNS)
     assert set(table["model"]) == {"pinn", "baseline"}
-    assert set(table["condition"]) == {"nominal", "low_dose"}
+    assert set(table["condition"]) == {"nominal", "low_dose", "other_object"}
     assert set(table["alignment"]) == {"raw", "aligned"}
     assert {"mae", "mse", "psnr", "ssim", "frc50"} <= set(table["metric"])
     assert set(table["n_train"]) == {16}

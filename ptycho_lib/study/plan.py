@@ -114,7 +114,7 @@ def plan_study(
         With every fault: of either file, of the sizes, of the folder, of the template's parameters; or if
         the test data are known from training.
     """
-    config = config or load_config()
+    config = (config or load_config()).anchored(Path())  # a kernel has another working directory
     out_dir = Path(out_dir).resolve()
     template = (template or template_path(TRAIN_AND_COMPARE)).resolve()
     faults = [*_folder_faults(out_dir), *_template_faults(template)]
