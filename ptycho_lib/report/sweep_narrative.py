@@ -84,10 +84,11 @@ def sweep_alt(results: StudyResults) -> str:
     """Return the alternative text of the sweep figure."""
     ranges = [
         f"{AXES[one.axis]} from {_value(one, one.values[0])} to {_value(one, one.values[-1])}"
+        + (f" ({one.fixed})" if one.fixed else "")
         for one in study_sweeps(results)
     ]
-    models = listed(look.label for look in model_looks(results.table["model"]).values())
-    return f"SSIM of amplitude and phase by {models} against {listed(ranges)}, with the area compared."
+    models = "; ".join(look.label for look in model_looks(results.table["model"]).values())
+    return f"SSIM of amplitude and phase against {listed(ranges)}, with the area compared; by {models}."
 
 
 def _pairs(costs: pd.DataFrame) -> list[tuple[str, str]]:
