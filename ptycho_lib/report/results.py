@@ -80,6 +80,14 @@ class StudyResults:
         return {arm: costs[NOMINAL].seconds for arm, costs in made if NOMINAL in costs}
 
     @property
+    def standard(self) -> str:
+        """What the models are compared with, in a word or two of a sentence."""
+        try:
+            return truth_label(load_dataset(self.manifest.test.path)).lower()
+        except InputError:  # the data are elsewhere
+            return "truth or reference"
+
+    @property
     def reference_note(self) -> str:
         """What to keep in mind of what the models are compared with; empty if nothing."""
         try:
