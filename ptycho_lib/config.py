@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.settings_file import read_settings
 
 Arm = Literal["pinn", "baseline", "iterative", "pinn+iterative", "baseline+iterative"]
 LossTerm = Literal["poisson", "amplitude_mae"]
@@ -353,7 +354,8 @@ def load_config(path: str | Path | None = None, **overrides: Any) -> StudyConfig
         With one fault for each unknown key and each value out of its limits.
     """
     source = str(path) if path is not None else "command line"
-    settings = {} if path is None else _read_yaml(Path(path))
+    how = "Give a YAML file of settings; docs/configuration.md lists them all."
+    settings = {} if path is None else read_settings(path, how)
     settings |= {key: value for key, value in overrides.items() if value is not None}
     return parse_config(settings, source).anchored(Path() if path is None else Path(path).parent)
 
@@ -364,23 +366,6 @@ def parse_config(settings: Mapping[str, Any], source: str) -> StudyConfig:
         return StudyConfig.model_validate(dict(settings))
     except ValidationError as error:
         raise InputError(_faults(error, source)) from None
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    how = "Give a YAML file of settings; docs/configuration.md lists them all."
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        found = error.strerror or str(error)
-        raise InputError(Fault(str(path), "", found, "a readable YAML file", how)) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        found = f"text that is not YAML ({' '.join(str(error).split())})"
-        raise InputError(Fault(str(path), "", found, "YAML", how)) from None
-    if settings is None:
-        return {}
-    if not isinstance(settings, dict):
-        raise InputError(Fault(str(path), "", type(settings).__name__, "a mapping of settings", how))
-    return settings
 
 
 def _faults(error: ValidationError, source: str) -> Iterator[Fault]:

@@ -29,6 +29,7 @@ def study(tmp_path_factory):
     nbformat.write(template, folder / "sabotaged.ipynb")
     train = save_dataset(simulate_small(24, seed=3), folder / "train.npz")
     test = save_dataset(simulate_small(14, seed=8), folder / "test.npz")
+    save_dataset(simulate_small(14, seed=9), folder / "tiny_other.npz")
     (folder / "tiny.yaml").write_text(CONFIG, encoding="utf-8")
     options = ("--config", folder / "tiny.yaml", "--n-train-sizes", "16", "--trials", 3, "--threads", 1)
     command = ("run", train, test, folder / "study", *options, "--template", folder / "sabotaged.ipynb")

@@ -66,7 +66,7 @@ def test_report_ends_with_provenance_and_code(page: BeautifulSoup) -> None:
 
 def test_links_lead_somewhere_inside_the_folder(folder: Path, page: BeautifulSoup) -> None:
     links = [a["href"] for a in page.find_all("a")]
-    assert len(links) == 5 + 8  # executed notebooks, files for a paper
+    assert len(links) == 5 + 10  # executed notebooks, files for a paper
     assert all((folder / link).is_file() for link in links)
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import Field, model_validator
 
 from ptycho_lib.config import Section
 from ptycho_lib.data.options import Even, parse_options
-from ptycho_lib.errors import Fault, InputError
 from ptycho_lib.physics.objects import NATURAL_IMAGES
+from ptycho_lib.settings_file import read_settings
 
 Positive = Annotated[float, Field(gt=0)]
 Range = tuple[float, float]
@@ -198,14 +197,4 @@ def load_simulation(path: str | Path) -> SimulationConfig:
         With one fault for each unknown key and each value out of its limits.
     """
     how = "Give a YAML file as in studies/lines; docs/data_contracts.md explains it."
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        found = error.strerror or str(error)
-        raise InputError(Fault(str(path), "", found, "a readable YAML file", how)) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        found = f"text that is not YAML ({' '.join(str(error).split())})"
-        raise InputError(Fault(str(path), "", found, "YAML", how)) from None
-    if not isinstance(settings, dict):
-        raise InputError(Fault(str(path), "", type(settings).__name__, "a mapping of settings", how))
-    return parse_options(SimulationConfig, str(path), settings)
+    return parse_options(SimulationConfig, str(path), read_settings(path, how))

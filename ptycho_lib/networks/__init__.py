@@ -1,6 +1,7 @@
 """The two networks and their training. The only wing that imports TensorFlow."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,7 +25,8 @@ def _native_messages_hidden() -> Iterator[None]:
 
 
 # oneDNN's convolutions, a fifth less processor time in training, are TensorFlow's default on the newest
-# processors alone.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# processors alone. Once TensorFlow is loaded it is too late, and `provenance.machine` must not say otherwise.
+if "tensorflow" not in sys.modules:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 with _native_messages_hidden():
     import tensorflow  # noqa: F401

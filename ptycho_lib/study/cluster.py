@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from dask.distributed import Client, Future, LocalCluster, Status, get_worker
 
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.settings_file import read_settings
 from ptycho_lib.study import locks
 from ptycho_lib.study.files import write_atomically
 from ptycho_lib.study.jobs import (
@@ -260,16 +260,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _read_options(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
     mend = "Give a YAML file with the options of the cluster, such as queue, cores, memory, walltime."
-    try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(Fault(str(path), "", _one_line(error), "a readable YAML file", mend)) from None
-    if not isinstance(options, dict):
-        raise InputError(Fault(str(path), "", type(options).__name__, "a mapping of options", mend))
-    return options
+    return {} if path is None else read_settings(path, mend)
 
 
 def _unseen(run: PlannedRun) -> str:
