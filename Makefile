@@ -157,7 +157,8 @@ docs: $(STAMP) ## write docs/configuration.md from the configuration's own docst
 
 # What of a finished study is small enough to commit beside its README.
 OUTCOME := generalization_study_results.png generalization_study_results_caption.txt \
-	generalization_study_results_table.tex study_summary.csv crossing_points.csv other_test_conditions.png
+	generalization_study_results_table.tex study_summary.csv crossing_points.csv other_test_conditions.png \
+	other_test_conditions_caption.txt
 
 .PHONY: outcome
 outcome: ## copy figure, caption and tables of studies/STUDY/results into studies/STUDY/outcome (STUDY=lines)
