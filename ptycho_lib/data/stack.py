@@ -91,7 +91,9 @@ def read_patterns(stack: Any, indices: Array) -> Array:
     if len(indices) == 0:
         return np.empty((0, *stack.shape[1:]), stack.dtype)
     if np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
-        return np.asarray(stack[int(indices[0]) : int(indices[-1]) + 1])
+        patterns = np.array(stack[int(indices[0]) : int(indices[-1]) + 1])
+        release(stack)
+        return patterns
     unique, inverse = np.unique(indices, return_inverse=True)
     patterns = np.asarray(stack[unique])[inverse]
     release(stack)
