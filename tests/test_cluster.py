@@ -145,8 +145,10 @@ def test_the_dashboard_shows_the_runs_by_name(tmp_path, free_scheduler):
     wait_for(lambda: list(study.folder.glob("hanging_*")), 120)
     with Client(address) as client:
         # The names that the dashboard's progress page has: prefixes of keys.
-        names = client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes))
-    assert {"n_train_4_trial_1", "n_train_8_trial_1"} <= set(names)
+        def names() -> set[str]:
+            return set(client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes)))
+
+        wait_for(lambda: {"n_train_4_trial_1", "n_train_8_trial_1"} <= names(), 60)
     process.terminate()
     process.communicate(timeout=60)
 
