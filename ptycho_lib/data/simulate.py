@@ -123,8 +123,10 @@ def _detect(counts: Array, detector: Detector, indices: Array, seed: int) -> Arr
         counts = gaussian_filter(counts, (0, detector.point_spread_px, detector.point_spread_px))
     counts += detector.background_counts
     if detector.poisson and detector.photons_per_pattern is not None:
-        seeds = ([seed, 1, int(index)] for index in indices)
+
+        def draw(mean: Array, index: int) -> None:
+            mean[...] = np.random.default_rng([seed, 1, index]).poisson(mean)
+
         with ThreadPoolExecutor() as pool:  # numpy draws outside the interpreter's lock
-            drawn = pool.map(lambda key, mean: np.random.default_rng(key).poisson(mean), seeds, counts)
-            counts = np.stack(list(drawn)).astype(np.float64)
+            list(pool.map(draw, counts, map(int, indices)))
     return np.minimum(counts, PIXEL_MAX) if detector.saturation else counts
