@@ -148,7 +148,7 @@ def test_the_dashboard_shows_the_runs_by_name(tmp_path, free_scheduler):
         def names() -> set[str]:
             return set(client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes)))
 
-        wait_for(lambda: {"n_train_4_trial_1", "n_train_8_trial_1"} <= names(), 60)
+        wait_for(lambda: {"n_train_4", "n_train_8"} <= names(), 60)
     process.terminate()
     process.communicate(timeout=60)
 

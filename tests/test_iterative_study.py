@@ -33,7 +33,7 @@ conditions:
 
 def simulated(n, seed):
     """Simulate a scan that says so, as those of the command do."""
-    return replace(simulate_small(n, seed), history=(f"simulated for a test, seed {seed}",))
+    return replace(simulate_small(n, seed), history=(f"simulated: for a test, seed {seed}",))
 
 
 class Study:

@@ -18,10 +18,11 @@ from ptycho_lib.physics.diffraction import extract_patches
 from ptycho_lib.physics.scan import scan_overlap
 
 REFERENCE = "reference: "
-SIMULATED = "simulat"
+"""Begins the line of the history that says how this library reconstructed the object from the patterns."""
+SIMULATED = "simulated: "
+"""Begins the line of the history that holds the parameters of a simulation."""
 OWN_REFERENCE = "iterative reconstruction of the same patterns: not independent of them, not a ground truth"
 OTHER_REFERENCE = "reference, not a ground truth"
-"""Begins the line of the history that says how this library reconstructed the object from the patterns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ class PtychoDataset:
         """What stands in the place of a ground truth; empty if the object was simulated."""
         if self.reference:
             return OWN_REFERENCE
-        return "" if any(SIMULATED in line for line in self.history) else OTHER_REFERENCE
+        return "" if any(line.startswith(SIMULATED) for line in self.history) else OTHER_REFERENCE
 
     def select(self, indices: Array) -> PtychoDataset:
         """Return the patterns at `indices`, in that order; probe, object and coverage stay whole.

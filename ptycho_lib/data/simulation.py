@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho_lib.data.dataset import PtychoDataset, save_dataset
+from ptycho_lib.data.dataset import SIMULATED, PtychoDataset, save_dataset
 from ptycho_lib.data.readers.store import open_store
 from ptycho_lib.data.simulate import Detector, simulate_dataset
 from ptycho_lib.data.simulation_config import (
@@ -58,7 +58,7 @@ def simulate_part(config: SimulationConfig, part: str, folder: str | Path = ".")
     )
     settings = {"size": config.size, "seed": config.seed, "part": part, "n": chosen.n}
     settings |= {name: section.model_dump(mode="json") for name, section in merged.items()}
-    label = f"simulated: {json.dumps(settings, sort_keys=True)}"
+    label = f"{SIMULATED}{json.dumps(settings, sort_keys=True)}"
     return replace(dataset, history=(label,), source=f"{config.name}_{part}")
 
 
@@ -170,10 +170,8 @@ def _probe_from_file(path: Path, key: str, size: int) -> Array:
             Fault(str(path), key, found, f"the key '{key}'", "Name the probe's array with `key`.")
         )
     probe = store.array(key)
-    if (
-        probe.dtype.kind == "c" and probe.ndim > 3
-    ):  # leading axes of length 1, as tike and ptychodus have them
-        probe = probe.reshape(-1, *probe.shape[-2:]) if max(probe.shape[:-3]) == 1 else probe
+    if probe.ndim > 3 and max(probe.shape[:-3]) == 1:  # as tike and ptychodus store it
+        probe = probe.reshape(probe.shape[-3:])
     if probe.dtype.kind != "c" or probe.ndim not in (2, 3) or probe.shape[-2:] != (size, size):
         found = f"shape {probe.shape} of {probe.dtype}"
         mend = "Choose the array of this size, or another `size` of the simulation."

@@ -175,7 +175,8 @@ def read_metrics(path: Path, content: bytes | None = None) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or f"text that is not a table ({error})"
         raise InputError(Fault(str(path), "", found, "a tidy table", mend)) from None
-    table = table.assign(reference=table.get("reference", ""))  # runs of older versions lack it
+    if "reference" not in table:  # a run of an older version
+        table["reference"] = ""
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         found = f"a table without {', '.join(missing)}"
