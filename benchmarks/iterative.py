@@ -100,7 +100,7 @@ def compare(
             trained = train_arm(network, train.select(order[:n_train]), config, 1, folder)
         seen = predict_patches(trained.model, test)
         parts = (seen.patches, seen.positions_px, test)
-        result = reconstruct(*parts, min_illumination=0.1, synchronise=True, predicted=seen.usage)
+        result = reconstruct(*parts, min_illumination=0.1, synchronise=True, level=True, predicted=seen.usage)
         seconds = result.usage.seconds if result.usage else np.nan
         row(label, network, trained.seconds, seconds, quality(result), "")
         refine(hybrid, trained.seconds, seconds, result.obj)

@@ -53,7 +53,9 @@ def main(folder: Path, patterns: int = PATTERNS, steps: int = STEPS) -> None:
         report(f"{arm}: {trained.outcome.steps} steps of {config.training.batch_size} patterns")
         seen = predict_patches(trained.model, test)
         report(f"{arm}: {len(seen.patches)} patterns predicted")
-        result = reconstruct(seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True)
+        result = reconstruct(
+            seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True, level=True
+        )
         report(f"{arm}: stitched, {result.mask.sum()} pixels to compare")
         table = result.compare(max_shift_px=3.0)
         report(f"{arm}: {len(table)} values")

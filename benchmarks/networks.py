@@ -136,7 +136,9 @@ def held_out(
     with tempfile.TemporaryDirectory() as folder:
         trained = train_arm(arm, train, config, trial, folder)
     seen = predict_patches(trained.model, test)
-    result = reconstruct(seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True)
+    result = reconstruct(
+        seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True, level=True
+    )
     scores = result.compare(max_shift_px=2.0).query("alignment == 'aligned'")
     return trained, scores.set_index(["component", "metric"])["value"]
 

@@ -168,6 +168,8 @@ class EvaluationConfig(Section):
     """Pixels count if their summed probe intensity is at least this share of the maximum."""
     synchronise_phases: bool = True
     """Estimate each patch's unobservable global phase from its overlaps before stitching."""
+    level_phase: bool = True
+    """Take the slow drift out of the stitched phase that the measured test patterns contradict."""
     max_shift_px: Positive = 2.0
     """Cap of the sub-pixel registration. A larger shift is a fault of the frame, not an alignment."""
 

@@ -8,7 +8,14 @@ import pytest
 from report_examples import FinishedStudy
 
 from ptycho_lib.errors import InputError
-from ptycho_lib.study.aggregate import AGGREGATED, aggregate, load_runs, read_metrics, run_outcomes
+from ptycho_lib.study.aggregate import (
+    AGGREGATED,
+    _read_at_once,
+    aggregate,
+    load_runs,
+    read_metrics,
+    run_outcomes,
+)
 from ptycho_lib.study.evidence import CROSSINGS, DIFFERENCES, OUTCOMES, SUMMARY, gather, write_evidence
 from ptycho_lib.study.manifest import MANIFEST
 from ptycho_lib.study.record import METRICS, RECORD
@@ -33,6 +40,27 @@ def test_the_table_is_the_runs_put_together(out_dir):
     own = table[table["run"] == "n_train_8/trial_1"].drop(columns="run").reset_index(drop=True)
     run = read_metrics(out_dir / "n_train_8/trial_1" / METRICS).drop(columns="run")
     pd.testing.assert_frame_equal(own, run, check_exact=True)
+
+
+@pytest.mark.parametrize("reason", ["", "a, b", 'he said "no"', "two\nlines", 'a "quoted\nline"'])
+def test_tables_read_at_once_are_those_read_one_by_one(tmp_path, out_dir, reason):
+    example = read_metrics(next(iter(sorted(out_dir.rglob(METRICS)))))
+    paths = [tmp_path / f"{number}.csv" for number in range(3)]
+    for number, path in enumerate(paths):
+        example.assign(trial=number, reason=reason).to_csv(path, index=False)
+    at_once, one_by_one = _read_at_once(paths), pd.concat(map(read_metrics, paths), ignore_index=True)
+    assert (at_once is None) == ("\n" in reason)
+    if at_once is not None:
+        pd.testing.assert_frame_equal(at_once[0], one_by_one, check_exact=True)
+        assert at_once[1] == [len(example)] * 3
+
+
+def test_an_open_quote_does_not_swallow_the_next_table(tmp_path, out_dir):
+    text = next(iter(sorted(out_dir.rglob(METRICS)))).read_text()
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for path in paths:
+        path.write_text(text.rstrip("\n") + '"\n')
+    assert _read_at_once(paths) is None
 
 
 def test_the_written_table_reads_back_without_losing_a_digit(out_dir):

@@ -13,7 +13,7 @@ from ptycho_lib.evaluation.reconstruction import reconstruct, residual_map
 from ptycho_lib.physics import diffraction
 from ptycho_lib.usage import Usage
 
-HOW = {"min_illumination": 0.1, "synchronise": False}
+HOW = {"min_illumination": 0.1, "synchronise": False, "level": False}
 
 
 @pytest.fixture(scope="module")

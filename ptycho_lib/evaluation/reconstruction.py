@@ -13,6 +13,7 @@ from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.stack import blocks
 from ptycho_lib.evaluation.alignment import Alignment, align
 from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
+from ptycho_lib.evaluation.levelling import level_phase
 from ptycho_lib.evaluation.stitching import stitch
 from ptycho_lib.physics.diffraction import add_patches, amplitude, extract_patches
 from ptycho_lib.usage import Meter, Usage
@@ -79,6 +80,7 @@ def reconstruct(
     *,
     min_illumination: float,
     synchronise: bool,
+    level: bool,
     predicted: Usage | None = None,
 ) -> Reconstruction:
     """Stitch the patches that a model predicted for a dataset; bright and central pixels weigh most.
@@ -95,6 +97,8 @@ def reconstruct(
         See `comparison.comparison_mask`.
     synchronise : bool
         Estimate the unobservable global phase of each patch from the overlaps first.
+    level : bool
+        Take the slow drift out of the stitched phase (`levelling.level_phase`).
     predicted : Usage, optional
         What the prediction of the patches took; stitching is added to it.
     """
@@ -107,8 +111,11 @@ def reconstruct(
     edge = np.sin(np.pi * (np.arange(patches.shape[-1]) + 0.5) / patches.shape[-1])
     weights = (intensity + FAINTEST * intensity.max()) * np.outer(edge, edge)
     stitched = stitch(patches, positions_px, shape, weights=weights, synchronise=synchronise)
+    obj, known = stitched.obj, stitched.weight > 0
+    if level:
+        obj = obj * np.exp(1j * level_phase(obj, known, dataset)).astype(np.complex64)
     usage = meter.read() if predicted is None else predicted + meter.read()
-    return _assessed(stitched.obj, stitched.spread, stitched.weight > 0, dataset, min_illumination, usage)
+    return _assessed(obj, stitched.spread, known, dataset, min_illumination, usage)
 
 
 def assess(

@@ -170,6 +170,7 @@ class LiveTraining:
             self._test,
             min_illumination=options.min_illumination,
             synchronise=options.synchronise_phases,
+            level=options.level_phase,
         )
 
     def _stop(self, button: object) -> None:

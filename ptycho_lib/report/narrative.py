@@ -16,7 +16,7 @@ from urllib.parse import quote
 from ptycho_lib.config import ITERATIVE, NETWORKS
 from ptycho_lib.report.markup import bullets, definitions, escape, listed, paragraph, table
 from ptycho_lib.report.results import StudyResults
-from ptycho_lib.report.study_figures import NOMINAL, select
+from ptycho_lib.report.study_figures import MOST_POINTS, NOMINAL, select
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.tables import number_text
 from ptycho_lib.study.aggregate import LoadedRun
@@ -220,7 +220,8 @@ def caption(results: StudyResults) -> str:
     """Return the caption of the publication figure, numbers filled in, as plain text."""
     config, n_trials = results.config, results.table["trial"].nunique()
     models = listed(look.label for look in model_looks(config.networks).values())
-    several = f"Lines join the means of {n_trials} trials, each shown as a faint point"
+    single = ", each shown as a faint point" if n_trials <= MOST_POINTS else ""
+    several = f"Lines join the means of {n_trials} trials{single}"
     band = "; bands are 95 % bootstrap intervals of the mean" if results.has_intervals else ""
     points = f"{several}{band}" if n_trials > 1 else "One trial for each size, hence no interval"
     sentences = (

@@ -20,6 +20,7 @@ from ptycho_lib.report.style import (
     styled,
 )
 
+MOST_LABELS = 8
 KEYS = ["n_train", "trial", "model", "condition"]
 PANELS = {
     "total_s": "training (numbers: patterns) and reconstruction",
@@ -117,10 +118,11 @@ def seconds_axis(ax: Axes, seconds: pd.Series) -> None:
 
 
 def _label_sizes(ax: Axes, rows: pd.DataFrame) -> None:
-    """Write each training size above the best arm of that size, clear of its bar."""
+    """Write training sizes above the best arm of each, clear of its bar; of many, some."""
     groups = rows.groupby(["n_train", "model"])
     points = groups.agg(x=("total_s", "mean"), value=("value", "mean"), top=("value", "max")).dropna()
-    for size, of_size in points.groupby("n_train"):
+    sizes = points.index.unique("n_train")
+    for size, of_size in points.loc[sizes[:: -(-len(sizes) // MOST_LABELS)]].groupby("n_train"):
         best = of_size.loc[of_size["value"].idxmax()]
         where = {"textcoords": "offset points", "ha": "center", "va": "bottom"}
         ax.annotate(str(size), (best["x"], best["top"]), (0, 4), **where, fontsize=7)  # type: ignore[arg-type]

@@ -33,6 +33,8 @@ DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 2)))
 WIDE_PT, NARROW_PT = 28.0, 18.0
 """Widths of a heat map's cell that holds two digits, and at least one."""
 STUDY_METRICS = ("mae", "mse", "psnr", "ssim", "frc50")
+MOST_POINTS = 12
+"""Trials of a size that are shown one by one; more would hide the line and its band."""
 
 
 def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:
@@ -67,9 +69,9 @@ def study_figure(
 ) -> Figure:
     """Show every metric against the number of training patterns: the figure that answers the study.
 
-    The line joins the means. With several trials each one is a faint point, and the band is the 95 % interval
-    of `summary`; with one trial there is no band. Censored values (FRC resolved to Nyquist) are open points.
-    A model without training, of size 0, is a horizontal line.
+    The line joins the means. With several trials (up to `MOST_POINTS`) each one is a faint point, and the
+    band is the 95 % interval of `summary`; with one trial there is no band. Censored values (FRC resolved to
+    Nyquist) are open points. A model without training, of size 0, is a horizontal line.
 
     Parameters
     ----------
@@ -208,15 +210,18 @@ def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.Dat
         ax.axhline(rows["value"].mean(), color=look.colour, ls=look.line, lw=1.0, label=look.label)
         return
     means = rows.groupby("n_train")["value"].mean()
-    several = bool((rows.groupby("n_train")["trial"].nunique() > 1).any())
+    n_trials = rows.groupby("n_train")["trial"].nunique().max()
     band = intervals.sort_values("n_train")
-    if several and not band.empty:
+    if n_trials > 1 and not band.empty:
         ax.fill_between(
             band["n_train"], band["low"], band["high"], color=look.colour, alpha=0.18, linewidth=0
         )
     marker = look.marker
-    ax.plot(means.index, means, look.line, marker=marker, markersize=4, color=look.colour, label=look.label)
-    if several:
+    size = 4 if len(means) <= MOST_POINTS else 2.5
+    ax.plot(
+        means.index, means, look.line, marker=marker, markersize=size, color=look.colour, label=look.label
+    )
+    if 1 < n_trials <= MOST_POINTS:
         ax.plot(rows["n_train"], rows["value"], marker, markersize=2.5, color=look.colour, alpha=0.35, mew=0)
     censored = rows[rows["censored"].fillna(False).astype(bool)]
     if not censored.empty:
@@ -261,11 +266,22 @@ def _of_panel(
 
 
 def _size_axis(axes: Sequence[Axes], sizes: Sequence[int]) -> None:
-    """Make a log2 axis with the real sizes as ticks, turned upright where they would touch."""
+    """Make a log2 axis with the real sizes as ticks, upright where they would touch; of very many, some."""
     room_pt = 72 * FULL_WIDTH / len(axes) * 0.75
     crowded = sum(len(str(size)) * 4.5 + 4 for size in sizes) > room_pt
+    shown = _apart(sizes, 9 / room_pt) if crowded else list(sizes)
     for ax in axes:
         ax.set_xscale("log", base=2)
-        ax.xaxis.set_major_locator(FixedLocator(list(sizes)))
+        ax.xaxis.set_major_locator(FixedLocator(shown))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.set_xticklabels([str(size) for size in sizes], rotation=90 if crowded else 0)
+        ax.set_xticklabels([str(size) for size in shown], rotation=90 if crowded else 0)
+
+
+def _apart(sizes: Sequence[int], share: float) -> list[int]:
+    """Return the sizes that are at least a share of a log axis apart, from the largest downwards."""
+    places = np.log2(sizes) / max(np.log2(max(sizes) / min(sizes)), 1e-9)
+    kept = [len(sizes) - 1]
+    for k in reversed(range(len(sizes) - 1)):
+        if places[kept[-1]] - places[k] >= share:
+            kept.append(k)
+    return [sizes[k] for k in reversed(kept)]

@@ -132,8 +132,11 @@ class PrintFigure(Figure):
     """A figure that keeps the library's style when it is saved: matplotlib makes some artists only then."""
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
-        """Save as `Figure.savefig` does, in the library's style."""
+        """Save as `Figure.savefig` does, in the library's style; laid out once, for all files alike."""
         with style():
+            if self.get_layout_engine() is not None:
+                self.draw_without_rendering()
+                self.set_layout_engine("none")
             super().savefig(*args, **kwargs)
 
 

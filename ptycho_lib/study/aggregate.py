@@ -144,7 +144,8 @@ def _read_at_once(paths: list[Path]) -> tuple[pd.DataFrame, list[int]] | None:
     try:
         texts = [path.read_bytes() for path in paths]
         heads = {text.partition(b"\n")[0] for text in texts}
-        if len(heads) > 1 or any(b'"' in text or not text.endswith(b"\n") for text in texts):
+        # An even number of quotes: no quoted text runs on into the next table.
+        if len(heads) > 1 or any(text.count(b'"') % 2 or not text.endswith(b"\n") for text in texts):
             return None
         body = b"".join(text.partition(b"\n")[2] for text in texts)
         table = read_metrics(paths[0], heads.pop() + b"\n" + body)

@@ -95,9 +95,9 @@ def _crossings(
     begun = rows[rows["model"] == model].groupby("n_train")["trial"].agg(set)
     sizes = other.columns.to_numpy(dtype=float)
     smallest, largest, log_sizes = int(sizes[0]), int(sizes[-1]), np.log2(sizes)
-    higher = better_of(wanted["metric"]) == "higher"
+    sign = 1 if better_of(wanted["metric"]) == "higher" else -1
     # Sizes with the same trials, which is to say nearly always all of them, share their means.
-    means: dict[tuple[int, ...], list[tuple[Floats, Floats]]] = {}
+    means: dict[tuple[int, ...], list[tuple[Floats, Floats, Floats]]] = {}
     for n_train in n_train_sizes:
         if n_train not in own.columns:
             _by_trial(rows[rows["n_train"] == n_train], model, f"n_train {n_train}, {what}")  # raises
@@ -107,16 +107,18 @@ def _crossings(
             draws = [np.ones((1, len(trials)))]
             if len(trials) >= MIN_TRIALS:
                 draws.append(times_drawn(len(trials), n_resamples, seed))
-            both = [table.reindex(trials).to_numpy() for table in (own, other)]
-            means[trials] = [(_mean(draw, both[0]), _mean(draw, both[1])) for draw in draws]
-        values, curve = means[trials][0]
+            means[trials] = []
+            for draw in draws:
+                rated, curve = (sign * _mean(draw, each.reindex(trials).to_numpy()) for each in (own, other))
+                means[trials].append((rated, curve, np.fmax.accumulate(curve, axis=0)))
+        rated, curve, best = means[trials][0]
         point = math.nan
         if trials:
-            point = float(_first_reach(values[:, column], curve, log_sizes, higher)[0])
+            point = float(_first_reach(rated[column], curve, best, log_sizes)[0])
         low = high = math.nan
         if len(trials) >= MIN_TRIALS and not math.isnan(point):
-            drawn_values, curves = means[trials][1]
-            found = _first_reach(drawn_values[:, column], curves, log_sizes, higher)
+            drawn, curves, bests = means[trials][1]
+            found = _first_reach(drawn[column], curves, bests, log_sizes)
             level = expanded_level(confidence, len(trials))
             # Quantiles that are members of the distribution: nothing is interpolated towards "never".
             tails = [(1 - level) / 2, (1 + level) / 2]
@@ -127,7 +129,7 @@ def _crossings(
             reference=reference,
             n_train=int(n_train),
             **wanted,
-            value=float(values[0, column]),
+            value=sign * float(rated[column, 0]),
             needed=_size(point, smallest, largest),
             low=_size(low, smallest, largest),
             high=_size(high, smallest, largest),
@@ -217,41 +219,38 @@ def _by_trial(rows: pd.DataFrame, model: str, what: str) -> pd.DataFrame:
 
 
 def _mean(times: Floats, values: Floats) -> Floats:
-    """Return the means of trials × columns, each trial taken so many times; NaN where nothing is finite."""
+    """Return the means (columns, draws) of trials × columns, each trial taken so many times.
+
+    NaN where nothing is finite.
+    """
     defined = np.isfinite(values)
     if defined.all() and len(values):
-        return times @ values / times.sum(axis=-1, keepdims=True)
+        return np.ascontiguousarray((times @ values).T) / times.sum(axis=-1)
     count = times @ defined.astype(float)
     total = times @ np.where(defined, values, 0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).T
 
 
-def _first_reach(value: Floats, curve: Floats, log_sizes: Floats, higher: bool) -> Floats:
-    """Return log2 n where a curve (..., sizes) first reaches a value (...).
+def _first_reach(value: Floats, curve: Floats, best: Floats, log_sizes: Floats) -> Floats:
+    """Return log2 n where curves (sizes, draws) first reach values (draws,); more is better.
 
-    One unit above the sizes if it never does, one below if it does at the smallest. An undefined size of
-    the curve counts as not reached.
+    `best` is the running maximum of the curves. The result is one unit above the sizes if a curve never
+    reaches its value, one below if it does at the smallest. An undefined size counts as not reached.
     """
-    value = np.asarray(value)[..., None]
-    excess = curve - value if higher else value - curve
-    right = (excess >= 0).argmax(axis=-1)[..., None]
+    short = ~(best >= value)  # the sizes at which it has not reached it yet
+    right = short.sum(axis=0, dtype=np.uint16).astype(np.intp) % len(curve)
     left = np.maximum(right - 1, 0)
-    before, after = (np.take_along_axis(excess, index, -1)[..., 0] for index in (left, right))
+    draws = np.arange(len(value))
+    before, after = curve[left, draws] - value, curve[right, draws] - value
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(after > before, -before / (after - before), 1.0)
-    log_left, log_right = (log_sizes[index[..., 0]] for index in (left, right))
-    result = log_left + share * (log_right - log_left)
-    result = np.where(right[..., 0] == 0, log_sizes[0] - 1, result)
+    result = log_sizes[left] + share * (log_sizes[right] - log_sizes[left])
+    result = np.where(right == 0, log_sizes[0] - 1, result)
     result = np.where(after >= 0, result, log_sizes[-1] + 1)
-    return np.where(_nowhere(excess, after), np.nan, result)
-
-
-def _nowhere(excess: Floats, chosen: Floats) -> NDArray[np.bool_]:
-    """Return where a curve is undefined at every size; looked at only where the chosen size is."""
-    found = np.isnan(chosen)
-    if found.any():
-        found = found & np.isnan(excess).all(axis=-1)
-    return found
+    undefined = np.isnan(after)
+    if undefined.any():
+        undefined &= np.isnan(curve).all(axis=0) | np.isnan(value)
+    return np.where(undefined, np.nan, result)
 
 
 def _size(log_size: float, smallest: int, largest: int) -> float:
