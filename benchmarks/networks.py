@@ -23,12 +23,14 @@ from ptycho_lib.config import NETWORKS, StudyConfig, parse_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset, materialise
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.data.simulate import Detector, simulate_dataset
-from ptycho_lib.evaluation.reconstruction import reconstruct
+from ptycho_lib.evaluation.reconstruction import Reconstruction, reconstruct
 from ptycho_lib.evaluation.stitching import stitch
 from ptycho_lib.networks.models import ReconstructionNetwork
 from ptycho_lib.networks.prediction import PredictedPatches, predict_patches
 from ptycho_lib.networks.training import TrainedArm, train_arm
 from ptycho_lib.physics import objects, probes
+from ptycho_lib.report.object_figures import comparison_figure
+from ptycho_lib.report.results import side_by_side
 
 REAL_PROBES = Path(__file__).parents[1] / "studies" / "siemens_star" / "velociprobe_probes.npz"
 
@@ -83,6 +85,9 @@ def random_scan(
     return simulate_dataset(obj, light.astype(np.complex64), positions, detector=detector, seed=seed)
 
 
+SCENES = {"texture": texture_scan, "lines": lines_scan}
+
+
 @click.group(help=__doc__)
 def main() -> None:
     pass
@@ -91,32 +96,48 @@ def main() -> None:
 @main.command()
 @click.option("--train", "train_file", help="Training file; the curved-probe data set by default.")
 @click.option("--test", "test_file", help="Test file.")
+@click.option("--scene", default="texture", type=click.Choice(list(SCENES)), help="What is simulated.")
 @click.option("--probe", default="curved", type=click.Choice(["curved", "flat", "velociprobe"]))
 @click.option("--n-train", default="512", help="Training sizes, for instance '128 512'.")
 @click.option("--steps", default="100 400 1600", help="Gradient steps of each training.")
 @click.option("--arms", default=" ".join(NETWORKS))
 @click.option("--trials", default=1)
 @click.option("--set", "settings", multiple=True, help="A setting, for instance network.width=16.")
+@click.option("--picture", help="Draw the reconstructions of the last training of each arm into this file.")
 def quality(
     train_file: str | None,
     test_file: str | None,
+    scene: str,
     probe: str,
     n_train: str,
     steps: str,
     arms: str,
     trials: int,
     settings: tuple[str, ...],
+    picture: str | None,
 ) -> None:
     """Held-out quality against training seconds."""
     largest = max(map(int, n_train.split()))
-    train = load_dataset(train_file) if train_file else texture_scan(largest, 1, probe=probe)
-    test = load_dataset(test_file) if test_file else texture_scan(512, 2, probe=probe)
+    train = load_dataset(train_file) if train_file else SCENES[scene](largest, 1, probe=probe)
+    test = load_dataset(test_file) if test_file else SCENES[scene](512, 2, probe=probe)
     print("arm       n_train trial steps  train s  patterns/s  amplitude MAE  SSIM   phase MAE  SSIM")
+    last: dict[str, Reconstruction] = {}
     for size in map(int, n_train.split()):
         for count in map(int, steps.split()):
             for trial in range(1, trials + 1):
                 for arm in arms.split():
-                    _quality(arm, train, test, size, count, trial, settings)
+                    last[arm] = _quality(arm, train, test, size, count, trial, settings)
+    if picture:
+        draw(test, last, picture)
+
+
+def draw(test: PtychoDataset, results: dict[str, Reconstruction], path: str) -> None:
+    """Save the truth and the aligned reconstructions as a picture."""
+    objects = {arm: result.obj for arm, result in results.items()}
+    mask = next(iter(results.values())).mask
+    shown = side_by_side(test, objects, mask)
+    figure = comparison_figure(shown.truth, shown.aligned, mask, seen=shown.seen)
+    figure.savefig(path, dpi=200)
 
 
 def study_config(training: dict[str, object], settings: tuple[str, ...], gridsize: int = 1) -> StudyConfig:
@@ -131,16 +152,22 @@ def study_config(training: dict[str, object], settings: tuple[str, ...], gridsiz
 
 def held_out(
     arm: str, train: PtychoDataset, test: PtychoDataset, config: StudyConfig, trial: int
-) -> tuple[TrainedArm, pd.Series]:
-    """Train, and return the trained arm with the aligned metrics of the test set, by component and metric."""
+) -> tuple[TrainedArm, Reconstruction, pd.Series]:
+    """Train; return the arm, the test reconstruction, and its aligned metrics by component and metric."""
     with tempfile.TemporaryDirectory() as folder:
         trained = train_arm(arm, train, config, trial, folder)
     seen = predict_patches(trained.model, test)
+    options = config.evaluation
     result = reconstruct(
-        seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True, level=True
+        seen.patches,
+        seen.positions_px,
+        test,
+        min_illumination=options.min_illumination,
+        synchronise=options.synchronise_phases,
+        level=options.level_phase,
     )
     scores = result.compare(max_shift_px=2.0).query("alignment == 'aligned'")
-    return trained, scores.set_index(["component", "metric"])["value"]
+    return trained, result, scores.set_index(["component", "metric"])["value"]
 
 
 def _quality(
@@ -151,11 +178,11 @@ def _quality(
     steps: int,
     trial: int,
     settings: tuple[str, ...],
-) -> None:
+) -> Reconstruction:
     config = study_config({"epochs": 10, "min_steps": steps}, settings)
     order = subset_order(train.positions_px, "representative", config.seeds(trial)["subset"])
     subset = train.select(order[:size])
-    trained, value = held_out(arm, subset, test, config, trial)
+    trained, result, value = held_out(arm, subset, test, config, trial)
     shown = trained.outcome.steps * config.training.batch_size / trained.seconds
     print(
         f"{arm:9s} {size:7d} {trial:5d} {trained.outcome.steps:5d} {trained.seconds:8.1f} {shown:11.0f}"
@@ -163,6 +190,7 @@ def _quality(
         f" {value['phase', 'mae']:10.4f} {value['phase', 'ssim']:6.3f}",
         flush=True,
     )
+    return result
 
 
 @main.command()
@@ -175,7 +203,7 @@ def lines(n_train: int, steps: int) -> None:
         train, test = (lines_scan(n_train, seed, probe=probe) for seed in (1, 2))
         samples = 16 // gridsize**2
         config = study_config({"epochs": 10, "min_steps": steps, "batch_size": samples}, (), gridsize)
-        trained, value = held_out("pinn", train, test, config, 1)
+        trained, _, value = held_out("pinn", train, test, config, 1)
         print(
             f"{probe:12s} {gridsize:8d} {value['amplitude', 'ssim']:15.3f} {published:10.3f}"
             f" {value['amplitude', 'mae']:14.4f} {value['phase', 'ssim']:11.3f}"

@@ -63,7 +63,7 @@ def scores(
     chosen = BASE if setting == "base" else (*BASE, *setting.split())
     batch = study_config({}, chosen).training.batch_size
     config = study_config({"epochs": 10, "min_steps": samples // batch}, chosen)
-    trained, value = held_out(arm, train, unseen, config, 1)
+    trained, _, value = held_out(arm, train, unseen, config, 1)
     return {
         "amplitude_mae": float(value["amplitude", "mae"]),
         "phase_mae_rad": float(value["phase", "mae"]),

@@ -41,11 +41,16 @@ def status(out_dir: Path, watch: bool) -> None:
 @click.command()
 @file_argument("out_dir")
 @click.option("--output-plot", type=click.Path(path_type=Path), help="Write the figure to this file, too.")
-def aggregate(out_dir: Path, output_plot: Path | None) -> None:
-    """Join all complete runs into tables, with their statistics, and draw the study's figure."""
+@click.option("--no-figures", is_flag=True, help="Write the tables alone.")
+def aggregate(out_dir: Path, output_plot: Path | None, no_figures: bool) -> None:
+    """Join all complete runs into tables, with their statistics, and draw the study's figures."""
+    if no_figures and output_plot:
+        raise click.UsageError("--no-figures draws nothing that --output-plot could write; give one of them")
+    evidence = write_tables(out_dir)
+    if no_figures:
+        return
     from ptycho_lib.report.publication import write_study_figure
 
-    evidence = write_tables(out_dir)
     for path in write_study_figure(out_dir, output_plot, evidence):
         click.echo(str(path))
 

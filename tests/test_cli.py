@@ -7,6 +7,7 @@ import time
 import pytest
 from click.testing import CliRunner
 from miniature import Miniature
+from report_examples import FinishedStudy
 
 from ptycho_lib.cli import main
 
@@ -84,6 +85,18 @@ def test_a_folder_that_is_no_study(tmp_path, command):
     assert result.exit_code == 2
     assert str(tmp_path) in result.output
     assert "Traceback" not in result.output
+
+
+def test_aggregate_writes_tables_alone_on_request(tmp_path):
+    out_dir = FinishedStudy(tmp_path, sizes=(4, 8)).finish()
+    result = call("aggregate", out_dir, "--no-figures")
+    assert result.exit_code == 0, result.output
+    assert (out_dir / "aggregated_metrics.csv").is_file()
+    assert (out_dir / "crossing_points.csv").is_file()
+    assert not list(out_dir.glob("*.png"))
+    result = call("aggregate", out_dir, "--no-figures", "--output-plot", tmp_path / "figure.pdf")
+    assert result.exit_code == 2
+    assert "give one of them" in result.output
 
 
 def test_the_plan_names_sizes_counts_and_commands(study):

@@ -20,7 +20,7 @@ from ptycho_lib.config import ARMS as ARMS_KNOWN
 from ptycho_lib.evaluation.frc import frc_curve
 from ptycho_lib.report import figures
 from ptycho_lib.report.html import png_bytes
-from ptycho_lib.report.study_figures import select
+from ptycho_lib.report.study_figures import MOST_POINTS, select
 from ptycho_lib.report.style import FULL_WIDTH, style
 from ptycho_lib.study.crossing import crossing_points
 from ptycho_lib.study.sweeps import Sweep
@@ -291,6 +291,21 @@ class TestStudyFigure:
         assert len(ax.collections) == 2
         faint = [line for line in ax.get_lines() if line.get_alpha()]
         assert [len(line.get_xdata()) for line in faint] == [9, 9]
+
+    def test_many_trials_are_line_and_band(self) -> None:
+        table = examples.tidy_table(sizes=(96, 200), trials=MOST_POINTS + 1)
+        ax = figures.study_figure(table, examples.summary(table)).axes[0]
+        assert len(ax.collections) == 2
+        assert not [line for line in ax.get_lines() if line.get_alpha()]
+
+    def test_labels_of_many_sizes_do_not_touch(self) -> None:
+        sizes = tuple(range(10, 210, 10))
+        figure = figures.study_figure(examples.tidy_table(sizes=sizes, trials=1))
+        figure.draw_without_rendering()
+        labels = figure.axes[-1].get_xticklabels()
+        assert {"10", "200"} <= {label.get_text() for label in labels} <= set(map(str, sizes))
+        ends = [label.get_window_extent() for label in labels]
+        assert all(left.x1 < right.x0 for left, right in pairwise(ends))
 
     def test_one_trial_claims_no_interval(self) -> None:
         assert not [band for ax in self.figure(trials=1).axes for band in ax.collections]

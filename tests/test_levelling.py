@@ -9,6 +9,7 @@ import pytest
 from conftest import simulate_small
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from ptycho_lib.evaluation.levelling import level_phase, missing_slopes
 from ptycho_lib.evaluation.reconstruction import reconstruct
@@ -70,6 +71,14 @@ def test_a_slope_is_read_from_the_shift_of_its_pattern(scan, down, right, scale)
     measured = scale * np.abs(diffraction.far_field(tilted))
     slopes = missing_slopes(waves.astype(np.complex64), measured)
     np.testing.assert_allclose(slopes, np.broadcast_to([down, right], (8, 2)), rtol=0.1, atol=5e-4)
+
+
+def test_errors_of_fine_structure_are_not_taken_for_a_drift(scan, known, seen):
+    """A blurred object explains its patterns badly everywhere; that must not tilt it."""
+    blurred = gaussian_filter(scan.obj.real, 1.0) + 1j * gaussian_filter(scan.obj.imag, 1.0)
+    found = level_phase(blurred, known, scan)
+    error = np.angle(blurred * scan.obj.conj())
+    assert np.abs(error + found)[seen].mean() < 1.03 * np.abs(error)[seen].mean()
 
 
 def test_patterns_that_contradict_each_other_are_not_believed(scan, known):

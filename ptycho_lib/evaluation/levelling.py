@@ -4,8 +4,8 @@ Where patches overlap they agree, and still the phase may be wrong: tilts that n
 common add up to a drift over the scan, which no overlap can show. The measurement can. A phase ramp
 across an exit wave shifts its diffraction pattern (Waddell & Chapman, Optik 54, 83, 1979), so the shift of
 the measured pattern against that of the stitched object is the slope that is still missing there. The
-slopes are joined to one smooth phase. How far they can be trusted is measured: patterns that were left out
-must be explained better with the correction than without it.
+slopes are joined to one smooth phase. How far they can be trusted is measured: patterns of a region that was
+left out must be explained better with the correction than without it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ Floats = NDArray[np.float64]
 KNOTS_PER_PATCH = 4
 """Knots of the smooth phase along the edge of a pattern's patch: the drift is slower than a patch."""
 
-LEAST_LIGHT = 0.99
+LEAST_LIGHT = 0.999
 """Share of its light that a pattern must have in the stitched region; the rest would shift it, too."""
 
 FOLDS = 5
+CELLS_PER_PATCH = 2
+"""Patterns are left out by square cells, so many along a patch: neighbours share their errors."""
+
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Ridge penalties that are tried, relative to the mean information about a knot."""
 
@@ -39,7 +42,8 @@ def level_phase(
 
     The phase is a cubic spline; its mean slopes within the illumination of each pattern are fitted to
     `missing_slopes` by ridge regression. Of the `STRENGTHS` of the ridge the one is taken that predicts
-    left-out patterns best (five-fold cross-validation); none of them, if none predicts anything.
+    left-out cells of the scan best (five-fold cross-validation in blocks [1]_); none, if none predicts
+    anything.
 
     Parameters
     ----------
@@ -53,13 +57,18 @@ def level_phase(
     -------
     (H, W) float32
         Zero if the measurement asks for nothing.
+
+    References
+    ----------
+    .. [1] D. R. Roberts et al., "Cross-validation strategies for data with temporal, spatial, hierarchical,
+       or phylogenetic structure", Ecography 40, 913 (2017).
     """
     nothing = np.zeros(obj.shape, np.float32)
     if not known.any() or not np.isfinite(obj[known]).all():
         return nothing
     filled = np.where(known, obj, obj[known].mean()).astype(np.complex64)
     knots = _Knots(obj.shape, dataset.patch_size)
-    found = []
+    found, places = [], []
     for part, measured in blocks(dataset.diffraction):
         positions = dataset.positions_px[part]
         waves = exit_wave(extract_patches(filled, positions, dataset.patch_size), dataset.probe)
@@ -71,12 +80,15 @@ def level_phase(
             waves = waves[usable]
             slopes = missing_slopes(waves, np.asarray(measured)[usable])
             found.append((slopes, knots.mean_slopes(waves, positions[usable])))
-    if sum(len(each) for each, _ in found) < 2 * FOLDS:
+            places.append(positions[usable])
+    if sum(map(len, places)) < 2 * FOLDS:
         return nothing
     slopes = np.concatenate([each for each, _ in found])
     slopes -= slopes.mean(axis=0)  # a slope that all patterns share is the centre of the detector
     down, right = (sparse.vstack([rows[axis] for _, rows in found], format="csr") for axis in (0, 1))
-    return knots.phase(_ridge(sparse.vstack([down, right], format="csr"), slopes.T.ravel()))
+    cells = np.floor(np.concatenate(places) / (dataset.patch_size / CELLS_PER_PATCH)).astype(int)
+    fold = (cells @ [1, 2]) % FOLDS  # the eight cells around one are in other folds
+    return knots.phase(_ridge(sparse.vstack([down, right], format="csr"), slopes.T.ravel(), np.tile(fold, 2)))
 
 
 def missing_slopes(waves: NDArray[np.complex64], measured: NDArray[np.floating]) -> Floats:
@@ -171,12 +183,8 @@ def _bump_slope(x: Floats) -> Floats:
     return np.sign(x) * np.where(distance < 1, near, far)
 
 
-def _ridge(matrix: sparse.csr_array, wanted: Floats) -> Floats:
-    """Solve matrix·heights ≈ wanted by ridge regression; zeros if that predicts nothing.
-
-    Rows are slopes down of all patterns, then slopes right of all: both of one pattern are left out together.
-    """
-    fold = np.tile(np.arange(len(wanted) // 2) % FOLDS, 2)
+def _ridge(matrix: sparse.csr_array, wanted: Floats, fold: NDArray[np.int64]) -> Floats:
+    """Solve matrix·heights ≈ wanted by ridge regression; zeros if that predicts no fold from the others."""
     normals, moments = [], []
     for number in range(FOLDS):
         rows = matrix[fold == number].astype(np.float64)
