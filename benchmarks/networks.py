@@ -194,7 +194,7 @@ def _quality(
 
 
 @main.command()
-@click.option("--n-train", default=512, show_default=True)
+@click.option("--n-train", default=1024, show_default=True, help="Patterns to train, and as many to test.")
 @click.option("--steps", default=1600, show_default=True, help="Gradient steps of each training.")
 def lines(n_train: int, steps: int) -> None:
     """PtychoPINN on line objects, single patterns and groups of four, beside published values."""

@@ -29,6 +29,11 @@ def curved_probe(size):
     return (probe * (1 + 0.8 * x + 0.3 * y)).astype(np.complex64)
 
 
+def flat_probe(size):
+    """Return a symmetric probe without phase."""
+    return probes.disc(size, size // 2, smoothing_px=1.0).astype(np.complex64)
+
+
 def smooth_object(size):
     """Return an asymmetric transmission without steps."""
     y, x = np.indices((size, size)) / size
@@ -291,6 +296,69 @@ def test_the_first_guess_finds_the_object_where_it_must():
     inside[28:31, 36:42] = True
     bright = np.abs(probe) > 0.5 * np.abs(probe).max()
     assert found[inside].mean() < found[bright & ~inside].mean() - 0.2
+
+
+def group_of_four(probe, size=32):
+    """Return amplitudes, positions and true patches of four overlapping patterns, and their guess's error."""
+    obj = smooth_object(3 * size // 2)
+    texture = gaussian_filter(np.random.default_rng(15).uniform(0, 1, obj.shape), 1.5)
+    obj = (obj * (0.5 + texture)).astype(np.complex64)
+    positions = np.array([[24.0, 24.0], [21.3, 29.5], [28.6, 26.2], [26.4, 19.7]])
+    patches = diffraction.extract_patches(obj, positions, size)
+    light = np.abs(probe) ** 2
+
+    def error(guess):
+        guess = layers.to_complex(guess).numpy()[0]
+        product = (light * patches * guess.conj()).sum(axis=(1, 2), keepdims=True)
+        turned = guess * product / (light * np.abs(guess) ** 2).sum(axis=(1, 2), keepdims=True)
+        return float((light * np.abs(turned - patches)).sum() / (light * np.abs(patches)).sum())
+
+    measured = tf.constant(diffraction.amplitude(patches, probe)[None])
+    return measured, tf.constant(positions[None], tf.float32), error
+
+
+def test_patterns_of_a_group_help_each_other_where_one_alone_is_ambiguous():
+    """Under a flat, symmetric probe an object and its twin give the same pattern; overlap tells which."""
+    probe = flat_probe(32)
+    measured, positions, error = group_of_four(probe)
+    guess = FirstGuess(32, probe, iterations=20)
+    assert error(guess(measured, positions)) < 0.4 * error(guess(measured))
+
+
+def test_exchanged_axes_or_signs_of_the_positions_spoil_the_guess():
+    probe = flat_probe(32)
+    measured, positions, error = group_of_four(probe)
+    guess = FirstGuess(32, probe, iterations=20)
+    right = error(guess(measured, positions))
+    for wrong in (-positions, positions[..., ::-1], positions * [1.0, -1.0], positions * [-1.0, 1.0]):
+        assert error(guess(measured, wrong)) > 2 * right
+
+
+def test_the_guess_of_a_group_does_not_depend_on_its_frame():
+    probe = curved_probe(32)
+    measured, positions, _ = group_of_four(probe)
+    guess = FirstGuess(32, probe, iterations=5)
+    expected = guess(measured, positions).numpy()
+    np.testing.assert_allclose(guess(measured, positions + 100.0), expected, atol=2e-3)
+    np.testing.assert_allclose(guess(measured, positions, fixed_shape=True), expected, atol=2e-3)
+
+
+def test_patterns_too_far_apart_to_overlap_are_guessed_alone():
+    probe = curved_probe(32)
+    measured, positions, _ = group_of_four(probe)
+    guess = FirstGuess(32, probe, iterations=3)
+    apart = positions + np.array([[0, 0], [0, 200], [-300, 0], [40, 40]], np.float32)
+    np.testing.assert_allclose(guess(measured, apart), guess(measured), atol=1e-5)
+    near = guess(measured, positions + np.array([[0, 0], [0, 0], [0, 0], [500, 0]], np.float32)).numpy()
+    np.testing.assert_allclose(near[:, 3], guess(measured).numpy()[:, 3], atol=1e-5)
+    assert np.abs(near[:, 0] - guess(measured).numpy()[:, 0]).max() > 1e-2
+
+
+def test_a_lone_pattern_needs_no_position():
+    guess = FirstGuess(32, curved_probe(32), iterations=3)
+    measured, positions, _ = group_of_four(curved_probe(32))
+    alone = measured[:, :1]
+    np.testing.assert_array_equal(guess(alone, positions[:, :1]), guess(alone))
 
 
 def test_no_iterations_return_the_starting_object():

@@ -216,24 +216,25 @@ def test_a_dataset_on_disk_gives_the_same_batches(small_dataset, tmp_path):
     np.testing.assert_array_equal(streamed.labels(chosen), in_memory.labels(chosen))
 
 
-def test_guesses_are_made_once_in_the_order_of_the_patterns(small_dataset):
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_guesses_are_made_once_in_the_order_of_the_samples(small_dataset, gridsize):
     layer = FirstGuess(32, normalised_probe(small_dataset.probe), iterations=2)
-    scale = input_scale(small_dataset)
-    guesses = first_guesses(layer, small_dataset, scale)
-    expected = layer(small_dataset.diffraction * np.float32(scale)).numpy()
+    part = some_samples(small_dataset, gridsize=gridsize)
+    guesses = first_guesses(layer, part)
+    everything = np.arange(len(part))
+    expected = layer(part.amplitudes(everything), part.positions_px(everything)).numpy()
     np.testing.assert_allclose(guesses, expected, atol=1e-4)
-    part = some_samples(small_dataset, gridsize=2, guess=guesses)
     chosen = np.array([8, 2])
-    np.testing.assert_array_equal(part.inputs(chosen)["guess"], guesses[part.members[chosen]])
+    np.testing.assert_array_equal(replace(part, guess=guesses).inputs(chosen)["guess"], guesses[chosen])
 
 
 def test_guesses_that_do_not_fit_into_memory_are_made_batch_by_batch(small_dataset, monkeypatch):
-    layer = FirstGuess(32, small_dataset.probe, iterations=2)
-    monkeypatch.setattr(samples, "CACHE_BYTES", 60 * 32 * 32 * 8 - 1)
-    assert first_guesses(layer, small_dataset, 1.0) is None
-    monkeypatch.setattr(samples, "CACHE_BYTES", 60 * 32 * 32 * 8)
-    assert first_guesses(layer, small_dataset, 1.0) is not None
-    assert first_guesses(FirstGuess(32, small_dataset.probe, iterations=0), small_dataset, 1.0) is None
+    layer, part = FirstGuess(32, small_dataset.probe, iterations=2), some_samples(small_dataset)
+    monkeypatch.setattr(samples, "CACHE_BYTES", len(part) * 32 * 32 * 8 - 1)
+    assert first_guesses(layer, part) is None
+    monkeypatch.setattr(samples, "CACHE_BYTES", len(part) * 32 * 32 * 8)
+    assert first_guesses(layer, part) is not None
+    assert first_guesses(FirstGuess(32, small_dataset.probe, iterations=0), part) is None
 
 
 def test_another_scan_has_its_own_scale():

@@ -6,6 +6,7 @@ Complex arithmetic is complex64 whatever the precision of the convolutions. Each
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -141,13 +142,14 @@ def _gaussian(size: int, sigma_px: float) -> np.ndarray:
 
 @serializable
 class FirstGuess(ProbeLayer):
-    """Estimate each pattern's object from that pattern alone, by phase retrieval with the known probe.
+    """Estimate each sample's object from its patterns alone, by phase retrieval with the known probe.
 
     Difference map with β = 1 (Elser, J. Opt. Soc. Am. A 20, 40, 2003; for ptychography Thibault et al.,
     Science 321, 379, 2008) between the waves that have the measured modulus and those that an object under
     the probe can make, which is found by the regularised division of rPIE (Maiden, Johnson & Li,
-    Optica 4, 736, 2017). It starts from |O| = 1. Error reduction in the same number of iterations leaves
-    a third more error on the curved probe of docs/networks.md.
+    Optica 4, 736, 2017). The patterns of a group share one object where they overlap. It starts from
+    |O| = 1. Error reduction in the same number of iterations leaves a third more error on the curved probe
+    of docs/networks.md.
 
     Parameters
     ----------
@@ -162,8 +164,25 @@ class FirstGuess(ProbeLayer):
         self.iterations = iterations
         self.damping = damping
 
-    def call(self, amplitude: tf.Tensor) -> tf.Tensor:
-        """Return the guess, (..., N, N, 2) real and imaginary parts, of (..., N, N) float32 amplitudes."""
+    def call(
+        self, amplitude: tf.Tensor, positions_px: tf.Tensor | None = None, fixed_shape: bool = False
+    ) -> tf.Tensor:
+        """Return the guess of each pattern.
+
+        Parameters
+        ----------
+        amplitude : (..., N, N) float32
+            For groups (b, k, N, N).
+        positions_px : (b, k, 2) float32, optional
+            Patch centres (row, column). Without them each pattern is taken by itself.
+        fixed_shape : bool
+            Make the frame of a group as large as it can be, whatever the positions: for XLA.
+
+        Returns
+        -------
+        (..., N, N, 2) float32
+            Real and imaginary parts.
+        """
         probe, one = self.probe, tf.ones((), tf.complex64)
         intensity = tf.square(tf.abs(probe))
         damped = intensity + self.damping * tf.reduce_max(intensity)
@@ -171,14 +190,30 @@ class FirstGuess(ProbeLayer):
         keep = tf.cast(1.0 - intensity / damped, tf.complex64)
         # DC of the measurement goes to pixel 0 once, instead of every wave there and back.
         measured = tf.signal.ifftshift(amplitude, axes=(-2, -1)) * self.patch_size
+        agree = self._agreement(positions_px, damped, fixed_shape)
         obj = tf.broadcast_to(one, tf.shape(amplitude)) if self.iterations == 0 else one
         wave = probe
         for _ in range(self.iterations):
             far = tf.signal.fft2d(wave)  # of the probe alone in the first iteration
             fit = tf.signal.ifft2d(far * tf.cast(measured / tf.maximum(tf.abs(far), 1e-12), tf.complex64))
-            obj = divide * fit + keep * obj
-            wave += probe * (divide * (2 * fit - wave) + keep * obj) - fit
+            obj = agree(divide * fit + keep * obj)
+            wave += probe * agree(divide * (2 * fit - wave) + keep * obj) - fit
         return to_channels(obj)
+
+    def _agreement(
+        self, positions_px: tf.Tensor | None, weights: tf.Tensor, fixed_shape: bool
+    ) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return what makes the patches of a group one object; those too far to overlap stay apart."""
+        if positions_px is None or positions_px.shape[1] == 1:
+            return lambda patches: patches
+        size = self.patch_size
+        offsets = positions_px - positions_px[:, :1]
+        near = tf.reduce_all(tf.abs(offsets) < size, axis=-1)
+        offsets = tf.where(near[..., None], offsets, 0.0)
+        reach = size if fixed_shape else tf.cast(tf.math.ceil(tf.reduce_max(tf.abs(offsets))), tf.int32)
+        counted = weights * tf.cast(near, tf.float32)[..., None, None]
+        merge = merging(offsets, counted, reach_px=reach)
+        return lambda patches: tf.where(near[..., None, None], merge(patches), patches)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -209,7 +244,22 @@ def merge_patches(
     -------
     (b, k, N, N) complex64
     """
-    size = patches.shape[-1]
+    return merging(offsets_px, weights, reach_px=reach_px)(patches)
+
+
+def merging(
+    offsets_px: tf.Tensor, weights: tf.Tensor, *, reach_px: int | tf.Tensor
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return `merge_patches` for given places, to be used again and again.
+
+    Parameters
+    ----------
+    offsets_px, reach_px
+        As for `merge_patches`.
+    weights : (N, N) or (b, k, N, N) float32
+        Zero for a patch that is to be left out.
+    """
+    size = weights.shape[-1]
     frame = size + 2 * reach_px + 2
     rows = _placement(offsets_px[..., 0], size, frame)
     columns = _placement(offsets_px[..., 1], size, frame)
@@ -221,16 +271,21 @@ def merge_patches(
     def out_of_frame(images: tf.Tensor) -> tf.Tensor:
         return tf.matmul(tf.matmul(rows, images), columns, transpose_b=True)
 
-    parts = [tf.math.real(patches), tf.math.imag(patches)]
-    total = into_frame(weights * tf.ones_like(parts[0]))
-    merged = [out_of_frame(tf.math.divide_no_nan(into_frame(weights * part), total)) for part in parts]
-    return tf.complex(*merged)
+    total = into_frame(weights * tf.ones_like(offsets_px[..., :1, None]))
+
+    def merge(patches: tf.Tensor) -> tf.Tensor:
+        parts = [tf.math.real(patches), tf.math.imag(patches)]
+        return tf.complex(
+            *(out_of_frame(tf.math.divide_no_nan(into_frame(weights * part), total)) for part in parts)
+        )
+
+    return merge
 
 
-def _placement(offsets_px: tf.Tensor, size: int, frame: int) -> tf.Tensor:
+def _placement(offsets_px: tf.Tensor, size: int, frame: int | tf.Tensor) -> tf.Tensor:
     """Return (b, k, N, frame) matrices that sample a line of the frame at a patch's pixels."""
     patch = tf.range(size, dtype=tf.float32)[:, None] - size // 2
-    place = tf.range(frame, dtype=tf.float32)[None, :] - frame // 2
+    place = tf.cast(tf.range(frame) - frame // 2, tf.float32)
     return tf.maximum(0.0, 1.0 - tf.abs(patch + offsets_px[..., None, None] - place))
 
 

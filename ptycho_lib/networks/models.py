@@ -36,7 +36,8 @@ class ReconstructionNetwork(keras.Model):
     """What both arms share: amplitudes in, object patches out.
 
     Call it with ``{"diffraction": (b, k, N, N)}``, float32 amplitudes on the input scale
-    (`samples.input_scale`), optionally with their ``"guess"``, (b, k, N, N, 2), computed before.
+    (`samples.input_scale`), with ``"positions_px"``, (b, k, 2), so that the patterns of a group share one
+    first guess, and optionally with that ``"guess"``, (b, k, N, N, 2), computed before.
     It returns (b, k, N, N, 2) float32: real and imaginary parts of the patches, in units of `object_scale`
     (the amplitude of the objects a supervised network learned from; 1 for PtychoPINN).
 
@@ -95,24 +96,30 @@ class ReconstructionNetwork(keras.Model):
             features = tf.concat([tf.transpose(amplitude, (0, 2, 3, 1)), illumination], axis=-1)
             # A compact backbone starts at zero, and a dark object has no gradient to leave it.
             return features, flat if self.options.backbone == "compact" else tf.zeros_like(flat)
-        guess = inputs["guess"] if "guess" in inputs else self.first_guess(amplitude)
+        guess = inputs["guess"] if "guess" in inputs else self._guess(amplitude, inputs.get("positions_px"))
         features = tf.concat([_join(guess - flat), illumination], axis=-1)
         return features, flat + self._centre() * (guess - flat)
 
-    @cached_property
-    def central_patches(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """The compiled function from amplitudes to the resolved part of the object patches.
+    def _guess(self, amplitude: tf.Tensor, positions_px: tf.Tensor | None) -> tf.Tensor:
+        return self.first_guess(
+            amplitude, positions_px, fixed_shape=getattr(self, "jit_compile", None) is True
+        )
 
-        It takes (b, k, N, N) float32 on the input scale and returns (b, k, N/2, N/2) complex64 in the units
-        of the object: the central half of what `call` returns, without computing the border.
+    @cached_property
+    def central_patches(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """The compiled function from amplitudes and positions to the resolved part of the object patches.
+
+        It takes (b, k, N, N) float32 on the input scale with (b, k, 2) float32 positions (row, column), and
+        returns (b, k, N/2, N/2) complex64 in the units of the object: the central half of what `call`
+        returns, without computing the border.
         """
         resolved, last = self.backbone, self.backbone.layers[-1]
         if isinstance(last, CentreOn):
             fine, _ = last.input
             resolved = keras.Model(resolved.input, fine)
 
-        def compute(amplitude: tf.Tensor) -> tf.Tensor:
-            features, start = self.prepare({"diffraction": amplitude})
+        def compute(amplitude: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
+            features, start = self.prepare({"diffraction": amplitude, "positions_px": positions_px})
             found = to_complex(self.split(resolved(features, training=False)))
             if found.shape[-1] == self.patch_size:
                 found = central_half(found)

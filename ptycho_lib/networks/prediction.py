@@ -65,7 +65,8 @@ def predict_patches(
     def predict(start: int) -> None:
         # The last batch is filled up: one shape, one compilation.
         chosen = np.arange(start, start + batch_size) % len(samples)
-        found = network.central_patches(tf.constant(samples.amplitudes(chosen))).numpy()
+        seen = tf.constant(samples.amplitudes(chosen)), tf.constant(samples.positions_px(chosen))
+        found = network.central_patches(*seen).numpy()
         patches[start : start + batch_size] = found[: len(samples) - start]
         release(patches)
 

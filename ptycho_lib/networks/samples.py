@@ -68,8 +68,8 @@ class Samples:
         Input scale of the amplitudes.
     object_scale : float
         Unit of the object patches handed out as labels.
-    guess : (n, N, N, 2) float32 array, optional
-        First guess of every pattern.
+    guess : (m, k, N, N, 2) float32 array, optional
+        First guess of every sample.
     """
 
     dataset: PtychoDataset
@@ -87,6 +87,10 @@ class Samples:
         patterns = read_patterns(self.dataset.diffraction, members.ravel()).astype(np.float32, copy=False)
         return (patterns * np.float32(self.scale)).reshape(*members.shape, *patterns.shape[1:])
 
+    def positions_px(self, chosen: Indices) -> NDArray[np.float32]:
+        """Return the patch centres (row, column) of the chosen samples, (b, k, 2)."""
+        return self.dataset.positions_px[self.members[chosen]].astype(np.float32)
+
     def inputs(self, chosen: Indices) -> Inputs:
         """Return the network input of the chosen samples.
 
@@ -96,11 +100,11 @@ class Samples:
         members = self.members[chosen]
         result = {
             "diffraction": self.amplitudes(chosen),
-            "positions_px": self.dataset.positions_px[members].astype(np.float32),
+            "positions_px": self.positions_px(chosen),
             "weight": np.ones(members.shape, np.float32),
         }
         if self.guess is not None:
-            result["guess"] = self.guess[members]
+            result["guess"] = self.guess[chosen]
         return result
 
     def labels(self, chosen: Indices) -> NDArray[np.float32]:
@@ -167,14 +171,17 @@ def epoch_batches(
     return groups.reshape(steps, batch_size)
 
 
-def first_guesses(layer: FirstGuess, dataset: PtychoDataset, scale: float) -> NDArray[np.float32] | None:
-    """Return the first guess of every pattern, or None if they do not fit into `CACHE_BYTES`."""
-    size = dataset.patch_size
-    shape = (len(dataset), size, size, 2)
+def first_guesses(layer: FirstGuess, samples: Samples) -> NDArray[np.float32] | None:
+    """Return the first guess of every sample, or None if they do not fit into `CACHE_BYTES`."""
+    size, (count, k) = samples.dataset.patch_size, samples.members.shape
+    shape = (count, k, size, size, 2)
     if layer.iterations == 0 or 4 * int(np.prod(shape, dtype=np.int64)) > CACHE_BYTES:
         return None
     compute = tf.function(layer.__call__, reduce_retracing=True)
     result = np.empty(shape, np.float32)
-    for part, block in blocks(dataset.diffraction, nbytes=64 * size * size * 4):
-        result[part] = compute(tf.constant(block.astype(np.float32) * np.float32(scale))).numpy()
+    step = max(1, 64 // k)
+    for start in range(0, count, step):
+        chosen = np.arange(start, min(start + step, count))
+        amplitudes, positions = samples.amplitudes(chosen), samples.positions_px(chosen)
+        result[chosen] = compute(tf.constant(amplitudes), tf.constant(positions)).numpy()
     return result

@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -215,10 +215,11 @@ class _Feed:
         fit, held = hold_out(len(dataset), config.sampling.validation_fraction, gridsize)
         groups = [sample_groups(dataset.positions_px, part, gridsize, seed) for part in (fit, held)]
         self.count, scale = len(groups[0]), input_scale(dataset)
-        guess = first_guesses(network.first_guess, dataset, scale) if network.corrects_guess else None
         self.samples = Samples(
-            dataset, np.concatenate(groups), scale, self._object_scale() if self.labels else 1.0, guess
+            dataset, np.concatenate(groups), scale, self._object_scale() if self.labels else 1.0
         )
+        if network.corrects_guess:
+            self.samples = replace(self.samples, guess=first_guesses(network.first_guess, self.samples))
         single = self.labels or gridsize > 1
         self.overlap = 1 if single else min(self.config.overlap, self.count)
         # Devices share a batch evenly, and never divide a group.
