@@ -190,22 +190,31 @@ class FirstGuess(ProbeLayer):
         keep = tf.cast(1.0 - intensity / damped, tf.complex64)
         # DC of the measurement goes to pixel 0 once, instead of every wave there and back.
         measured = tf.signal.ifftshift(amplitude, axes=(-2, -1)) * self.patch_size
-        agree = self._agreement(positions_px, damped, fixed_shape)
-        obj = tf.broadcast_to(one, tf.shape(amplitude)) if self.iterations == 0 else one
-        wave = probe
+
+        def explain(wave: tf.Tensor) -> tf.Tensor:
+            """Give a wave the measured modulus."""
+            far = tf.signal.fft2d(wave)
+            return tf.signal.ifft2d(far * tf.cast(measured / tf.maximum(tf.abs(far), 1e-12), tf.complex64))
+
+        together = positions_px is not None and positions_px.shape[1] > 1
+        agree = self._agreement(positions_px, damped, fixed_shape) if together else None
+        obj, wave = one, probe  # of empty space, the same for all patterns
+        guess = tf.broadcast_to(one, tf.shape(amplitude))
         for _ in range(self.iterations):
-            far = tf.signal.fft2d(wave)  # of the probe alone in the first iteration
-            fit = tf.signal.ifft2d(far * tf.cast(measured / tf.maximum(tf.abs(far), 1e-12), tf.complex64))
-            obj = agree(divide * fit + keep * obj)
-            wave += probe * agree(divide * (2 * fit - wave) + keep * obj) - fit
-        return to_channels(obj)
+            fit = explain(wave)
+            guess = divide * fit + keep * obj
+            if agree is None:
+                obj = guess
+                wave += probe * (divide * (2 * fit - wave) + keep * obj) - fit
+            else:  # agreeing costs more than all the rest: once an iteration is as good as twice
+                obj = agree(divide * (2 * fit - wave) + keep * obj)
+                wave += probe * obj - fit
+        return to_channels(guess if agree is None else agree(guess))
 
     def _agreement(
-        self, positions_px: tf.Tensor | None, weights: tf.Tensor, fixed_shape: bool
+        self, positions_px: tf.Tensor, weights: tf.Tensor, fixed_shape: bool
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return what makes the patches of a group one object; those too far to overlap stay apart."""
-        if positions_px is None or positions_px.shape[1] == 1:
-            return lambda patches: patches
         size = self.patch_size
         offsets = positions_px - positions_px[:, :1]
         near = tf.reduce_all(tf.abs(offsets) < size, axis=-1)

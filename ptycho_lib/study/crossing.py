@@ -182,19 +182,8 @@ def headline(
         return f"The study holds no {component} {METRICS[metric].label} of both {both}: nothing to compare."
     lead = (means[model] - means[reference]).mean() * (1 if better_of(metric) == "higher" else -1)
     ahead, behind = (reference, model) if lead < 0 else (model, reference)
-    crossings = [
-        crossing_point(
-            table,
-            size,
-            metric=metric,
-            component=component,
-            alignment=alignment,
-            condition=condition,
-            model=ahead,
-            reference=behind,
-        )
-        for size in means[ahead].dropna().index
-    ]
+    sizes = means[ahead].dropna().index
+    crossings = list(_crossings(rows, sizes, wanted, model=ahead, reference=behind))
     if not crossings:
         return f"No {component} {METRICS[metric].label} of {NAMES.get(ahead, ahead)} is defined."
     reached = [crossing for crossing in crossings if AT_ONCE < crossing.needed < NEVER]
