@@ -19,6 +19,10 @@ FAILED = 1
 BAD_INPUT = 2
 
 
+MOST_FAULTS = 50
+"""Faults that are told; a study of a thousand runs may have as many."""
+
+
 class StudyGroup(click.Group):
     """Commands that tell bad input in plain paragraphs and end with exit code 2."""
 
@@ -31,7 +35,10 @@ class StudyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            click.echo(str(error), err=True)
+            told = error.faults[:MOST_FAULTS]
+            click.echo("\n\n".join(map(str, told)), err=True)
+            if rest := len(error.faults) - len(told):
+                click.echo(f"\n… and {rest} more.", err=True)
             ctx.exit(BAD_INPUT)
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output went away; nothing is left to be said

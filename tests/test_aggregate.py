@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from report_examples import FinishedStudy
 
 from ptycho_lib.errors import InputError
@@ -18,7 +19,7 @@ from ptycho_lib.study.aggregate import (
 )
 from ptycho_lib.study.evidence import CROSSINGS, DIFFERENCES, OUTCOMES, SUMMARY, gather, write_evidence
 from ptycho_lib.study.manifest import MANIFEST
-from ptycho_lib.study.record import METRICS, RECORD
+from ptycho_lib.study.record import METRICS, RECORD, RunIdentity
 from ptycho_lib.study.status import State
 from ptycho_lib.tidy import COLUMNS
 
@@ -134,6 +135,30 @@ def test_the_same_run_twice_is_refused(out_dir, tmp_path):
 def test_runs_of_changed_code_still_make_the_table_of_their_plan(out_dir, monkeypatch):
     monkeypatch.setattr("ptycho_lib.study.provenance.code_fingerprint", lambda *_: "changed")
     assert sum(run.state is State.COMPLETE for run in load_runs(out_dir)) == 5
+
+
+def forget(path, key):
+    """Take a setting out of a file, as if it had been written before there was one."""
+    content = yaml.safe_load(path.read_text())
+    content["config"]["evaluation"].pop(key)
+    path.write_text(json.dumps(content) if path.suffix == ".json" else yaml.safe_dump(content))
+
+
+def test_a_setting_that_came_later_does_not_empty_the_table_of_an_old_study(tmp_path):
+    study = FinishedStudy(tmp_path, sizes=(4, 8))
+    out_dir = study.finish()
+    for record in out_dir.rglob(RECORD):
+        forget(record, "level_phase")
+        content = json.loads(record.read_text())
+        content["identity"]["fingerprints"]["config"] = "of an older version"
+        content["fingerprint"] = RunIdentity.model_validate(content["identity"]).fingerprint()
+        record.write_text(json.dumps(content))
+    assert {run.state for run in load_runs(out_dir)} == {State.STALE}  # study.yaml asks for it
+    forget(out_dir / MANIFEST, "level_phase")
+    assert {run.state for run in load_runs(out_dir)} == {State.COMPLETE}
+    assert len(aggregate(out_dir)) > 0
+    forget(out_dir / MANIFEST, "max_shift_px")  # known to the runs, with the default of today
+    assert {run.state for run in load_runs(out_dir)} == {State.COMPLETE}
 
 
 def test_nothing_complete_names_every_run(tmp_path):

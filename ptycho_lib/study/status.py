@@ -7,6 +7,9 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from ptycho_lib.study import locks
 from ptycho_lib.study.files import file_sha256
@@ -74,7 +77,8 @@ def content_status(run: PlannedRun, *, by_record: bool = False) -> RunStatus:
     """Return the state of one run by its files alone, whether or not a process works on it.
 
     A complete run whose table or notebook was damaged since counts as failed, so that it runs again;
-    `by_record` leaves that to `verify` and judges by `run.json` alone.
+    `by_record` leaves that to `verify` and judges by `run.json` alone, and does not hold against a run what
+    neither it nor `study.yaml` knows of: settings that came with a later version.
     """
     state, detail = _judge(run, by_record)
     return RunStatus(run.n_train, run.trial, state, detail, run.folder)
@@ -89,6 +93,12 @@ def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
     if record is None:
         return _unfinished(folder, run_template(run.n_train))
     changed = differences(run.identity, record.identity)
+    if (
+        by_record
+        and "configuration" in changed
+        and not changed_settings(_as_planned(run, record), record.config)
+    ):
+        changed.remove("configuration")
     if changed:
         return State.STALE, _what_changed(run, record, changed)
     damage = "" if by_record else _damage(folder, record, run_template(run.n_train))
@@ -98,6 +108,22 @@ def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
         f"{arm} collapsed: {outcome.reason}" for arm, outcome in record.arms.items() if outcome.collapsed
     ]
     return State.COMPLETE, "; ".join(collapsed)
+
+
+def _as_planned(run: PlannedRun, record: RunRecord) -> dict[str, Any]:
+    """Return a run's settings without those that neither `study.yaml` nor its record knows."""
+
+    def without_news(settings: dict[str, Any], then: dict[str, Any], model: BaseModel) -> dict[str, Any]:
+        planned = {}
+        for key, value in settings.items():
+            if key in then or key in model.model_fields_set:
+                planned[key] = value
+                part, before = getattr(model, key, None), then.get(key)
+                if isinstance(part, BaseModel) and isinstance(before, dict):
+                    planned[key] = without_news(value, before, part)
+        return planned
+
+    return without_news(run.config.result_settings(run.n_train), record.config, run.config)
 
 
 def _damage(folder: Path, record: RunRecord, notebook: str) -> str:
