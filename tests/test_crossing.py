@@ -133,6 +133,12 @@ def test_the_headline_speaks_for_the_better_model():
     assert "does not reach" in headline(study([0.9] * 5, RISING))
 
 
+def test_the_headline_names_the_smallest_size_that_the_other_does_not_reach():
+    """With 128 PtychoPINN is behind, and from 256 on nothing reaches it: that is what is worth telling."""
+    told = headline(study([0.10, 0.55, 0.60, 0.70, 0.80], [0.12, 0.50, 0.51, 0.52, 0.53]))
+    assert "does not reach what PtychoPINN reaches with 256 " in told
+
+
 def test_the_headline_of_one_model_says_that_there_is_nothing_to_compare():
     assert headline(tidy([0.5])) == (
         "The study holds no phase SSIM of both PtychoPINN and the supervised baseline: nothing to compare."

@@ -172,7 +172,8 @@ def headline(
     """Return the one sentence that answers the study.
 
     It is told from the side of the model that is better on average over the sizes both were trained at: at
-    the largest of its sizes that the other reaches within the study, or at its smallest if there is none.
+    the largest of its sizes that the other reaches within the study; if there is none, at the smallest that
+    the other does not reach.
     """
     wanted = {"metric": metric, "component": component, "alignment": alignment, "condition": condition}
     rows = table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
@@ -187,7 +188,8 @@ def headline(
     if not crossings:
         return f"No {component} {METRICS[metric].label} of {NAMES.get(ahead, ahead)} is defined."
     reached = [crossing for crossing in crossings if AT_ONCE < crossing.needed < NEVER]
-    return (reached[-1] if reached else crossings[0]).sentence()
+    missed = [crossing for crossing in crossings if crossing.needed == NEVER]
+    return (reached[-1] if reached else (missed or crossings)[0]).sentence()
 
 
 def _all_crossings(table: pd.DataFrame, model: str, reference: str, n_resamples: int) -> Iterator[Crossing]:
