@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -194,18 +192,12 @@ def headline(
 
 def _all_crossings(table: pd.DataFrame, model: str, reference: str, n_resamples: int) -> Iterator[Crossing]:
     keys = ["metric", "component", "alignment", "condition"]
-
-    def of_group(group: tuple[tuple[str, ...], pd.DataFrame]) -> list[Crossing]:
-        values, rows = group
+    for values, rows in table.groupby(keys, sort=False):
         if not {model, reference} <= set(rows["model"]):
-            return []
+            continue
         sizes = sorted(rows.loc[rows["model"] == model, "n_train"].unique())
         wanted = dict(zip(keys, values, strict=True))
-        found = _crossings(rows, sizes, wanted, model=model, reference=reference, n_resamples=n_resamples)
-        return list(found)
-
-    with ThreadPoolExecutor() as pool:  # nearly all of it is arithmetic of numpy on long arrays
-        yield from chain.from_iterable(pool.map(of_group, table.groupby(keys, sort=False)))
+        yield from _crossings(rows, sizes, wanted, model=model, reference=reference, n_resamples=n_resamples)
 
 
 def _by_trial(rows: pd.DataFrame, model: str, what: str) -> pd.DataFrame:
