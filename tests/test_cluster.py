@@ -129,7 +129,7 @@ def test_a_worker_that_comes_late_takes_a_waiting_run(tmp_path, free_scheduler):
     process = study.start("--scheduler", address)
     wait_for(lambda: list(study.folder.glob("hanging_*")), 120)
     add_worker()
-    wait_for(lambda: len(list(study.folder.glob("hanging_*"))) == 2, 50)
+    assert wait_for(lambda: len(list(study.folder.glob("hanging_*"))) == 2, 50)
     process.terminate()
     process.communicate(timeout=60)
 
@@ -148,7 +148,7 @@ def test_the_dashboard_shows_the_runs_by_name(tmp_path, free_scheduler):
         def names() -> set[str]:
             return set(client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes)))
 
-        wait_for(lambda: {"n_train_4", "n_train_8"} <= names(), 60)
+        assert wait_for(lambda: {"n_train_4", "n_train_8"} <= names(), 60)
     process.terminate()
     process.communicate(timeout=60)
 

@@ -63,14 +63,15 @@ def test_a_levelled_object_stays_as_it_is(scan, known, seen):
 
 
 @given(down=st.floats(-0.05, 0.05), right=st.floats(-0.05, 0.05), scale=st.floats(0.1, 10))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_slope_is_read_from_the_shift_of_its_pattern(scan, down, right, scale):
     waves = diffraction.extract_patches(scan.obj, scan.positions_px[:8], 32) * scan.probe
     row, column = np.indices((32, 32)) - 16
     tilted = waves * np.exp(1j * (down * row + right * column))
     measured = scale * np.abs(diffraction.far_field(tilted))
     slopes = missing_slopes(waves.astype(np.complex64), measured)
-    np.testing.assert_allclose(slopes, np.broadcast_to([down, right], (8, 2)), rtol=0.1, atol=5e-4)
+    # One Gauss-Newton step is exact to first order: what is left grows with the square of the slope.
+    assert np.abs(slopes - [down, right]).max() < 3 * (down**2 + right**2) + 2e-5
 
 
 def test_errors_of_fine_structure_are_not_taken_for_a_drift(scan, known, seen):

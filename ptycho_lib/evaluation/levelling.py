@@ -68,12 +68,12 @@ def level_phase(
         return nothing
     filled = np.where(known, obj, obj[known].mean()).astype(np.complex64)
     knots = _Knots(obj.shape, dataset.patch_size)
+    light = np.square(np.abs(dataset.probe), dtype=np.float32)
     found, places = [], []
     for part, measured in blocks(dataset.diffraction):
         positions = dataset.positions_px[part]
         waves = exit_wave(extract_patches(filled, positions, dataset.patch_size), dataset.probe)
         seen = extract_patches(known.astype(np.float32), positions, dataset.patch_size)
-        light = np.square(np.abs(dataset.probe), dtype=np.float32)
         enough = (seen * light).sum(axis=(1, 2)) >= LEAST_LIGHT * light.sum()
         usable = enough & measured.any(axis=(1, 2)) & waves.any(axis=(1, 2))
         if usable.any():

@@ -96,14 +96,13 @@ class ReconstructionNetwork(keras.Model):
             features = tf.concat([tf.transpose(amplitude, (0, 2, 3, 1)), illumination], axis=-1)
             # A compact backbone starts at zero, and a dark object has no gradient to leave it.
             return features, flat if self.options.backbone == "compact" else tf.zeros_like(flat)
-        guess = inputs["guess"] if "guess" in inputs else self._guess(amplitude, inputs.get("positions_px"))
+        if "guess" in inputs:
+            guess = inputs["guess"]
+        else:
+            with_xla = getattr(self, "jit_compile", None) is True
+            guess = self.first_guess(amplitude, inputs.get("positions_px"), fixed_shape=with_xla)
         features = tf.concat([_join(guess - flat), illumination], axis=-1)
         return features, flat + self._centre() * (guess - flat)
-
-    def _guess(self, amplitude: tf.Tensor, positions_px: tf.Tensor | None) -> tf.Tensor:
-        return self.first_guess(
-            amplitude, positions_px, fixed_shape=getattr(self, "jit_compile", None) is True
-        )
 
     @cached_property
     def central_patches(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
