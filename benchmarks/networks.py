@@ -137,7 +137,7 @@ def draw(test: PtychoDataset, results: dict[str, Reconstruction], path: str) -> 
     mask = next(iter(results.values())).mask
     shown = side_by_side(test, objects, mask)
     figure = comparison_figure(shown.truth, shown.aligned, mask, seen=shown.seen)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=115)
 
 
 def study_config(training: dict[str, object], settings: tuple[str, ...], gridsize: int = 1) -> StudyConfig:
