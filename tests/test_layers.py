@@ -9,44 +9,14 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from waves import channels, complex_noise, curved_probe, relative_error
 
 from ptycho_lib.networks import layers
-from ptycho_lib.networks.layers import DiffractionModel, FirstGuess, merge_patches
-from ptycho_lib.physics import diffraction, probes
+from ptycho_lib.networks.first_guess import FirstGuess
+from ptycho_lib.networks.layers import DiffractionModel, merge_patches
+from ptycho_lib.physics import diffraction
 
 FLOAT32 = 2e-5
-
-
-def complex_noise(seed, *shape):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
-
-
-def curved_probe(size):
-    """Return an asymmetric probe that fills the central half."""
-    probe = probes.defocus(probes.disc(size, size * 0.45, smoothing_px=1.5), 3.0)
-    y, x = np.indices((size, size)) / size
-    return (probe * (1 + 0.8 * x + 0.3 * y)).astype(np.complex64)
-
-
-def flat_probe(size):
-    """Return a symmetric probe without phase."""
-    return probes.disc(size, size // 2, smoothing_px=1.0).astype(np.complex64)
-
-
-def smooth_object(size):
-    """Return an asymmetric transmission without steps."""
-    y, x = np.indices((size, size)) / size
-    return ((0.8 - 0.3 * x * y) * np.exp(1j * np.sin(4 * x + 2 * y))).astype(np.complex64)
-
-
-def relative_error(found, expected):
-    found, expected = np.asarray(found), np.asarray(expected)
-    return np.abs(found - expected).max() / np.abs(expected).max()
-
-
-def channels(field):
-    return np.stack([field.real, field.imag], axis=-1)
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
@@ -237,142 +207,6 @@ def test_the_gradient_of_the_merging_is_exact():
     )
     expected = float(np.vdot(cotangent, difference).real)
     assert float(np.sum(gradient * channels(direction))) == pytest.approx(expected, rel=1e-4)
-
-
-def guessed_by_numpy(amplitude, probe, iterations, damping):
-    """Retrieve the phase as `FirstGuess` documents it, in double precision: the difference map, β = 1."""
-    probe = probe.astype(complex)
-    damped = np.abs(probe) ** 2 + damping * (np.abs(probe) ** 2).max()
-    obj = np.ones(amplitude.shape, complex)
-
-    def overlap_projection(wave):
-        return probe * (obj + probe.conj() / damped * (wave - probe * obj))
-
-    wave = probe * obj
-    for _ in range(iterations):
-        measured = diffraction.back_propagate(amplitude * np.exp(1j * np.angle(diffraction.far_field(wave))))
-        obj = obj + probe.conj() / damped * (measured - probe * obj)
-        wave = wave + overlap_projection(2 * measured - wave) - measured
-    return obj
-
-
-@pytest.mark.parametrize(("size", "iterations"), [(64, 1), (64, 5), (128, 3)])
-def test_the_first_guess_is_the_documented_iteration(size, iterations):
-    probe = curved_probe(size)
-    patches = np.stack([smooth_object(size), smooth_object(size)[::-1]])
-    measured = diffraction.amplitude(patches, probe)
-    guess = layers.to_complex(FirstGuess(size, probe, iterations=iterations)(tf.constant(measured))).numpy()
-    expected = guessed_by_numpy(measured, probe, iterations, 0.2)
-    bright = np.abs(probe) > 0.1 * np.abs(probe).max()
-    assert relative_error(guess[:, bright], expected[:, bright]) < 1e-3
-
-
-@pytest.mark.parametrize("size", [64, 128])
-def test_more_iterations_find_the_object_better(size):
-    probe = curved_probe(size)
-    obj = smooth_object(size)[None]
-    measured = tf.constant(diffraction.amplitude(obj, probe))
-    light = np.abs(probe) ** 2
-    errors = []
-    for iterations in (0, 1, 2, 4, 10, 20):
-        guess = layers.to_complex(FirstGuess(size, probe, iterations=iterations)(measured)).numpy()
-        product = (light * obj * guess.conj()).sum()
-        turned = guess * product / abs(product)  # the global phase is not observable
-        errors.append(np.sqrt((light * np.abs(turned - obj) ** 2).sum()))
-    assert np.all(np.diff(errors) < 0)
-    assert errors[4] < 0.4 * errors[0]
-
-
-def test_the_first_guess_finds_the_object_where_it_must():
-    """Without an object the guess is exact; a bright spot of an object in a bright probe is seen."""
-    probe = curved_probe(64)
-    empty = diffraction.amplitude(np.ones((1, 64, 64), np.complex64), probe)
-    guess = FirstGuess(64, probe)
-    np.testing.assert_allclose(layers.to_complex(guess(tf.constant(empty))), 1, atol=1e-4)
-    obj = np.ones((1, 64, 64), np.complex64)
-    obj[0, 28:31, 36:42] = 0.4
-    found = np.abs(layers.to_complex(guess(tf.constant(diffraction.amplitude(obj, probe)))).numpy())[0]
-    inside = np.zeros((64, 64), bool)
-    inside[28:31, 36:42] = True
-    bright = np.abs(probe) > 0.5 * np.abs(probe).max()
-    assert found[inside].mean() < found[bright & ~inside].mean() - 0.2
-
-
-def group_of_four(probe, size=32):
-    """Return amplitudes, positions and true patches of four overlapping patterns, and their guess's error."""
-    obj = smooth_object(3 * size // 2)
-    texture = gaussian_filter(np.random.default_rng(15).uniform(0, 1, obj.shape), 1.5)
-    obj = (obj * (0.5 + texture)).astype(np.complex64)
-    positions = np.array([[24.0, 24.0], [21.3, 29.5], [28.6, 26.2], [26.4, 19.7]])
-    patches = diffraction.extract_patches(obj, positions, size)
-    light = np.abs(probe) ** 2
-
-    def error(guess):
-        guess = layers.to_complex(guess).numpy()[0]
-        product = (light * patches * guess.conj()).sum(axis=(1, 2), keepdims=True)
-        turned = guess * product / (light * np.abs(guess) ** 2).sum(axis=(1, 2), keepdims=True)
-        return float((light * np.abs(turned - patches)).sum() / (light * np.abs(patches)).sum())
-
-    measured = tf.constant(diffraction.amplitude(patches, probe)[None])
-    return measured, tf.constant(positions[None], tf.float32), error
-
-
-def test_patterns_of_a_group_help_each_other_where_one_alone_is_ambiguous():
-    """Under a flat, symmetric probe an object and its twin give the same pattern; overlap tells which."""
-    probe = flat_probe(32)
-    measured, positions, error = group_of_four(probe)
-    guess = FirstGuess(32, probe, iterations=20)
-    assert error(guess(measured, positions)) < 0.4 * error(guess(measured))
-
-
-def test_exchanged_axes_or_signs_of_the_positions_spoil_the_guess():
-    probe = flat_probe(32)
-    measured, positions, error = group_of_four(probe)
-    guess = FirstGuess(32, probe, iterations=20)
-    right = error(guess(measured, positions))
-    for wrong in (-positions, positions[..., ::-1], positions * [1.0, -1.0], positions * [-1.0, 1.0]):
-        assert error(guess(measured, wrong)) > 2 * right
-
-
-def test_the_guess_of_a_group_does_not_depend_on_its_frame():
-    probe = curved_probe(32)
-    measured, positions, _ = group_of_four(probe)
-    guess = FirstGuess(32, probe, iterations=5)
-    expected = guess(measured, positions).numpy()
-    np.testing.assert_allclose(guess(measured, positions + 100.0), expected, atol=2e-3)
-    np.testing.assert_allclose(guess(measured, positions, fixed_shape=True), expected, atol=2e-3)
-
-
-def test_patterns_too_far_apart_to_overlap_do_not_touch_each_other():
-    probe = curved_probe(32)
-    measured, positions, _ = group_of_four(probe)
-    guess = FirstGuess(32, probe, iterations=3)
-    far = positions + np.array([[0, 0], [0, 0], [0, 0], [500, 0]], np.float32)
-    before = guess(measured, far).numpy()
-    changed = measured * np.array([1, 1, 1, 0.5], np.float32)[:, None, None]
-    after = guess(changed, far).numpy()
-    np.testing.assert_allclose(after[:, :3], before[:, :3], atol=1e-5)
-    assert np.abs(after[:, 3] - before[:, 3]).max() > 0.1
-    together = guess(changed, positions).numpy()
-    assert np.abs(together[:, 0] - guess(measured, positions).numpy()[:, 0]).max() > 1e-2
-
-
-def test_a_lone_pattern_needs_no_position():
-    guess = FirstGuess(32, curved_probe(32), iterations=3)
-    measured, positions, _ = group_of_four(curved_probe(32))
-    alone = measured[:, :1]
-    np.testing.assert_array_equal(guess(alone, positions[:, :1]), guess(alone))
-
-
-def test_no_iterations_return_the_starting_object():
-    guess = FirstGuess(32, curved_probe(32), iterations=0)(tf.ones((1, 2, 32, 32)))
-    assert guess.shape == (1, 2, 32, 32, 2)
-    np.testing.assert_array_equal(layers.to_complex(guess), 1)
-
-
-def test_a_dark_pattern_gives_a_finite_guess():
-    guess = FirstGuess(32, curved_probe(32))(tf.zeros((1, 32, 32)))
-    assert np.isfinite(guess.numpy()).all()
 
 
 def test_the_resolved_centre_replaces_the_coarse_one_and_nothing_else():

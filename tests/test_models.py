@@ -15,7 +15,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-from test_layers import channels, complex_noise, curved_probe, relative_error, smooth_object
+from waves import channels, complex_noise, curved_probe, relative_error, smooth_object
 
 from ptycho_lib.config import NetworkConfig, TrainingConfig
 from ptycho_lib.networks.models import (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ptycho_lib.config import TrainingConfig
 from ptycho_lib.data.dataset import load_dataset, save_dataset
 from ptycho_lib.networks import samples
-from ptycho_lib.networks.layers import FirstGuess
+from ptycho_lib.networks.first_guess import FirstGuess
 from ptycho_lib.networks.samples import (
     NEIGHBOURS,
     Samples,

@@ -7,6 +7,7 @@ Complex arithmetic is complex64 whatever the precision of the convolutions. Each
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import keras
@@ -27,6 +28,15 @@ def to_complex(channels: tf.Tensor) -> tf.Tensor:
 def to_channels(field: tf.Tensor) -> tf.Tensor:
     """Turn (...) complex64 into (..., 2) real and imaginary parts."""
     return tf.stack([tf.math.real(field), tf.math.imag(field)], axis=-1)
+
+
+@cache
+def fused(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Let XLA make one loop of a step's arithmetic on a processor, which is otherwise bound by memory.
+
+    Not on a GPU: XLA there needs compilers that not every installation has.
+    """
+    return step if tf.config.list_physical_devices("GPU") else tf.function(step, jit_compile=True)
 
 
 class ProbeLayer(keras.layers.Layer):
@@ -140,95 +150,6 @@ def _gaussian(size: int, sigma_px: float) -> np.ndarray:
     return kernel / kernel.sum(axis=1, keepdims=True)
 
 
-@serializable
-class FirstGuess(ProbeLayer):
-    """Estimate each sample's object from its patterns alone, by phase retrieval with the known probe.
-
-    Difference map with β = 1 (Elser, J. Opt. Soc. Am. A 20, 40, 2003; for ptychography Thibault et al.,
-    Science 321, 379, 2008) between the waves that have the measured modulus and those that an object under
-    the probe can make, which is found by the regularised division of rPIE (Maiden, Johnson & Li,
-    Optica 4, 736, 2017). The patterns of a group share one object where they overlap. It starts from
-    |O| = 1. Error reduction in the same number of iterations leaves a third more error on the curved probe
-    of docs/networks.md.
-
-    Parameters
-    ----------
-    iterations : int
-        Zero returns the starting object.
-    damping : float
-        Regularisation of the division, relative to the largest probe intensity.
-    """
-
-    def __init__(self, *args: Any, iterations: int = 20, damping: float = 0.2, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.iterations = iterations
-        self.damping = damping
-
-    def call(
-        self, amplitude: tf.Tensor, positions_px: tf.Tensor | None = None, fixed_shape: bool = False
-    ) -> tf.Tensor:
-        """Return the guess of each pattern.
-
-        Parameters
-        ----------
-        amplitude : (..., N, N) float32
-            For groups (b, k, N, N).
-        positions_px : (b, k, 2) float32, optional
-            Patch centres (row, column). Without them each pattern is taken by itself.
-        fixed_shape : bool
-            Make the frame of a group as large as it can be, whatever the positions: for XLA.
-
-        Returns
-        -------
-        (..., N, N, 2) float32
-            Real and imaginary parts.
-        """
-        probe, one = self.probe, tf.ones((), tf.complex64)
-        intensity = tf.square(tf.abs(probe))
-        damped = intensity + self.damping * tf.reduce_max(intensity)
-        divide = tf.math.conj(probe) / tf.cast(damped, tf.complex64)
-        keep = tf.cast(1.0 - intensity / damped, tf.complex64)
-        # DC of the measurement goes to pixel 0 once, instead of every wave there and back.
-        measured = tf.signal.ifftshift(amplitude, axes=(-2, -1)) * self.patch_size
-
-        def explain(wave: tf.Tensor) -> tf.Tensor:
-            """Give a wave the measured modulus."""
-            far = tf.signal.fft2d(wave)
-            return tf.signal.ifft2d(far * tf.cast(measured / tf.maximum(tf.abs(far), 1e-12), tf.complex64))
-
-        together = positions_px is not None and positions_px.shape[1] > 1
-        agree = self._agreement(positions_px, damped, fixed_shape) if together else None
-        obj, wave = one, probe  # of empty space, the same for all patterns
-        guess = tf.broadcast_to(one, tf.shape(amplitude))
-        for _ in range(self.iterations):
-            fit = explain(wave)
-            guess = divide * fit + keep * obj
-            if agree is None:
-                obj = guess
-                wave += probe * (divide * (2 * fit - wave) + keep * obj) - fit
-            else:  # agreeing costs more than all the rest: once an iteration is as good as twice
-                obj = agree(divide * (2 * fit - wave) + keep * obj)
-                wave += probe * obj - fit
-        return to_channels(guess if agree is None else agree(guess))
-
-    def _agreement(
-        self, positions_px: tf.Tensor, weights: tf.Tensor, fixed_shape: bool
-    ) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Return what makes the patches of a group one object; those too far to overlap stay apart."""
-        size = self.patch_size
-        offsets = positions_px - positions_px[:, :1]
-        near = tf.reduce_all(tf.abs(offsets) < size, axis=-1)
-        offsets = tf.where(near[..., None], offsets, 0.0)
-        reach = size if fixed_shape else tf.cast(tf.math.ceil(tf.reduce_max(tf.abs(offsets))), tf.int32)
-        counted = weights * tf.cast(near, tf.float32)[..., None, None]
-        merge = merging(offsets, counted, reach_px=reach)
-        return lambda patches: tf.where(near[..., None, None], merge(patches), patches)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the layer."""
-        return {**super().get_config(), "iterations": self.iterations, "damping": self.damping}
-
-
 def merge_patches(
     patches: tf.Tensor, offsets_px: tf.Tensor, weights: tf.Tensor, *, reach_px: int
 ) -> tf.Tensor:
@@ -268,17 +189,19 @@ def merging(
     weights : (N, N) or (b, k, N, N) float32
         Zero for a patch that is to be left out.
     """
-    size = weights.shape[-1]
+    size, group = weights.shape[-1], offsets_px.shape[1]
     frame = size + 2 * reach_px + 2
-    rows = _placement(offsets_px[..., 0], size, frame)
+    rows = tf.reshape(_placement(offsets_px[..., 0], size, frame), (-1, group * size, frame))
     columns = _placement(offsets_px[..., 1], size, frame)
 
     def into_frame(images: tf.Tensor) -> tf.Tensor:
-        placed = tf.matmul(tf.matmul(rows, images, transpose_a=True), columns)
-        return tf.reduce_sum(placed, axis=1, keepdims=True)
+        wide = tf.matmul(images, columns)
+        # One product over all rows of all patches also adds the patches up.
+        return tf.matmul(rows, tf.reshape(wide, (-1, group * size, frame)), transpose_a=True)
 
-    def out_of_frame(images: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(tf.matmul(rows, images), columns, transpose_b=True)
+    def out_of_frame(image: tf.Tensor) -> tf.Tensor:
+        tall = tf.reshape(tf.matmul(rows, image), (-1, group, size, frame))
+        return tf.matmul(tall, columns, transpose_b=True)
 
     total = into_frame(weights * tf.ones_like(offsets_px[..., :1, None]))
 
@@ -304,7 +227,10 @@ class SpaceToDepth(keras.layers.Layer):
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         """Fold."""
-        return tf.nn.space_to_depth(images, 2)
+        # The same as tf.nn.space_to_depth, which computes on one core.
+        _, height, width, channels = images.shape
+        pairs = tf.reshape(images, (-1, height // 2, 2, width // 2, 2 * channels))
+        return tf.reshape(tf.transpose(pairs, (0, 1, 3, 2, 4)), (-1, height // 2, width // 2, 4 * channels))
 
 
 @serializable

@@ -18,15 +18,15 @@ import tensorflow as tf
 
 from ptycho_lib.config import LossTerm, NetworkConfig, TrainingConfig
 from ptycho_lib.networks.backbones import BACKBONES
+from ptycho_lib.networks.first_guess import FirstGuess
 from ptycho_lib.networks.layers import (
     CentreOn,
     DiffractionModel,
-    FirstGuess,
+    fused,
     merge_patches,
     serializable,
     to_complex,
 )
-from ptycho_lib.networks.samples import central_half
 
 FLOOR = 1e-6
 """Least intensity, on the input scale (mean 1/4 per pixel), that a logarithm sees."""
@@ -101,8 +101,7 @@ class ReconstructionNetwork(keras.Model):
         else:
             with_xla = getattr(self, "jit_compile", None) is True
             guess = self.first_guess(amplitude, inputs.get("positions_px"), fixed_shape=with_xla)
-        features = tf.concat([_join(guess - flat), illumination], axis=-1)
-        return features, flat + self._centre() * (guess - flat)
+        return fused(_build_on)(guess, illumination, self._centre())
 
     @cached_property
     def central_patches(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
@@ -119,11 +118,8 @@ class ReconstructionNetwork(keras.Model):
 
         def compute(amplitude: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
             features, start = self.prepare({"diffraction": amplitude, "positions_px": positions_px})
-            found = to_complex(self.split(resolved(features, training=False)))
-            if found.shape[-1] == self.patch_size:
-                found = central_half(found)
-            scale = tf.complex(tf.convert_to_tensor(self.object_scale), 0.0)
-            return scale * (found + central_half(to_complex(start)))
+            found = self.split(resolved(features, training=False))
+            return fused(_in_centre)(found, start, tf.convert_to_tensor(self.object_scale))
 
         return tf.function(compute, reduce_retracing=True)
 
@@ -147,6 +143,20 @@ class ReconstructionNetwork(keras.Model):
         inside = np.zeros((self.patch_size, self.patch_size, 1), np.float32)
         inside[quarter:-quarter, quarter:-quarter] = 1
         return tf.constant(inside)
+
+
+def _build_on(guess: tf.Tensor, illumination: tf.Tensor, centre: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the features of a guess, and the start that it gives: itself in the centre, 1 around it."""
+    beyond_empty = guess - [1.0, 0.0]
+    return tf.concat([_join(beyond_empty), illumination], axis=-1), [1.0, 0.0] + centre * beyond_empty
+
+
+def _in_centre(found: tf.Tensor, start: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Return the central half of the sum, complex64; what was found may be that half already."""
+    quarter = start.shape[-2] // 4
+    half = (..., slice(quarter, -quarter), slice(quarter, -quarter), slice(None))
+    found = found[half] if found.shape[-2] == start.shape[-2] else found
+    return to_complex(scale * (found + start[half]))
 
 
 def _join(parts: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,9 @@ from ptycho_lib.networks.models import ReconstructionNetwork
 from ptycho_lib.networks.samples import Samples, input_scale
 from ptycho_lib.usage import Meter, Usage
 
+PIXELS_AT_A_TIME = 128 * 64**2
+"""Detector pixels of a batch: enough that starting each operation costs little, few enough for the cache."""
+
 IN_FLIGHT = 2
 """Batches under way at a time: one is read and handed back while another is computed."""
 
@@ -41,7 +44,7 @@ class PredictedPatches:
 
 
 def predict_patches(
-    network: ReconstructionNetwork, dataset: PtychoDataset, *, batch_size: int = 64, seed: int = 0
+    network: ReconstructionNetwork, dataset: PtychoDataset, *, batch_size: int | None = None, seed: int = 0
 ) -> PredictedPatches:
     """Reconstruct the object patches of a dataset's patterns.
 
@@ -51,14 +54,16 @@ def predict_patches(
     dataset : PtychoDataset
         Of the network's pattern size; it has its own input scale. For gridsize > 1 each pattern forms a
         group with its nearest neighbours, and gives gridsize² patches.
-    batch_size : int
-        Samples at a time.
+    batch_size : int, optional
+        Samples at a time; by default as many as have `PIXELS_AT_A_TIME`.
     seed : int
         Of `data.sampling.neighbour_groups`.
     """
     meter = Meter()
     members = neighbour_groups(dataset.positions_px, network.options.gridsize, seed)
     samples = Samples(dataset, members, input_scale(dataset))
+    fitting = PIXELS_AT_A_TIME // (members.shape[1] * dataset.patch_size**2)
+    batch_size = batch_size or min(max(1, fitting), len(samples))
     half = dataset.patch_size // 2
     patches = scratch((*members.shape, half, half), np.complex64)
 

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
 from ptycho_lib.data.stack import blocks, read_patterns
-from ptycho_lib.networks.layers import FirstGuess
+from ptycho_lib.networks.first_guess import FirstGuess
 from ptycho_lib.physics.probes import inside
 
 NEIGHBOURS = 12

@@ -1,0 +1,167 @@
+"""What diffraction patterns say about the object before any network: phase retrieval with the known probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from ptycho_lib.networks.layers import ProbeLayer, fused, merging, serializable, to_channels
+
+FINE_ITERATIONS = 3
+"""Iterations of a first guess at full resolution; those before see half of it."""
+
+
+@serializable
+class FirstGuess(ProbeLayer):
+    """Estimate each sample's object from its patterns alone, by phase retrieval with the known probe.
+
+    Difference map with β = 1 (Elser, J. Opt. Soc. Am. A 20, 40, 2003; for ptychography Thibault et al.,
+    Science 321, 379, 2008) between the waves that have the measured modulus and those that an object under
+    the probe can make, which is found by the regularised division of rPIE (Maiden, Johnson & Li,
+    Optica 4, 736, 2017). The patterns of a group share one object where they overlap. It starts from
+    |O| = 1. All iterations but the last `FINE_ITERATIONS` see the inner half of the detector, that is the
+    object at half the resolution: a quarter of the work, and what converges slowly is the coarse part.
+
+    Parameters
+    ----------
+    iterations : int
+        Zero returns the starting object.
+    damping : float
+        Regularisation of the division, relative to the largest probe intensity.
+    """
+
+    def __init__(self, *args: Any, iterations: int = 20, damping: float = 0.2, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.iterations = iterations
+        self.damping = damping
+
+    def call(
+        self, amplitude: tf.Tensor, positions_px: tf.Tensor | None = None, fixed_shape: bool = False
+    ) -> tf.Tensor:
+        """Return the guess of each pattern.
+
+        Parameters
+        ----------
+        amplitude : (..., N, N) float32
+            For groups (b, k, N, N).
+        positions_px : (b, k, 2) float32, optional
+            Patch centres (row, column). Without them each pattern is taken by itself.
+        fixed_shape : bool
+            Make the frame of a group as large as it can be, whatever the positions: for XLA.
+
+        Returns
+        -------
+        (..., N, N, 2) float32
+            Real and imaginary parts.
+        """
+        if positions_px is not None and positions_px.shape[1] == 1:
+            positions_px = None
+        # DC of the measurement goes to pixel 0 once, instead of every wave there and back.
+        measured = tf.signal.ifftshift(amplitude, axes=(-2, -1)) * self.patch_size
+        coarse = max(0, self.iterations - FINE_ITERATIONS)
+        obj = tf.ones_like(measured, tf.complex64)
+        if coarse:
+            inner = _low_frequencies(measured)
+            probe = tf.signal.ifft2d(_low_frequencies(tf.signal.fft2d(self.probe)))
+            places = None if positions_px is None else positions_px / 2
+            empty = tf.ones_like(inner, tf.complex64)
+            obj = _twice_as_fine(self._retrieve(empty, inner, probe, places, fixed_shape, coarse))
+        fine = self.iterations - coarse
+        obj = self._retrieve(obj, measured, self.probe, positions_px, fixed_shape, fine)
+        return fused(to_channels)(obj)
+
+    def _retrieve(
+        self,
+        obj: tf.Tensor,
+        measured: tf.Tensor,
+        probe: tf.Tensor,
+        positions_px: tf.Tensor | None,
+        fixed_shape: bool,
+        iterations: int,
+    ) -> tf.Tensor:
+        """Return the object after some iterations of the difference map from this one."""
+        intensity = tf.square(tf.abs(probe))
+        damped = intensity + self.damping * tf.reduce_max(intensity)
+        divide = tf.math.conj(probe) / tf.cast(damped, tf.complex64)
+        keep = tf.cast(1.0 - intensity / damped, tf.complex64)
+        agree = None if positions_px is None else _agreement(positions_px, damped, fixed_shape)
+        guess, wave = obj, probe * obj
+        for _ in range(iterations):
+            fit = tf.signal.ifft2d(fused(_explain)(tf.signal.fft2d(wave), measured))
+            if agree is None:
+                obj, wave = fused(_alone)(obj, fit, wave, divide, keep, probe)
+                guess = obj
+            else:  # agreeing costs more than all the rest: once an iteration is as good as twice
+                guess, reflected = fused(_together)(obj, fit, wave, divide, keep)
+                obj = agree(reflected)
+                wave = fused(_advance)(wave, fit, probe, obj)
+        return guess if agree is None else agree(guess)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {**super().get_config(), "iterations": self.iterations, "damping": self.damping}
+
+
+def _explain(far: tf.Tensor, measured: tf.Tensor) -> tf.Tensor:
+    """Give a far field the measured modulus."""
+    power = tf.square(tf.math.real(far)) + tf.square(tf.math.imag(far))
+    return far * tf.cast(measured * tf.math.rsqrt(power + 1e-24), tf.complex64)
+
+
+def _alone(
+    obj: tf.Tensor, fit: tf.Tensor, wave: tf.Tensor, divide: tf.Tensor, keep: tf.Tensor, probe: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the next object and wave of patterns that are taken by themselves."""
+    obj = divide * fit + keep * obj
+    return obj, _advance(wave, fit, probe, divide * (2 * fit - wave) + keep * obj)
+
+
+def _together(
+    obj: tf.Tensor, fit: tf.Tensor, wave: tf.Tensor, divide: tf.Tensor, keep: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the objects behind the wave that fits and behind its reflection, before patches agree."""
+    return divide * fit + keep * obj, divide * (2 * fit - wave) + keep * obj
+
+
+def _advance(wave: tf.Tensor, fit: tf.Tensor, probe: tf.Tensor, reflected: tf.Tensor) -> tf.Tensor:
+    """Return the next wave of the difference map."""
+    return wave + probe * reflected - fit
+
+
+def _low_frequencies(spectrum: tf.Tensor) -> tf.Tensor:
+    """Return the inner half of (..., N, N) spectra whose DC is pixel 0: (..., N/2, N/2)."""
+    for axis in (-2, -1):
+        low, _, _, high = tf.split(spectrum, 4, axis=axis)
+        spectrum = tf.concat([low, high], axis=axis)
+    return spectrum
+
+
+def _twice_as_fine(obj: tf.Tensor) -> tf.Tensor:
+    """Interpolate (..., n, n) objects to (..., 2n, 2n) by zeros beyond their frequencies.
+
+    What surrounds them is taken as empty space.
+    """
+    spectrum = tf.signal.fft2d(obj - 1)
+    for axis in (-2, -1):
+        low, high = tf.split(spectrum, 2, axis=axis)
+        spectrum = tf.concat([low, tf.zeros_like(spectrum), high], axis=axis)
+    return 1 + 4 * tf.signal.ifft2d(spectrum)
+
+
+def _agreement(
+    positions_px: tf.Tensor, weights: tf.Tensor, fixed_shape: bool
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return what makes the patches of a group one object; those too far to overlap stay apart."""
+    size = weights.shape[-1]
+    offsets = positions_px - positions_px[:, :1]
+    near = tf.reduce_all(tf.abs(offsets) < size, axis=-1)
+    offsets = tf.where(near[..., None], offsets, 0.0)
+    # A frame no larger than needed; moved by whole pixels, so that nothing is interpolated once more.
+    ends = tf.reduce_min(offsets, axis=1, keepdims=True), tf.reduce_max(offsets, axis=1, keepdims=True)
+    offsets -= tf.round((ends[0] + ends[1]) / 2)
+    reach = size if fixed_shape else tf.cast(tf.math.ceil(tf.reduce_max(tf.abs(offsets))), tf.int32)
+    counted = weights * tf.cast(near, tf.float32)[..., None, None]
+    merge = merging(offsets, counted, reach_px=reach)
+    return lambda patches: tf.where(near[..., None, None], merge(patches), patches)
