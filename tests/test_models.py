@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def build(arm, size=32, precision="float32", **settings):
-    settings = {"width": 4, "first_guess": 2} | settings
+    settings = {"width": 4, "first_guess": 4} | settings
     return BUILDERS[arm](NetworkConfig(**settings), normalised_probe(curved_probe(size)), precision=precision)
 
 
@@ -438,10 +438,24 @@ def test_overlapping_samples_must_agree():
 def test_the_supervised_loss_of_the_truth_is_zero():
     network = build("baseline")
     _, patches = measured()
-    _, labels = batch()
+    inputs, labels = batch()
     predicted = channels(patches)
     predicted[:, :, :8] = 77  # outside the resolved centre nothing is compared
-    assert float(network.compute_loss(None, labels, tf.constant(predicted))) == pytest.approx(0, abs=1e-5)
+    assert float(network.compute_loss(inputs, labels, tf.constant(predicted))) == pytest.approx(0, abs=1e-5)
+
+
+ONE = {"weight": np.ones((1, 1), np.float32)}
+
+
+def test_supervised_samples_of_no_weight_do_not_count():
+    network = build("baseline")
+    inputs, labels = batch(samples=2)
+    predicted = np.pad(labels, [(0, 0)] * 2 + [(8, 8)] * 2 + [(0, 0)])
+    predicted[1] += 0.3
+    inputs["weight"][1] = 0
+    assert float(network.compute_loss(inputs, labels, tf.constant(predicted))) == pytest.approx(0, abs=1e-5)
+    inputs["weight"][:] = [[0], [1]]
+    assert float(network.compute_loss(inputs, labels, tf.constant(predicted))) > 0.1
 
 
 def test_the_supervised_loss_is_the_error_of_amplitude_and_phase():
@@ -450,7 +464,7 @@ def test_the_supervised_loss_is_the_error_of_amplitude_and_phase():
     labels = channels(central_half(truth))
     for amplitude, phase in ((0.7, 0.0), (0.5, -0.4), (0.8, 0.3), (0.5, 3.0)):
         predicted = channels(truth / 0.5 * amplitude * np.exp(1j * phase)).astype(np.float32)
-        found = float(network.compute_loss(None, labels.astype(np.float32), tf.constant(predicted)))
+        found = float(network.compute_loss(ONE, labels.astype(np.float32), tf.constant(predicted)))
         assert found == pytest.approx(abs(amplitude - 0.5) + abs(phase), rel=1e-4)
 
 
@@ -458,5 +472,5 @@ def test_the_phase_error_takes_the_short_way_round():
     network = build("baseline")
     labels = channels(central_half(np.full((1, 1, 32, 32), np.exp(3.1j)))).astype(np.float32)
     predicted = channels(np.full((1, 1, 32, 32), np.exp(-3.1j))).astype(np.float32)
-    found = float(network.compute_loss(None, labels, tf.constant(predicted)))
+    found = float(network.compute_loss(ONE, labels, tf.constant(predicted)))
     assert found == pytest.approx(2 * np.pi - 6.2, abs=1e-3)

@@ -10,7 +10,10 @@ import tensorflow as tf
 from ptycho_lib.networks.layers import ProbeLayer, fused, merging, serializable, to_channels
 
 FINE_ITERATIONS = 3
-"""Iterations of a first guess at full resolution; those before see half of it."""
+"""Iterations of a first guess at full resolution, where those before it can do with half."""
+
+INNER_LIGHT = 0.99
+"""Least share of a probe's far field in the inner half of the detector for iterations at half resolution."""
 
 
 @serializable
@@ -21,8 +24,12 @@ class FirstGuess(ProbeLayer):
     Science 321, 379, 2008) between the waves that have the measured modulus and those that an object under
     the probe can make, which is found by the regularised division of rPIE (Maiden, Johnson & Li,
     Optica 4, 736, 2017). The patterns of a group share one object where they overlap. It starts from
-    |O| = 1. All iterations but the last `FINE_ITERATIONS` see the inner half of the detector, that is the
-    object at half the resolution: a quarter of the work, and what converges slowly is the coarse part.
+    |O| = 1.
+
+    Where the probe's own far field lies in the inner half of the detector, all iterations but the last
+    `FINE_ITERATIONS` see that half alone, that is the object at half the resolution: a quarter of the work,
+    and what converges slowly is the coarse part. Where it reaches beyond, the outer half scatters light into
+    the inner, and half the resolution explains nothing.
 
     Parameters
     ----------
@@ -60,7 +67,7 @@ class FirstGuess(ProbeLayer):
             positions_px = None
         # DC of the measurement goes to pixel 0 once, instead of every wave there and back.
         measured = tf.signal.ifftshift(amplitude, axes=(-2, -1)) * self.patch_size
-        coarse = max(0, self.iterations - FINE_ITERATIONS)
+        coarse = self.coarse_iterations()
         obj = tf.ones_like(measured, tf.complex64)
         if coarse:
             inner = _low_frequencies(measured)
@@ -71,6 +78,13 @@ class FirstGuess(ProbeLayer):
         fine = self.iterations - coarse
         obj = self._retrieve(obj, measured, self.probe, positions_px, fixed_shape, fine)
         return fused(to_channels)(obj)
+
+    def coarse_iterations(self) -> int:
+        """Return how many iterations are made at half the resolution."""
+        with tf.init_scope():  # the graph to come depends on the probe, which is in the weight by now
+            light = tf.square(tf.abs(tf.signal.fft2d(self.probe)))
+            inner = float(tf.reduce_sum(_low_frequencies(light)) / tf.reduce_sum(light))
+        return max(0, self.iterations - FINE_ITERATIONS) if inner >= INNER_LIGHT else 0
 
     def _retrieve(
         self,

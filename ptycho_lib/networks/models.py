@@ -217,9 +217,7 @@ class PtychoPINN(ReconstructionNetwork):
         error = sum(
             share * LOSS_TERMS[term](measured, predicted) for term, share in self.loss_weights.items()
         )
-        per_pattern = tf.reduce_mean(error, axis=(-2, -1))
-        mean = tf.math.divide_no_nan(tf.reduce_sum(weight * per_pattern), tf.reduce_sum(weight))
-        return mean / _devices()
+        return _mean(error, weight)
 
     def predict_amplitude(self, patches: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
         """Return the amplitudes of merged patches.
@@ -262,14 +260,14 @@ class SupervisedBaseline(ReconstructionNetwork):
         sample_weight: Any = None,
         training: bool = True,
     ) -> tf.Tensor:
-        """Return the mean loss against the object patches ``y``, (b, k, N/2, N/2, 2)."""
+        """Return the mean loss against the object patches ``y``, (b, k, N/2, N/2, 2), weighted likewise."""
         quarter = self.patch_size // 4
         predicted = to_complex(y_pred[:, :, quarter:-quarter, quarter:-quarter])
         truth = to_complex(y)
         amplitude = tf.abs(tf.abs(predicted) - tf.abs(truth))
         turned = predicted * tf.math.conj(truth)
         phase = tf.abs(tf.atan2(tf.math.imag(turned), tf.math.real(turned)))
-        return tf.reduce_mean(amplitude + phase) / _devices()
+        return _mean(amplitude + phase, x["weight"])
 
 
 def poisson_deviance(measured: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
@@ -324,9 +322,19 @@ def load_model(path: str | Path) -> ReconstructionNetwork:
     return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
-def _devices() -> int:
-    """Return how many devices share the batch: Keras adds up the losses that each of them returns."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
+def _mean(error: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Return this device's share of the weighted mean error of a batch; Keras adds up the shares.
+
+    Parameters
+    ----------
+    error : (b, k, M, M) float32
+    weight : (b, k) float32
+    """
+    total = tf.reduce_sum(weight)
+    device = tf.distribute.get_replica_context()
+    if device is not None and device.num_replicas_in_sync > 1:
+        total = device.all_reduce(tf.distribute.ReduceOp.SUM, total)
+    return tf.math.divide_no_nan(tf.reduce_sum(weight * tf.reduce_mean(error, axis=(-2, -1))), total)
 
 
 def _checked(probe: np.ndarray) -> int:

@@ -264,8 +264,11 @@ class _Feed:
 
     def validation(self) -> tf.data.Dataset:
         """Return the held-out samples, each with its nearest training samples as overlap partners."""
-        held = np.arange(self.count, len(self.samples))
-        held = np.resize(held, -(-len(held) // self.devices) * self.devices)
+        once = np.arange(self.count, len(self.samples))
+        # Repeated to fill the devices; what is repeated does not count.
+        held = np.resize(once, -(-len(once) // self.devices) * self.devices)
+        counts = np.zeros((len(held), self.overlap), np.float32)
+        counts[: len(once), 0] = 1
         groups = np.repeat(held[:, None], self.overlap, axis=1)
         nearest = self.partners[held, : self.overlap - 1]
         groups[:, 1:] = np.where(nearest >= 0, nearest, groups[:, 1:])
@@ -273,15 +276,15 @@ class _Feed:
 
         def batches() -> Iterator[Any]:
             for start in range(0, len(held), per_batch):
-                yield self._batch(groups[start : start + per_batch].ravel(), only_first=True)
+                chosen = slice(start, start + per_batch)
+                yield self._batch(groups[chosen].ravel(), counts[chosen].ravel())
 
         count = tf.data.experimental.assert_cardinality(-(-len(held) // per_batch))
         return self._stream(batches, None).apply(count)
 
-    def _batch(self, chosen: Indices, *, only_first: bool = False) -> Any:
+    def _batch(self, chosen: Indices, counts: np.ndarray | float = 1.0) -> Any:
         inputs = self.samples.inputs(chosen)
-        if only_first:
-            inputs["weight"][np.arange(len(chosen)) % self.overlap > 0] = 0
+        inputs["weight"] *= np.reshape(counts, (-1, 1))
         return (inputs, self.samples.labels(chosen)) if self.labels else (inputs,)
 
     def _stream(self, batches: Callable[[], Iterator[Any]], size: int | None) -> tf.data.Dataset:
