@@ -217,10 +217,17 @@ def lines(n_train: int, steps: int) -> None:
 @click.option("--batches", default="16 32", help="Patterns in a gradient step.")
 @click.option("--gridsizes", default="1 2", help="A sample is gridsize² patterns.")
 @click.option("--arms", default=" ".join(NETWORKS))
+@click.option("--probe", default="curved", type=click.Choice(["curved", "flat", "velociprobe"]))
 @click.option("--seconds", default=3.0, help="Length of each measurement.")
 @click.option("--set", "settings", multiple=True, help="A setting: training.precision=mixed_bfloat16.")
 def throughput(
-    sizes: str, batches: str, gridsizes: str, arms: str, seconds: float, settings: tuple[str, ...]
+    sizes: str,
+    batches: str,
+    gridsizes: str,
+    arms: str,
+    probe: str,
+    seconds: float,
+    settings: tuple[str, ...],
 ) -> None:
     """Patterns a second of training and prediction, share of the machine's peak, memory, stitching."""
     peak = matrix_product_gflops()
@@ -229,7 +236,7 @@ def throughput(
         "arm       N    gridsize  batch  start s  training/s  share  prediction/s  peak GB  stitching s/1000"
     )
     for size in map(int, sizes.split()):
-        scan = materialise(texture_scan(256, 1, size=size))
+        scan = materialise(texture_scan(256, 1, probe=probe, size=size))
         for gridsize in map(int, gridsizes.split()):
             for batch in map(int, batches.split()):
                 for arm in arms.split():
