@@ -8,9 +8,12 @@ batch and group sizes. Nothing else should run meanwhile.
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -235,12 +238,14 @@ def throughput(
     print(
         "arm       N    gridsize  batch  start s  training/s  share  prediction/s  peak GB  stitching s/1000"
     )
-    for size in map(int, sizes.split()):
-        scan = materialise(texture_scan(256, 1, probe=probe, size=size))
-        for gridsize in map(int, gridsizes.split()):
-            for batch in map(int, batches.split()):
-                for arm in arms.split():
-                    _throughput(arm, scan, gridsize, batch, seconds, settings, peak)
+    rows = itertools.product(
+        map(int, sizes.split()), map(int, gridsizes.split()), map(int, batches.split()), arms.split()
+    )
+    # A process for each: peak memory is that of a process.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for size, gridsize, batch, arm in rows:
+            row = pool.submit(_throughput, arm, size, probe, gridsize, batch, seconds, settings, peak)
+            print(row.result(), flush=True)
 
 
 def matrix_product_gflops(size: int = 2048, repeats: int = 7) -> float:
@@ -264,13 +269,15 @@ def convolution_flops(network: ReconstructionNetwork) -> int:
 
 def _throughput(
     arm: str,
-    scan: PtychoDataset,
+    size: int,
+    probe: str,
     gridsize: int,
     batch: int,
     seconds: float,
     settings: tuple[str, ...],
     peak_gflops: float,
-) -> None:
+) -> str:
+    scan = materialise(texture_scan(256, 1, probe=probe, size=size))
     samples = max(1, batch // gridsize**2)
     config = study_config({"epochs": 10_000, "min_steps": 200_000, "batch_size": samples}, settings, gridsize)
     ends: list[float] = []
@@ -288,15 +295,14 @@ def _throughput(
     # Backwards costs a convolution twice its way forwards: gradients of its input and of its weights.
     gflops = 3 * convolution_flops(trained.model) * a_second / 1e9
     # Many batches, as a scan has: the first and the last are not overlapped by others.
-    long = scan.select(np.resize(np.arange(len(scan)), 2048 * 64**2 // scan.patch_size**2))
+    long = scan.select(np.resize(np.arange(len(scan)), 2048 * 64**2 // size**2))
     predictions = [predict_patches(trained.model, long) for _ in range(5)]
     predicted = np.median([len(seen.patches) / seen.usage.seconds for seen in predictions])
     memory = max(trained.outcome.peak_memory_bytes, predictions[-1].usage.peak_memory_bytes)
-    print(
-        f"{arm:9s} {scan.patch_size:4d} {gridsize:9d} {batch:6d} {start:8.1f}"
+    return (
+        f"{arm:9s} {size:4d} {gridsize:9d} {batch:6d} {start:8.1f}"
         f" {a_second * gridsize**2:11.0f} {gflops / peak_gflops:6.0%}"
-        f" {predicted:13.0f} {memory / 1e9:8.2f} {stitching_seconds(predictions[0], scan):15.2f}",
-        flush=True,
+        f" {predicted:13.0f} {memory / 1e9:8.2f} {stitching_seconds(predictions[0], scan):15.2f}"
     )
 
 

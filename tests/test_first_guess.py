@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from waves import curved_probe, flat_probe, relative_error, smooth_object
 
 from ptycho_lib.networks import layers
-from ptycho_lib.networks.first_guess import FINE_ITERATIONS, FirstGuess
+from ptycho_lib.networks.first_guess import FINE_ITERATIONS, FINE_TOGETHER, FirstGuess
 from ptycho_lib.physics import diffraction, probes
 
 
@@ -75,9 +75,20 @@ def test_the_first_guess_is_the_documented_iteration(make_probe, size, iteration
 
 
 def test_half_the_resolution_is_for_probes_whose_far_field_lies_in_the_inner_half():
-    assert FirstGuess(64, curved_probe(64), iterations=20).coarse_iterations() == 20 - FINE_ITERATIONS
-    assert FirstGuess(64, curved_probe(64), iterations=2).coarse_iterations() == 0
-    assert FirstGuess(64, wide_probe(64), iterations=20).coarse_iterations() == 0
+    narrow, wide = (
+        FirstGuess(64, curved_probe(64), iterations=20),
+        FirstGuess(64, wide_probe(64), iterations=20),
+    )
+    assert narrow.schedule(together=False) == (20 - FINE_ITERATIONS, FINE_ITERATIONS)
+    assert narrow.schedule(together=True) == (20, FINE_TOGETHER)
+    assert wide.schedule(together=False) == wide.schedule(together=True) == (0, 20)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_few_iterations_are_all_made_at_full_resolution_too(together):
+    for iterations in (0, 1, 2):
+        schedule = FirstGuess(64, curved_probe(64), iterations=iterations).schedule(together=together)
+        assert schedule == (iterations if together else 0, iterations)
 
 
 @pytest.mark.parametrize("size", [64, 128])

@@ -12,6 +12,9 @@ from ptycho_lib.networks.layers import ProbeLayer, fused, merging, serializable,
 FINE_ITERATIONS = 3
 """Iterations of a first guess at full resolution, where those before it can do with half."""
 
+FINE_TOGETHER = 10
+"""The same for the patterns of a group, in addition to the others: together they gain more from each."""
+
 INNER_LIGHT = 0.99
 """Least share of a probe's far field in the inner half of the detector for iterations at half resolution."""
 
@@ -28,8 +31,8 @@ class FirstGuess(ProbeLayer):
 
     Where the probe's own far field lies in the inner half of the detector, all iterations but the last
     `FINE_ITERATIONS` see that half alone, that is the object at half the resolution: a quarter of the work,
-    and what converges slowly is the coarse part. Where it reaches beyond, the outer half scatters light into
-    the inner, and half the resolution explains nothing.
+    and what converges slowly is the coarse part. Groups make all of them so, and `FINE_TOGETHER` more. Where
+    it reaches beyond, the outer half scatters light into the inner, and half the resolution explains nothing.
 
     Parameters
     ----------
@@ -67,7 +70,7 @@ class FirstGuess(ProbeLayer):
             positions_px = None
         # DC of the measurement goes to pixel 0 once, instead of every wave there and back.
         measured = tf.signal.ifftshift(amplitude, axes=(-2, -1)) * self.patch_size
-        coarse = self.coarse_iterations()
+        coarse, fine = self.schedule(together=positions_px is not None)
         obj = tf.ones_like(measured, tf.complex64)
         if coarse:
             inner = _low_frequencies(measured)
@@ -75,16 +78,20 @@ class FirstGuess(ProbeLayer):
             places = None if positions_px is None else positions_px / 2
             empty = tf.ones_like(inner, tf.complex64)
             obj = _twice_as_fine(self._retrieve(empty, inner, probe, places, fixed_shape, coarse))
-        fine = self.iterations - coarse
         obj = self._retrieve(obj, measured, self.probe, positions_px, fixed_shape, fine)
         return fused(to_channels)(obj)
 
-    def coarse_iterations(self) -> int:
-        """Return how many iterations are made at half the resolution."""
+    def schedule(self, *, together: bool) -> tuple[int, int]:
+        """Return how many iterations are made at half the resolution and then at the full one."""
         with tf.init_scope():  # the graph to come depends on the probe, which is in the weight by now
             light = tf.square(tf.abs(tf.signal.fft2d(self.probe)))
             inner = float(tf.reduce_sum(_low_frequencies(light)) / tf.reduce_sum(light))
-        return max(0, self.iterations - FINE_ITERATIONS) if inner >= INNER_LIGHT else 0
+        if inner < INNER_LIGHT:
+            return 0, self.iterations
+        if together:
+            return self.iterations, min(self.iterations, FINE_TOGETHER)
+        fine = min(self.iterations, FINE_ITERATIONS)
+        return self.iterations - fine, fine
 
     def _retrieve(
         self,
