@@ -98,13 +98,13 @@ def test_more_iterations_find_the_object_better(size):
     measured = tf.constant(diffraction.amplitude(obj, probe))
     light = np.abs(probe) ** 2
     errors = []
-    for iterations in (0, 1, 2, 4, 10):
+    for iterations in (0, 1, 2, 4, 10, 20):
         guess = layers.to_complex(FirstGuess(size, probe, iterations=iterations)(measured)).numpy()
         product = (light * obj * guess.conj()).sum()
         turned = guess * product / abs(product)  # the global phase is not observable
         errors.append(np.sqrt((light * np.abs(turned - obj) ** 2).sum()))
-    assert np.all(np.diff(errors) < 0)
-    assert errors[-1] < 0.2 * errors[0]
+    assert np.all(np.diff(errors[:-1]) < 0)  # at half the resolution ten have converged
+    assert max(errors[-2:]) < 0.2 * errors[0]
 
 
 def test_the_first_guess_finds_the_object_where_it_must():
