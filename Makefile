@@ -143,7 +143,7 @@ check: $(STAMP) ## lint, format, types, clean notebooks, generated docs
 	$(BIN)/mypy
 	$(BIN)/nbstripout --keep-id --verify $$(git ls-files '*.ipynb')
 	$(BIN)/python docs/make_configuration.py --check
-	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_environment.py tests/test_notebooks_clean.py
+	$(BIN)/python -m pytest -q tests/project/test_architecture.py tests/project/test_environment.py tests/project/test_notebooks_clean.py
 
 .PHONY: format
 format: $(STAMP) ## mend what can be mended: imports, format, notebook outputs

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from ptycho_lib.config import StudyConfig
-from ptycho_lib.data.check import check_file
+from ptycho_lib.data.check.file import check_file
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset, save_dataset
 from ptycho_lib.data.leakage import find_leakage
 from ptycho_lib.data.sampling import subset_order
-from ptycho_lib.data.simulate import Detector, simulate_dataset
+from ptycho_lib.data.simulation.scan import Detector, simulate_dataset
 from ptycho_lib.evaluation.reconstruction import reconstruct
 from ptycho_lib.networks.prediction import predict_patches
 from ptycho_lib.networks.training import train_arm

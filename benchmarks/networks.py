@@ -25,14 +25,14 @@ import pandas as pd
 from ptycho_lib.config import NETWORKS, StudyConfig, parse_config
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset, materialise
 from ptycho_lib.data.sampling import subset_order
-from ptycho_lib.data.simulate import Detector, simulate_dataset
+from ptycho_lib.data.simulation.scan import Detector, simulate_dataset
 from ptycho_lib.evaluation.reconstruction import Reconstruction, reconstruct
 from ptycho_lib.evaluation.stitching import stitch
 from ptycho_lib.networks.models import ReconstructionNetwork
 from ptycho_lib.networks.prediction import PredictedPatches, predict_patches
 from ptycho_lib.networks.training import TrainedArm, train_arm
 from ptycho_lib.physics import objects, probes
-from ptycho_lib.report.object_figures import comparison_figure
+from ptycho_lib.report.figures.objects import comparison_figure
 from ptycho_lib.report.results import side_by_side
 
 REAL_PROBES = Path(__file__).parents[1] / "studies" / "siemens_star" / "velociprobe_probes.npz"

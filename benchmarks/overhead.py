@@ -22,17 +22,17 @@ import numpy as np
 from rich.console import Console
 
 from ptycho_lib.config import load_config
-from ptycho_lib.data.prepare import prepare
-from ptycho_lib.study.aggregate import read_metrics
-from ptycho_lib.study.board import Lines
-from ptycho_lib.study.files import file_sha256
-from ptycho_lib.study.jobs import default_threads
-from ptycho_lib.study.manifest import write_manifest
-from ptycho_lib.study.plan import StudyPlan, plan_study
-from ptycho_lib.study.process import Resources, environment
-from ptycho_lib.study.record import METRICS, read_record, write_record
-from ptycho_lib.study.runner import run_study
-from ptycho_lib.study.templates import notebook_code
+from ptycho_lib.data.prepare.pipeline import prepare
+from ptycho_lib.io.files import file_sha256
+from ptycho_lib.study.execution.display import Lines
+from ptycho_lib.study.execution.jobs import default_threads
+from ptycho_lib.study.execution.notebook_process import Resources, environment
+from ptycho_lib.study.execution.plan import StudyPlan, plan_study
+from ptycho_lib.study.execution.runner import run_study
+from ptycho_lib.study.folder.manifest import write_manifest
+from ptycho_lib.study.folder.record import METRICS, read_record, write_record
+from ptycho_lib.study.folder.templates import notebook_code
+from ptycho_lib.study.results.aggregate import read_metrics
 
 STAR = Path(__file__).parents[1] / "studies/siemens_star/siemens_star_velociprobe_n64_raw.npz"
 LIMITS_S = {"overhead of a run": 8.0, "help": 0.5, "status of 1000 runs": 2.0, "aggregate of 1000 runs": 5.0}
@@ -103,7 +103,7 @@ def thousand_runs(plan: StudyPlan, folder: Path) -> Path:
 
 
 def command(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "ptycho_lib.cli", *arguments], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "ptycho_lib.cli.main", *arguments], check=True, capture_output=True)
 
 
 def seconds(call: Callable[[], object]) -> float:

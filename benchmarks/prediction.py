@@ -15,12 +15,12 @@ from pathlib import Path
 from rich.console import Console
 
 from ptycho_lib.config import load_config
-from ptycho_lib.data.prepare import prepare
-from ptycho_lib.study.board import Lines
-from ptycho_lib.study.cost import calibrate, predict
-from ptycho_lib.study.plan import plan_study
-from ptycho_lib.study.process import USAGE
-from ptycho_lib.study.runner import run_study
+from ptycho_lib.data.prepare.pipeline import prepare
+from ptycho_lib.study.execution.display import Lines
+from ptycho_lib.study.execution.forecast import calibrate, predict
+from ptycho_lib.study.execution.notebook_process import USAGE
+from ptycho_lib.study.execution.plan import plan_study
+from ptycho_lib.study.execution.runner import run_study
 
 STAR = Path(__file__).parents[1] / "studies/siemens_star"
 TOLERANCE = 0.3

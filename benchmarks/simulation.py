@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ptycho_lib.data.dataset import save_dataset
-from ptycho_lib.data.simulate import Detector, simulate_dataset
+from ptycho_lib.data.simulation.scan import Detector, simulate_dataset
 from ptycho_lib.physics import objects, probes, scan
 
 PROBES = Path(__file__).parents[1] / "studies" / "siemens_star" / "velociprobe_probes.npz"

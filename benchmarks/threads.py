@@ -16,11 +16,11 @@ import pandas as pd
 from rich.console import Console
 
 from ptycho_lib.config import load_config
-from ptycho_lib.data.prepare import prepare
-from ptycho_lib.study.aggregate import aggregate
-from ptycho_lib.study.board import Lines
-from ptycho_lib.study.plan import plan_study
-from ptycho_lib.study.runner import run_study
+from ptycho_lib.data.prepare.pipeline import prepare
+from ptycho_lib.study.execution.display import Lines
+from ptycho_lib.study.execution.plan import plan_study
+from ptycho_lib.study.execution.runner import run_study
+from ptycho_lib.study.results.aggregate import aggregate
 
 STAR = Path(__file__).parents[1] / "studies/siemens_star/siemens_star_velociprobe_n64_raw.npz"
 SETTINGS = {"training": {"epochs": 40, "min_steps": 0}, "n_test_images": 64, "n_train_sizes": (32, 48)}

@@ -14,9 +14,9 @@ from matplotlib.patches import Rectangle
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.options import PrepareOptions
-from ptycho_lib.data.prepare import prepare_dataset
-from ptycho_lib.data.split import split
-from ptycho_lib.report.dataset_figures import centred_phase, log_counts
+from ptycho_lib.data.prepare.pipeline import prepare_dataset
+from ptycho_lib.data.prepare.split import split
+from ptycho_lib.report.figures.dataset import centred_phase, log_counts
 from ptycho_lib.report.style import CHOSEN, PATTERN_MAP, TEST, letter, new_figure, styled
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ptycho_lib.report import figures
-from ptycho_lib.report.publication import publication_figure
+from ptycho_lib.report.figures import catalogue as figures
+from ptycho_lib.report.output.publication import publication_figure
 from ptycho_lib.report.results import load_by_size, read_results
 
 ROOT = Path(__file__).resolve().parents[1]

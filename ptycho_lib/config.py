@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ptycho_lib.errors import Fault, InputError
-from ptycho_lib.settings_file import read_settings
+from ptycho_lib.io.yaml_file import read_settings
 
 Arm = Literal["pinn", "baseline", "iterative", "pinn+iterative", "baseline+iterative"]
 LossTerm = Literal["poisson", "amplitude_mae"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ptycho_lib.data.dataset import PtychoDataset, materialise
-from ptycho_lib.data.simulate import Detector, simulate_dataset
+from ptycho_lib.data.simulation.scan import Detector, simulate_dataset
 from ptycho_lib.physics import objects, probes, scan
 
 ROOT = Path(__file__).parents[1]

@@ -6,8 +6,7 @@ from typing import get_args
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import ValidationError
 
 from ptycho_lib.config import NETWORKS, LossTerm, StudyConfig, load_config, parse_config

@@ -10,11 +10,11 @@ import numpy as np
 
 from ptycho_lib.config import NOMINAL, ConditionConfig, StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
-from ptycho_lib.data.npz import NpzArchive
-from ptycho_lib.data.projection import reprojection, spread_indices
-from ptycho_lib.data.stack import Array, StackView, read_patterns
+from ptycho_lib.data.reprojection import reprojection, spread_indices
 from ptycho_lib.data.thinning import thinned
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array, StackView, read_patterns
+from ptycho_lib.io.npz import NpzArchive
 from ptycho_lib.physics.diffraction import amplitude
 from ptycho_lib.physics.probes import defocus
 from ptycho_lib.physics.scan import resolved_area

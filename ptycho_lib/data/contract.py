@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ptycho_lib.data.npz import NpzArchive
-from ptycho_lib.data.plausibility import check_values
-from ptycho_lib.data.stack import Array, StackView
+from ptycho_lib.data.value_checks import check_values
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array, StackView
+from ptycho_lib.io.npz import NpzArchive
 
 PREPARE = "Run `ptycho-study prepare` on the raw file; it converts and says what it did."
 LEAVE_OUT = "Mend it, or leave it out: it is optional."

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ptycho_lib.data.contract import SCALARS, validate, validate_arrays
-from ptycho_lib.data.npz import NpzArchive, write_npz
-from ptycho_lib.data.stack import Array, blocks, read_patterns, select
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns, select
+from ptycho_lib.io.npz import NpzArchive, write_npz
 from ptycho_lib.physics.diffraction import extract_patches
 from ptycho_lib.physics.scan import scan_overlap
 

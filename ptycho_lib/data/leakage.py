@@ -12,8 +12,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.stack import Array, blocks, read_patterns
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns
 from ptycho_lib.physics.scan import window_union
 
 SAME_OBJECT = 0.99

@@ -6,8 +6,8 @@ import numpy as np
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import subset_order
-from ptycho_lib.data.stack import Array
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array
 from ptycho_lib.physics.scan import neighbour_step, probe_diameter, step_for_overlap
 
 

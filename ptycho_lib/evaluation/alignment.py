@@ -10,8 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
-from scipy.ndimage import shift as shift_image
+from scipy.ndimage import distance_transform_edt, shift as shift_image
 from scipy.optimize import minimize
 from skimage.registration import phase_cross_correlation
 

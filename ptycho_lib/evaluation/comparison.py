@@ -12,8 +12,8 @@ from ptycho_lib.evaluation import frc, metrics
 from ptycho_lib.evaluation.alignment import Alignment, align
 from ptycho_lib.evaluation.metrics import Image, Mask, Score
 from ptycho_lib.evaluation.ssim import ms_ssim, ssim
+from ptycho_lib.metrics_table import SCORE_COLUMNS
 from ptycho_lib.physics.scan import resolved_area
-from ptycho_lib.tidy import SCORE_COLUMNS
 
 
 def comparison_mask(

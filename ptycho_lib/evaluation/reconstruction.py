@@ -10,13 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.stack import blocks
 from ptycho_lib.evaluation.alignment import Alignment, align
 from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
-from ptycho_lib.evaluation.levelling import level_phase
+from ptycho_lib.evaluation.phase_drift import level_phase
 from ptycho_lib.evaluation.stitching import stitch
+from ptycho_lib.io.lazy_stack import blocks
 from ptycho_lib.physics.diffraction import add_patches, amplitude, extract_patches
-from ptycho_lib.usage import Meter, Usage
+from ptycho_lib.resource_usage import Meter, Usage
 
 FAINTEST = 1e-3
 """Weight of the faintest pixel of a patch when patches are stitched, relative to the brightest."""

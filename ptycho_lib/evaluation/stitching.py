@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_lib.data.stack import release
-from ptycho_lib.evaluation.synchronisation import synchronise_phases
+from ptycho_lib.evaluation.phase_synchronisation import synchronise_phases
+from ptycho_lib.io.lazy_stack import release
 from ptycho_lib.physics.diffraction import CHUNK, add_patches
 
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from ptycho_lib.config import IterativeConfig
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.projection import spread_indices
-from ptycho_lib.data.stack import read_patterns
+from ptycho_lib.data.reprojection import spread_indices
 from ptycho_lib.errors import InputError
-from ptycho_lib.extras import iterative_fault
-from ptycho_lib.iterative.process import EngineRoom
+from ptycho_lib.io.lazy_stack import read_patterns
+from ptycho_lib.iterative.engine_process import EngineRoom
+from ptycho_lib.optional_dependencies import iterative_fault
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
 from ptycho_lib.physics.scan import illumination
-from ptycho_lib.usage import Usage
+from ptycho_lib.resource_usage import Usage
 
 SEEN = 1e-2
 """Least illumination, relative to the largest, of a pixel that counts as reconstructed."""

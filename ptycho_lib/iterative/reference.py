@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from ptycho_lib.config import IterativeConfig
 from ptycho_lib.data.dataset import REFERENCE, PtychoDataset
-from ptycho_lib.data.npz import write_npz
 from ptycho_lib.data.options import PrepareOptions
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.evaluation.comparison import compare_halves
 from ptycho_lib.evaluation.frc import FrcCurve
+from ptycho_lib.io.npz import write_npz
 from ptycho_lib.iterative.reconstruction import iterate
 from ptycho_lib.physics.scan import illumination
 

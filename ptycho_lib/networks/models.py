@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from ptycho_lib.config import LossTerm, NetworkConfig, TrainingConfig
 from ptycho_lib.networks.backbones import BACKBONES
@@ -342,3 +343,10 @@ def _checked(probe: np.ndarray) -> int:
     if probe.shape != (size, size) or size < 32 or size & (size - 1):
         raise ValueError(f"probe must be (N, N) with N a power of two from 32, not {probe.shape}")
     return size
+
+
+def refined_probe(network: ReconstructionNetwork) -> NDArray[np.complex64] | None:
+    """Return the refined probe, (N, N) on a scale of its own, or None if the network took it as known."""
+    if not isinstance(network, PtychoPINN) or not network.options.trainable_probe:
+        return None
+    return np.array(keras.ops.convert_to_numpy(network.diffraction_model.probe), np.complex64)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
-from ptycho_lib.data.stack import release, scratch
+from ptycho_lib.io.lazy_stack import release, scratch
+from ptycho_lib.networks.batches import Samples, input_scale
 from ptycho_lib.networks.models import ReconstructionNetwork
-from ptycho_lib.networks.samples import Samples, input_scale
-from ptycho_lib.usage import Meter, Usage
+from ptycho_lib.resource_usage import Meter, Usage
 
 PIXELS_AT_A_TIME = 128 * 64**2
 """Detector pixels of a batch: enough that starting each operation costs little, few enough for the cache."""

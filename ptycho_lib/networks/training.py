@@ -23,16 +23,7 @@ import tensorflow as tf
 
 from ptycho_lib.config import Arm, StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.networks.devices import configure_devices, distribution
-from ptycho_lib.networks.keeper import Keeper
-from ptycho_lib.networks.models import (
-    PtychoPINN,
-    ReconstructionNetwork,
-    build_baseline,
-    build_pinn,
-    load_model,
-)
-from ptycho_lib.networks.samples import (
+from ptycho_lib.networks.batches import (
     Indices,
     Samples,
     central_half,
@@ -44,7 +35,16 @@ from ptycho_lib.networks.samples import (
     overlap_partners,
     sample_groups,
 )
-from ptycho_lib.usage import Meter
+from ptycho_lib.networks.checkpoint import Keeper
+from ptycho_lib.networks.devices import configure_devices, distribution
+from ptycho_lib.networks.models import (
+    PtychoPINN,
+    ReconstructionNetwork,
+    build_baseline,
+    build_pinn,
+    load_model,
+)
+from ptycho_lib.resource_usage import Meter
 
 MODEL, HISTORY, OUTCOME = "model.keras", "history.csv", "outcome.json"
 

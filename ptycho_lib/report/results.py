@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ptycho_lib.config import NETWORKS, NOMINAL, StudyConfig
 from ptycho_lib.data.dataset import OWN_REFERENCE, PtychoDataset, load_dataset
@@ -17,11 +18,13 @@ from ptycho_lib.evaluation.alignment import align
 from ptycho_lib.evaluation.comparison import phase_images
 from ptycho_lib.evaluation.frc import FrcCurve, frc_curve
 from ptycho_lib.evaluation.reconstruction import Reconstruction
-from ptycho_lib.report.object_figures import Complex2D, Mask
-from ptycho_lib.study.aggregate import LoadedRun, load_runs
-from ptycho_lib.study.evidence import Evidence, gather
-from ptycho_lib.study.manifest import StudyManifest, read_manifest
-from ptycho_lib.study.status import State
+from ptycho_lib.study.folder.manifest import StudyManifest, read_manifest
+from ptycho_lib.study.folder.status import State
+from ptycho_lib.study.results.aggregate import LoadedRun, load_runs
+from ptycho_lib.study.results.tables import Evidence, gather
+
+Complex2D = NDArray[np.complexfloating]
+Mask = NDArray[np.bool_]
 
 RECONSTRUCTION = "reconstruction.npz"
 GROUND_TRUTH = "Ground truth"

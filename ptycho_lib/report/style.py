@@ -23,7 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import ScaledTranslation
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from ptycho_lib.tidy import METRICS
+from ptycho_lib.metrics_table import METRICS
 
 P = ParamSpec("P")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ptycho_lib.config import StudyConfig
-    from ptycho_lib.study.runner import StudyOutcome
+    from ptycho_lib.study.execution.runner import StudyOutcome
 
 
 def run(
@@ -49,9 +49,9 @@ def run(
     """
     from rich.console import Console  # noqa: PLC0415 - the parts of this wing must import without papermill
 
-    from ptycho_lib.study.board import watcher_for  # noqa: PLC0415
-    from ptycho_lib.study.plan import plan_study  # noqa: PLC0415
-    from ptycho_lib.study.runner import run_study  # noqa: PLC0415
+    from ptycho_lib.study.execution.display import watcher_for  # noqa: PLC0415
+    from ptycho_lib.study.execution.plan import plan_study  # noqa: PLC0415
+    from ptycho_lib.study.execution.runner import run_study  # noqa: PLC0415
 
     plan = plan_study(train_path, test_path, out_dir, config, template=template)
     with watcher_for(Console()) as watcher:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from ptycho_lib.config import StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.sampling import subset_order
-from ptycho_lib.data.subset_coverage import selection_warning
+from ptycho_lib.data.sampling import selection_warning, subset_order
 from ptycho_lib.errors import Fault, InputError
 
 DEFAULT_N_TEST = 500

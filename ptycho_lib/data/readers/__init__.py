@@ -12,8 +12,8 @@ from ptycho_lib.data.readers import hdf5_formats, npz_formats
 from ptycho_lib.data.readers.convert import complete
 from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.data.readers.store import Hdf5Store, NpzStore, open_store
-from ptycho_lib.data.stack import Array
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array
 
 __all__ = ["RawScan", "open_dataset", "read_file", "read_parts", "read_scan"]
 

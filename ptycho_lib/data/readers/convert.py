@@ -18,8 +18,8 @@ from ptycho_lib.data.readers.patterns import (
     rearrangements,
 )
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.data.stack import Array, select
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array, select
 from ptycho_lib.physics.scan import frame
 
 METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}

@@ -9,8 +9,8 @@ import numpy as np
 from ptycho_lib.data.readers.npz_formats import ELECTRON_VOLT_J, detector_mask, optional, wavelength
 from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.data.readers.store import Hdf5Store, positive, scalar
-from ptycho_lib.data.stack import Array, read_patterns
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array, read_patterns
 
 CXI_SIGNAL_ONLY = 0x1000
 """Bit of a CXI mask that marks a good pixel with signal; any other bit is a fault of the pixel."""

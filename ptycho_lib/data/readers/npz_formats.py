@@ -11,8 +11,8 @@ import numpy as np
 from ptycho_lib.data.options import ReadOptions
 from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.data.readers.store import NpzStore, Store, as_number, positive, scalar
-from ptycho_lib.data.stack import Array
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array
 
 PLANCK_J_S = 6.62607015e-34
 LIGHT_M_S = 299792458.0

@@ -10,8 +10,8 @@ import scipy.fft
 
 from ptycho_lib.data.options import ReadOptions
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.data.stack import CHUNK_BYTES, Array, StackView, blocks
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import CHUNK_BYTES, Array, StackView, blocks
 
 FLAGGED = (np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64))
 """Types of count whose largest value marks a pixel that was not measured (module gap, overflow)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from ptycho_lib.data.stack import Array
+from ptycho_lib.io.lazy_stack import Array
 
 
 @dataclass(frozen=True, eq=False)

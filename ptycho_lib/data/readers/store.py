@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import psutil
 
-from ptycho_lib.data.npz import HOW_TO_CONVERT, NpzArchive, file_kind, open_binary
-from ptycho_lib.data.stack import Array
 from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array
+from ptycho_lib.io.npz import HOW_TO_CONVERT, NpzArchive, file_kind, open_binary
 
 HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError, MemoryError)
 """What h5py raises on damaged files."""

@@ -1,0 +1,1 @@
+"""The command `ptycho-study`: one module for each group of subcommands."""

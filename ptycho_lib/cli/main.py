@@ -1,0 +1,70 @@
+"""The `ptycho-study` command.
+
+Help must not wait for numpy or TensorFlow: every command imports what it needs when it is called.
+Exit codes: 0 success, 1 a run failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+import ptycho_lib
+from ptycho_lib.cli import data as cli_data, results as cli_results, study as cli_study
+from ptycho_lib.errors import InputError
+
+FAILED = 1
+BAD_INPUT = 2
+
+
+MOST_FAULTS = 50
+"""Faults that are told; a study of a thousand runs may have as many."""
+
+
+class StudyGroup(click.Group):
+    """Commands that tell bad input in plain paragraphs and end with exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the work."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; no traceback for what the user can mend."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            told = error.faults[:MOST_FAULTS]
+            click.echo("\n\n".join(map(str, told)), err=True)
+            if rest := len(error.faults) - len(told):
+                click.echo(f"\n… and {rest} more.", err=True)
+            ctx.exit(BAD_INPUT)
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of our output went away; nothing is left to be said
+            ctx.exit(FAILED)
+
+
+@click.group(
+    cls=StudyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(ptycho_lib.__version__)
+def main() -> None:
+    """Generalization studies in ptychography: how many patterns a network needs."""
+
+
+for _command in (
+    cli_data.simulate,
+    cli_data.check,
+    cli_data.prepare,
+    cli_study.plan,
+    cli_study.run,
+    cli_results.status,
+    cli_results.aggregate,
+    cli_results.report,
+    cli_results.verify,
+):
+    main.add_command(_command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From a measurement as it comes to training and test files of the dataset contract."""

@@ -1,0 +1,261 @@
+"""Steps on the detector side: bad pixels, cropping, binning. Each adds a line to the history.
+
+Patterns stay lazy: a step is applied block by block when the patterns are read.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import scipy.fft
+from scipy.ndimage import median_filter, uniform_filter
+
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.reprojection import spread_indices
+from ptycho_lib.data.value_checks import copied_patterns, faulty_patterns, inside
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array, StackView, blocks
+from ptycho_lib.physics.diffraction import amplitude, extract_patches
+from ptycho_lib.physics.probes import resize
+
+HOT_FACTOR = 8.0
+"""A pixel is hot if its mean intensity exceeds that of its neighbourhood so many times ..."""
+NEVER_ZERO = 25.0
+"""A pixel for which so many counts are expected is not zero by chance (1e-11)."""
+PREDICTED = 64
+"""Patterns from which the expected mean pattern is made."""
+ALIKE = 0.9
+"""Correlation of mean amplitudes above which object and probe explain the mean pattern."""
+HOT_SIGMA = 8.0
+"""... and by so many standard deviations of the counting noise of the mean."""
+
+
+def find_bad_pixels(dataset: PtychoDataset) -> tuple[Array, Array]:
+    """Return (dead, hot) pixels, (N, N) bool each, from the mean pattern; one pass.
+
+    Dead: zero in every pattern, though the median of the 5 × 5 neighbourhood is clearly above zero. Hot: far
+    above the same median. Where object and probe explain the mean pattern, they must contradict the pixel,
+    too: the sharp rings of a weak object under an even probe are no faults.
+    """
+    count = len(dataset)
+    total = np.zeros(dataset.diffraction.shape[1:])
+    for _, block in blocks(dataset.diffraction):
+        good = np.isfinite(block) & (block > 0)
+        total += np.sum(np.square(block, dtype=np.float64), axis=0, where=good)
+    if not total.any():
+        return np.zeros(total.shape, bool), np.zeros(total.shape, bool)
+    around = median_filter(total, size=5, mode="mirror")
+    counts = 1.0 if dataset.photons_per_pattern is None else dataset.photons_per_pattern * count / total.sum()
+    dead = (total == 0) & (around * counts > max(NEVER_ZERO, 0.05 * around.max() * counts / count))
+    hot = (total > HOT_FACTOR * around) & (total > around + HOT_SIGMA * np.sqrt(around + 1)) & (total > count)
+    hot &= ~_core(total.shape)
+    if (dead | hot).any() and (expected := _expected_total(dataset, total)) is not None:
+        dead &= expected * counts > NEVER_ZERO
+        hot &= total > HOT_FACTOR * expected
+    return dead, hot
+
+
+def _expected_total(dataset: PtychoDataset, total: Array) -> Array | None:
+    """Return the summed intensity (N, N) that object and probe predict, scaled to the measured one.
+
+    None if they cannot, or if the mean pattern is another one: then they say nothing about pixels.
+    """
+    size, probe = dataset.patch_size, dataset.probe
+    chosen = spread_indices(len(dataset), PREDICTED)
+    positions = dataset.positions_px[chosen]
+    if (
+        probe.shape != total.shape
+        or dataset.obj.ndim != 2
+        or not inside(positions, size, dataset.obj.shape).all()
+    ):
+        return None
+    predicted = amplitude(extract_patches(dataset.obj, positions, size), probe)
+    mean = np.square(predicted, dtype=np.float64).mean(axis=0)
+    alike = np.sum(np.sqrt(mean * total)) / np.sqrt(max(mean.sum() * total.sum(), 1e-300))
+    return mean * (total.sum() / mean.sum()) if alike > ALIKE else None
+
+
+def _core(shape: tuple[int, ...]) -> Array:
+    """Return the pixels about DC, where the direct beam may well stand out."""
+    rows, columns = np.indices(shape)
+    return np.hypot(rows - shape[0] // 2, columns - shape[1] // 2) <= max(2, shape[0] // 16)
+
+
+def mend_pixels(dataset: PtychoDataset, mask: Array | None, how: str) -> PtychoDataset:
+    """Repair or zero bad pixels: named, dead and hot ones, and NaN, infinite or negative values.
+
+    Parameters
+    ----------
+    dataset : PtychoDataset
+    mask : (N, N) bool array or None
+        Bad pixels that the file names.
+    how : {'repair', 'zero'}
+        `repair` takes the mean intensity of the good pixels in the 3 × 3 (5 × 5, 9 × 9) neighbourhood.
+    """
+    dead, hot = find_bad_pixels(dataset)
+    named = np.zeros_like(dead) if mask is None else mask
+    static = dead | hot | named
+
+    def mend(block: Array) -> Array:
+        bad = static | ~np.isfinite(block) | (block < 0)
+        good = np.where(bad, 0, block)
+        return _fill(good, bad) if how == "repair" else good
+
+    words = "replaced by the mean of their neighbours" if how == "repair" else "set to zero"
+    note = (
+        f"bad pixels: {int(dead.sum())} dead, {int(hot.sum())} hot, {int(named.sum())} named by the file; "
+        f"these, and NaN, infinite and negative values, {words}"
+    )
+    view = StackView(dataset.diffraction, function=mend, dtype=np.float32)
+    return replace(dataset, diffraction=view, history=(*dataset.history, note))
+
+
+def _fill(block: Array, bad: Array) -> Array:
+    """Fill bad pixels with the root mean square of the good ones around, in ever larger windows."""
+    intensity, missing = np.square(block, dtype=np.float64), bad.copy()
+    filled = block.copy()
+    for size in (3, 5, 9):
+        if not missing.any():
+            break
+        weight = uniform_filter((~bad).astype(np.float64), (0, size, size), mode="constant")
+        mean = uniform_filter(np.where(bad, 0, intensity), (0, size, size), mode="constant")
+        ready = missing & (weight > 1e-9)
+        filled[ready] = np.sqrt(np.clip(mean[ready], 0, None) / weight[ready])
+        missing &= ~ready
+    return filled
+
+
+def drop_bad_patterns(dataset: PtychoDataset) -> PtychoDataset:
+    """Leave out patterns that hold NaN, infinite or negative values, or zeros only, and copies of others."""
+    found = faulty_patterns(dataset.diffraction) | {"copies": copied_patterns(dataset.diffraction)}
+    bad = np.unique(np.concatenate(list(found.values())))
+    if len(bad) == len(dataset):
+        mend = "Check the file: every pattern is unusable."
+        raise InputError(Fault(dataset.source, "diffraction", "no good pattern", "at least one", mend))
+    reasons = ", ".join(f"{what}: {len(indices)}" for what, indices in found.items() if len(indices))
+    note = f"bad patterns: {len(bad)} of {len(dataset)} left out{f' ({reasons})' if reasons else ''}"
+    kept = dataset.select(np.setdiff1d(np.arange(len(dataset)), bad)) if len(bad) else dataset
+    return replace(kept, history=(*kept.history, note))
+
+
+def crop(dataset: PtychoDataset, size: int) -> PtychoDataset:
+    """Cut the detector to size × size about DC, or pad it with zeros.
+
+    A smaller detector resolves less: the object pixel grows by N/size. Positions, probe and object are
+    resampled to it (by cropping their Fourier transforms), unless the probe has the new size already.
+    """
+    rows, columns = dataset.diffraction.shape[1:]
+    if rows == columns == size:
+        return dataset
+    view = StackView(
+        dataset.diffraction,
+        function=lambda block: cut_centre(block, size),
+        pattern_shape=(size, size),
+        dtype=np.float32,
+    )
+    if dataset.probe.shape == (size, size):
+        note = f"crop: patterns {rows}×{columns} -> {size}×{size}; the probe has this size already"
+        return replace(dataset, diffraction=view, patches=None, history=(*dataset.history, note))
+    if rows != columns or dataset.probe.shape != (rows, columns):
+        found = f"a probe of {dataset.probe.shape} for patterns of {rows}×{columns}"
+        mend = "Give a probe of the size of the patterns, or of the size they are cut to."
+        raise InputError(Fault(dataset.source, "probe", found, f"({rows}, {rows}) or ({size}, {size})", mend))
+    factor = size / rows
+    obj = resample(dataset.obj, rows, size)
+    coverage = dataset.coverage
+    if coverage is not None:
+        coverage = _nearest(coverage, obj.shape, factor)
+    pixel = None if dataset.pixel_size_m is None else dataset.pixel_size_m / factor
+    note = f"crop: patterns {rows}×{rows} -> {size}×{size}; object pixels {1 / factor:.4g} times as large"
+    return replace(
+        dataset,
+        diffraction=view,
+        probe=resample(dataset.probe, rows, size) * np.float32(1 / factor),
+        obj=obj,
+        positions_px=dataset.positions_px * factor,
+        coverage=coverage,
+        patches=None,
+        pixel_size_m=pixel,
+        history=(*dataset.history, note),
+    )
+
+
+def bin_pixels(dataset: PtychoDataset, factor: int) -> PtychoDataset:
+    """Sum the intensity of factor × factor detector pixels.
+
+    Larger detector pixels sample the speckle more coarsely: the object pixel stays, the window of the probe
+    shrinks to N/factor. Positions, in object pixels, stay.
+    """
+    size = dataset.patch_size
+    new = size // factor
+    if factor == 1:
+        return dataset
+    if size % factor or new % 2 or new < 4:
+        mend = "Choose a factor that leaves an even size, or crop first with `--crop`."
+        found = f"{size} pixels in bins of {factor}"
+        raise InputError(Fault(dataset.source, "bin", found, "an even number of bins, at least 4", mend))
+
+    def sum_bins(block: Array) -> Array:
+        intensity = np.square(block, dtype=np.float64).reshape(len(block), new, factor, new, factor)
+        return np.sqrt(intensity.sum(axis=(2, 4)))
+
+    probe = resize(dataset.probe, new)
+    outside = 1 - np.sum(np.abs(probe) ** 2) / np.sum(np.abs(dataset.probe) ** 2)
+    # The centre of the bin that holds DC lies (factor - 1)/2 pixels beside DC: a phase ramp on the probe.
+    place = np.arange(new) - new / 2
+    ramp = np.exp(-1j * np.pi * (factor - 1) / size * (place[:, None] + place))
+    note = (
+        f"bin: {factor}×{factor} detector pixels summed, patterns {size}×{size} -> {new}×{new}; "
+        f"{outside:.1%} of the probe's intensity lies outside the new window"
+    )
+    view = StackView(dataset.diffraction, function=sum_bins, pattern_shape=(new, new), dtype=np.float32)
+    return replace(
+        dataset,
+        diffraction=view,
+        probe=(probe * ramp).astype(np.complex64),
+        patches=None,
+        history=(*dataset.history, note),
+    )
+
+
+def cut_centre(block: Array, size: int) -> Array:
+    """Return (..., size, size) about pixel (rows/2, columns/2), padded with zeros where there is nothing."""
+    return _fit(_fit(block, -2, size), -1, size)
+
+
+def resample(image: Array, old: int, new: int) -> Array:
+    """Return a complex image on pixels old/new times as large: its Fourier transform cropped, or padded.
+
+    The image is first extended by repeating its edge until the new grid fits its length exactly.
+    """
+    unit = old // math.gcd(old, new)
+    rows, columns = (-(-length // (2 * unit)) * 2 * unit for length in image.shape)
+    padded = np.pad(image, ((0, rows - image.shape[0]), (0, columns - image.shape[1])), mode="edge")
+    spectrum = scipy.fft.fftshift(scipy.fft.fft2(padded))
+    shape = (rows * new // old, columns * new // old)
+    for axis, length in enumerate(shape):
+        spectrum = _fit(spectrum, axis, length)
+    result = scipy.fft.ifft2(scipy.fft.ifftshift(spectrum)) * (shape[0] * shape[1] / (rows * columns))
+    fit = [math.ceil(length * new / old) for length in image.shape]
+    return np.ascontiguousarray(result[: fit[0], : fit[1]]).astype(np.complex64)
+
+
+def _fit(array: Array, axis: int, length: int) -> Array:
+    """Crop or zero-pad one axis about its index length // 2, the place of DC."""
+    old = array.shape[axis]
+    start = old // 2 - length // 2
+    if length <= old:
+        return np.take(array, np.arange(start, start + length), axis=axis)
+    pad = [(0, 0)] * array.ndim
+    pad[axis] = (-start, length - old + start)
+    return np.pad(array, pad)
+
+
+def _nearest(mask: Array, shape: tuple[int, ...], factor: float) -> Array:
+    rows, columns = (
+        np.minimum((np.arange(length) / factor).round().astype(int), old - 1)
+        for length, old in zip(shape, mask.shape, strict=True)
+    )
+    return mask[np.ix_(rows, columns)]

@@ -1,0 +1,190 @@
+"""Raw file -> training and test files: every step recorded in the files and told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho_lib.data.dataset import PtychoDataset, check_dataset, save_dataset
+from ptycho_lib.data.options import PrepareOptions, parse_options
+from ptycho_lib.data.prepare.detector import bin_pixels, crop, drop_bad_patterns, mend_pixels
+from ptycho_lib.data.prepare.split import split
+from ptycho_lib.data.readers import read_file
+from ptycho_lib.data.sampling import subset_order
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.lazy_stack import Array, StackView, mean_total
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """A file to be written: its dataset is still lazy.
+
+    Parameters
+    ----------
+    path : Path
+    dataset : PtychoDataset
+    """
+
+    path: Path
+    dataset: PtychoDataset
+
+
+def prepare(
+    raw_path: str | Path, out_dir: str | Path, *, overwrite: bool = False, **options: Any
+) -> tuple[Path, ...]:
+    """Write ``NAME_train.npz`` and ``NAME_test.npz`` (or, without a split, ``NAME.npz``).
+
+    The same input and options give the same bytes; files appear complete or not at all.
+
+    Parameters
+    ----------
+    raw_path : str or Path
+        Any file that `open_dataset` reads.
+    out_dir : str or Path
+    overwrite : bool
+        Without it existing files are refused.
+    **options
+        Fields of `PrepareOptions`.
+
+    Returns
+    -------
+    train_path, test_path : Path
+        One path if `split` is 'none'.
+
+    Raises
+    ------
+    InputError
+        With every fault of the file or the options, or if an output exists. Nothing is written then.
+    """
+    plan = plan_preparation(raw_path, out_dir, overwrite=overwrite, **options)
+    return tuple(save_dataset(item.dataset, item.path, overwrite=overwrite) for item in plan)
+
+
+Reconstruct = Callable[[PtychoDataset, PrepareOptions], PtychoDataset]
+"""Gives a dataset an object; `iterative.reference` has one, which this wing knows nothing of."""
+
+
+def plan_preparation(
+    raw_path: str | Path,
+    out_dir: str | Path,
+    *,
+    overwrite: bool = False,
+    reconstruct: Reconstruct | None = None,
+    **options: Any,
+) -> tuple[PreparedFile, ...]:
+    """Do everything but write: what `prepare` would do, with the histories that it would record.
+
+    `reconstruct` is asked for the object if `reference` is 'iterative'.
+    """
+    raw_path = Path(raw_path)
+    settings = parse_options(PrepareOptions, "options", options)
+    dataset = prepare_dataset(raw_path, settings, reconstruct)
+    parts = (dataset,) if settings.split == "none" else split(dataset, settings)
+    plan = tuple(
+        PreparedFile(path, part)
+        for path, part in zip(output_paths(raw_path, out_dir, len(parts)), parts, strict=True)
+    )
+    _refuse(raw_path, plan, overwrite)
+    return plan
+
+
+def prepare_dataset(
+    raw_path: str | Path, settings: PrepareOptions, reconstruct: Reconstruct | None = None
+) -> PtychoDataset:
+    """Read a file and take every step but the split; the result fulfils the contract.
+
+    Raises
+    ------
+    InputError
+        With every fault that is left after all steps.
+    """
+    dataset = _take_steps(*read_file(raw_path, settings), settings)
+    faults = check_dataset(dataset)
+    if faults:
+        raise InputError(faults)
+    if settings.reference == "iterative":
+        if reconstruct is None:
+            mend = "Use `ptycho-study prepare --reference iterative`."
+            raise InputError(Fault("options", "reference", "'iterative'", "'file' in this call", mend))
+        dataset = reconstruct(dataset, settings)
+    return _with_patches(dataset) if settings.patches else dataset
+
+
+def output_paths(raw_path: str | Path, out_dir: str | Path, number: int = 2) -> tuple[Path, ...]:
+    """Return the paths of the training and the test file, or of the only file."""
+    name = Path(raw_path).stem.removesuffix("_raw")
+    endings = ("_train", "_test") if number == 2 else ("",)
+    return tuple(Path(out_dir) / f"{name}{ending}.npz" for ending in endings)
+
+
+def _subset(dataset: PtychoDataset, size: int, seed: int) -> PtychoDataset:
+    if size > len(dataset):
+        found = f"{size} of {len(dataset)} patterns"
+        raise InputError(Fault("options", "subset", found, "at most as many as there are", "Lower it."))
+    chosen = np.sort(subset_order(dataset.positions_px, "representative", seed)[:size])
+    note = f"subset: {size} of {len(dataset)} patterns, spread over the scan (seed {seed})"
+    part = dataset.select(chosen)
+    return replace(part, history=(*part.history, note))
+
+
+def _take_steps(as_read: PtychoDataset, mask: Array | None, settings: PrepareOptions) -> PtychoDataset:
+    """Return the dataset after every step on its patterns, lazily."""
+    dataset = as_read
+    if settings.subset is not None:
+        dataset = _subset(dataset, settings.subset, settings.seed)
+    if settings.bad_pixels != "keep":
+        dataset = mend_pixels(dataset, mask, settings.bad_pixels)
+    elif mask is not None and mask.any():
+        note = f"bad pixels: the {int(mask.sum())} that the file names are kept as they are"
+        dataset = replace(dataset, history=(*dataset.history, note))
+    if settings.crop is not None:
+        dataset = crop(dataset, settings.crop)
+    if settings.bin > 1:
+        dataset = bin_pixels(dataset, settings.bin)
+    if settings.drop_bad_patterns:
+        dataset = drop_bad_patterns(dataset)
+    return dataset if dataset.diffraction is as_read.diffraction else _same_counts(dataset, as_read)
+
+
+def _same_counts(dataset: PtychoDataset, as_read: PtychoDataset) -> PtychoDataset:
+    """Let the mean of the photons follow what was cut, left out or repaired: a count stays a count."""
+    if as_read.photons_per_pattern is None:
+        return dataset
+    after, before = mean_total(dataset.diffraction), mean_total(as_read.diffraction)
+    if not (before > 0 and after > 0) or np.isclose(after, before, rtol=1e-9):
+        return dataset
+    photons = as_read.photons_per_pattern * after / before
+    old, new = f"{as_read.photons_per_pattern:.4g}", f"{photons:.4g}"
+    notes = (f"photons per pattern: {old} -> {new}, of what is kept",) if new != old else ()
+    return replace(dataset, photons_per_pattern=photons, history=(*dataset.history, *notes))
+
+
+def _with_patches(dataset: PtychoDataset) -> PtychoDataset:
+    """Add the object patches, cut as they are written; in place of patches that the file may hold."""
+    size = dataset.patch_size
+    patches = StackView(
+        np.arange(len(dataset)),
+        function=replace(dataset, patches=None).object_patches,
+        pattern_shape=(size, size),
+        dtype=np.complex64,
+    )
+    note = "patches: Y cut from the object, bilinear at fractional positions"
+    return replace(dataset, patches=patches, history=(*dataset.history, note))
+
+
+def _refuse(raw_path: Path, plan: tuple[PreparedFile, ...], overwrite: bool) -> None:
+    """Refuse to overwrite an existing file without leave, and the input itself in any case."""
+    faults = []
+    for item in plan:
+        if item.path.exists() and item.path.samefile(raw_path):
+            mend = "Choose another output folder; the input is never changed."
+            faults.append(Fault(str(item.path), "", "the input file", "another file", mend))
+        elif item.path.exists() and not overwrite:
+            mend = "Choose another folder, or allow it with `--overwrite`."
+            faults.append(Fault(str(item.path), "", "an existing file", "a new one", mend))
+    if faults:
+        raise InputError(faults)

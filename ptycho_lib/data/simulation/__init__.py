@@ -1,0 +1,1 @@
+"""Simulated scans of known objects, as datasets."""

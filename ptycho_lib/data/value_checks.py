@@ -1,0 +1,160 @@
+"""Values of a dataset whose shapes and dtypes are right: finite, positive, inside the frame, amplitudes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ptycho_lib.data.reprojection import reprojection, spread_indices
+from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns
+from ptycho_lib.physics.diffraction import extract_patches
+
+INTENSITY_RATIO = 0.7
+"""Intensity is suspected if the square root of `diffraction` fits this much better than itself."""
+METRES_BELOW = 0.1
+"""Positions that spread less than this cannot be pixels; a scan of 10 cm could not be metres either."""
+
+FEW = 16
+"""A scan of more positions that is narrower than a quarter of a patch is hardly given in pixels."""
+
+Report = Callable[[str, str, str, str], None]
+
+PATTERN_FAULTS = {
+    "NaN or infinite values": "Run `ptycho-study prepare --bad-pixels repair` on the raw file.",
+    "negative values": "Subtract less background, or run `ptycho-study prepare --bad-pixels repair`.",
+    "zeros only": "Run `ptycho-study prepare --drop-bad-patterns`: a blank frame teaches nothing.",
+}
+
+
+def check_values(arrays: dict[str, Any], report: Report) -> None:
+    """Report every implausible value; the arrays have the keys and dtypes of the contract."""
+    told: list[str] = []
+
+    def tell(key: str, found: str, expected: str, mend: str) -> None:
+        told.append(key)
+        report(key, found, expected, mend)
+
+    _check_arrays(arrays, tell)
+    _check_scalars(arrays, tell)
+    _check_patterns(arrays["diffraction"], tell)
+    if not {"xcoords", "ycoords"} & set(told):
+        _check_frame(_positions(arrays), arrays["diffraction"].shape[-1], arrays["objectGuess"].shape, tell)
+    if not told:
+        _check_amplitude(arrays, tell)
+
+
+def faulty_patterns(stack: Any) -> dict[str, Array]:
+    """Return the indices of bad patterns, keyed by what is wrong with them; one pass, block by block."""
+    bad: dict[str, list[Array]] = {what: [np.empty(0, np.int64)] for what in PATTERN_FAULTS}
+    for part, block in blocks(stack):
+        low, high = block.min(axis=(1, 2)), block.max(axis=(1, 2))  # NaN passes through both
+        finite = np.isfinite(low) & np.isfinite(high)
+        tests = (~finite, finite & (low < 0), finite & (low == 0) & (high == 0))
+        for found, test in zip(bad.values(), tests, strict=True):
+            found.append(np.flatnonzero(test) + part.start)
+    return {what: np.concatenate(found) for what, found in bad.items()}
+
+
+def fingerprint(pattern: Array) -> bytes:
+    """Return a digest of a pattern's values: the same for bitwise copies only."""
+    return hashlib.blake2b(pattern.tobytes(), digest_size=16).digest()
+
+
+def copied_patterns(stack: Any) -> Array:
+    """Return the indices of patterns that are bitwise copies of earlier ones; one pass, block by block."""
+    seen: set[bytes] = set()
+    copies = []
+    for part, block in blocks(stack):
+        for index, pattern in enumerate(block, part.start):
+            mark = fingerprint(pattern)
+            if mark in seen:
+                copies.append(index)
+            seen.add(mark)
+    return np.array(copies, np.int64)
+
+
+def inside(positions_px: Array, size: int, shape: tuple[int, ...]) -> Array:
+    """Return for each position whether its size × size patch lies inside the object, (n,) bool."""
+    return np.all((positions_px >= size / 2) & (positions_px <= np.asarray(shape) - size / 2), axis=1)
+
+
+def _check_arrays(arrays: dict[str, Any], report: Report) -> None:
+    for key in ("xcoords", "ycoords", "probeGuess", "objectGuess"):
+        bad = np.count_nonzero(~np.isfinite(arrays[key]))
+        if bad:
+            report(key, f"{bad} NaN or infinite values", "finite numbers", "Repair the export of this array.")
+    if not np.any(arrays["probeGuess"]):
+        mend = "Give the probe of the reconstruction, or a model of it."
+        report("probeGuess", "zeros only", "an illumination", mend)
+    if not np.any(arrays["objectGuess"]):
+        mend = "Give the ground truth, or a reference reconstruction."
+        report("objectGuess", "zeros only", "an object", mend)
+    if "coverage" in arrays and not arrays["coverage"].any():
+        report(
+            "coverage",
+            "no pixel",
+            "at least one pixel to compare",
+            "Leave it out, or mark the reliable part.",
+        )
+
+
+def _check_scalars(arrays: dict[str, Any], report: Report) -> None:
+    for key in ("photons_per_pattern", "pixel_size_m", "wavelength_m", "detector_distance_m"):
+        if key in arrays and not (np.isfinite(arrays[key]) and arrays[key] > 0):
+            report(key, f"{arrays[key]}", "a positive number", "Mend it, or leave it out: it is optional.")
+
+
+def _check_patterns(stack: Any, report: Report) -> None:
+    for what, indices in faulty_patterns(stack).items():
+        if len(indices):
+            first = ", ".join(map(str, indices[:3])) + (", …" if len(indices) > 3 else "")
+            found = f"{what} in {len(indices)} of {stack.shape[0]} patterns (index {first})"
+            report("diffraction", found, "finite amplitudes ≥ 0", PATTERN_FAULTS[what])
+
+
+def _check_frame(positions: Array, size: int, shape: tuple[int, ...], report: Report) -> None:
+    """Positions must keep every patch inside the object; otherwise guess why they do not."""
+    outside = ~inside(positions, size, shape)
+    if not outside.any():
+        return
+    if max(abs(positions.min()), abs(positions.max())) < METRES_BELOW:
+        mend = "They look like metres: run `ptycho-study prepare --position-unit m --pixel-size-m …`."
+    elif len(positions) > FEW and np.ptp(positions, axis=0).max() < size / 4:
+        mend = "So narrow a scan looks like micrometres: run `ptycho-study prepare --position-unit um`."
+    elif inside(positions[:, ::-1], size, shape).all():
+        mend = "Swapped they fit: run `ptycho-study prepare --swap-xy`."
+    elif inside(positions + size / 2, size, shape).all():
+        mend = "As upper left corners they fit: run `ptycho-study prepare --position-reference corner`."
+    else:
+        mend = (
+            "Positions are patch centres in object pixels, x = column, y = row; the object holds every patch."
+        )
+    ranges = " and ".join(
+        f"{name} {low:.4g} to {high:.4g}"
+        for name, low, high in zip(
+            ("rows", "columns"), positions.min(axis=0), positions.max(axis=0), strict=True
+        )
+    )
+    found = f"{outside.sum()} of {len(positions)} patches outside the object: {ranges}"
+    rows, columns = (f"{size / 2:g} to {extent - size / 2:g}" for extent in shape)
+    report("xcoords, ycoords", found, f"rows {rows} and columns {columns}", mend)
+
+
+def _check_amplitude(arrays: dict[str, Any], report: Report) -> None:
+    """Re-project some patterns: intensity in the place of amplitude betrays itself."""
+    chosen = spread_indices(len(arrays["xcoords"]), 32)
+    measured = read_patterns(arrays["diffraction"], chosen)
+    patches = extract_patches(arrays["objectGuess"], _positions(arrays)[chosen], measured.shape[-1])
+    itself = reprojection(measured, patches, arrays["probeGuess"]).value
+    root = reprojection(np.sqrt(measured), patches, arrays["probeGuess"]).value
+    if root < INTENSITY_RATIO * itself:
+        found = f"probably intensity (re-projection residual {itself:.2f}, of its square root {root:.2f})"
+        mend = "Run `ptycho-study prepare --quantity intensity` on the file."
+        report("diffraction", found, "amplitude, the square root of intensity", mend)
+
+
+def _positions(arrays: dict[str, Any]) -> Array:
+    return np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1)

@@ -1,0 +1,1 @@
+"""One way to read files and one way to write them."""

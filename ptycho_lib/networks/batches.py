@@ -1,0 +1,187 @@
+"""From a dataset to batches: one normalisation, one order of samples, memory bounded by the batch.
+
+A sample is a group of g² neighbouring patterns (g = gridsize). Batches are gathered from the dataset's
+stack wherever it lies, in memory or on disk, in an order that the seed and the epoch alone decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.sampling import neighbour_groups
+from ptycho_lib.io.lazy_stack import blocks, read_patterns
+from ptycho_lib.networks.first_guess import FirstGuess
+from ptycho_lib.physics.probes import inside
+
+NEIGHBOURS = 12
+"""An overlap group is drawn from this many nearest neighbours of its first pattern."""
+
+CACHE_BYTES = 2**30
+"""First guesses of all patterns are kept in memory up to this size, else made batch by batch."""
+
+Indices = NDArray[np.int64]
+Inputs = dict[str, NDArray[np.float32]]
+
+
+def input_scale(dataset: PtychoDataset) -> float:
+    """Return the factor that brings amplitudes to the input scale: mean Σx² = (N/2)².
+
+    Hoidn et al., Sci. Rep. 13, 22789 (2023). It is the only normalisation of patterns in the library; each
+    dataset has its own, so that a test at another dose is not out of scale.
+    """
+    total = sum(float(np.square(block, dtype=np.float64).sum()) for _, block in blocks(dataset.diffraction))
+    return float(dataset.patch_size / 2 / np.sqrt(total / len(dataset)))
+
+
+def normalised_probe(
+    probe: NDArray[np.complexfloating], mask_radius_px: float | None = None
+) -> NDArray[np.complex64]:
+    """Return the probe on the input scale: Σ|P|² = (N/2)², (N, N) complex64; zero beyond the mask."""
+    if mask_radius_px is not None:
+        probe = probe * inside(probe.shape[-1], mask_radius_px)
+    power = float(np.square(np.abs(probe), dtype=np.float64).sum())
+    return (probe * (probe.shape[-1] / 2 / np.sqrt(power))).astype(np.complex64)
+
+
+def central_half(images: NDArray) -> NDArray:
+    """Return the central N/2 x N/2 of (..., N, N) images, the region that the networks resolve."""
+    quarter = images.shape[-1] // 4
+    return images[..., quarter:-quarter, quarter:-quarter]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The samples of a dataset, ready to be batched.
+
+    Parameters
+    ----------
+    dataset : PtychoDataset
+    members : (m, k) int array
+        Patterns of each sample.
+    scale : float
+        Input scale of the amplitudes.
+    object_scale : float
+        Unit of the object patches handed out as labels.
+    guess : (m, k, N, N, 2) float32 array, optional
+        First guess of every sample.
+    """
+
+    dataset: PtychoDataset
+    members: Indices
+    scale: float
+    object_scale: float = 1.0
+    guess: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def amplitudes(self, chosen: Indices) -> NDArray[np.float32]:
+        """Return the patterns of the chosen samples on the input scale, (b, k, N, N)."""
+        members = self.members[chosen]
+        patterns = read_patterns(self.dataset.diffraction, members.ravel()).astype(np.float32, copy=False)
+        return (patterns * np.float32(self.scale)).reshape(*members.shape, *patterns.shape[1:])
+
+    def positions_px(self, chosen: Indices) -> NDArray[np.float32]:
+        """Return the patch centres (row, column) of the chosen samples, (b, k, 2)."""
+        return self.dataset.positions_px[self.members[chosen]].astype(np.float32)
+
+    def inputs(self, chosen: Indices) -> Inputs:
+        """Return the network input of the chosen samples.
+
+        diffraction (b, k, N, N), positions_px (b, k, 2), weight (b, k) ones, and where it is kept in memory
+        guess (b, k, N, N, 2), all float32.
+        """
+        members = self.members[chosen]
+        result = {
+            "diffraction": self.amplitudes(chosen),
+            "positions_px": self.positions_px(chosen),
+            "weight": np.ones(members.shape, np.float32),
+        }
+        if self.guess is not None:
+            result["guess"] = self.guess[chosen]
+        return result
+
+    def labels(self, chosen: Indices) -> NDArray[np.float32]:
+        """Return the central object patches of the chosen samples, (b, k, N/2, N/2, 2) float32."""
+        members = self.members[chosen]
+        patches = central_half(self.dataset.object_patches(members.ravel())) / self.object_scale
+        parts = np.stack([patches.real, patches.imag], axis=-1).astype(np.float32)
+        return parts.reshape(*members.shape, *parts.shape[1:])
+
+
+def hold_out(count: int, fraction: float, gridsize: int) -> tuple[Indices, Indices]:
+    """Split the patterns of a training subset into those of the gradient steps and those of validation.
+
+    Evenly through the nested order, so that both cover the scan. Too few patterns for two sets of groups
+    serve as both.
+    """
+    group = gridsize**2
+    held = max(round(fraction * count), group)
+    if count - held < group:
+        everything = np.arange(count)
+        return everything, everything
+    validation = np.unique(np.linspace(0, count - 1, held).round().astype(np.int64))
+    return np.setdiff1d(np.arange(count), validation), validation
+
+
+def sample_groups(positions_px: NDArray[np.float64], chosen: Indices, gridsize: int, seed: int) -> Indices:
+    """Return the samples, (m, g²) pattern numbers, that the chosen patterns form among themselves."""
+    return chosen[neighbour_groups(positions_px[chosen], gridsize, seed)]
+
+
+def overlap_partners(
+    centres_px: NDArray[np.float64], among_px: NDArray[np.float64], reach_px: float
+) -> Indices:
+    """Return for each centre its nearest samples `among_px`, (m, NEIGHBOURS); -1 beyond `reach_px`.
+
+    A sample is no partner of itself.
+    """
+    count = len(among_px)
+    distance, nearest = cKDTree(among_px).query(centres_px, k=list(range(1, NEIGHBOURS + 2)))
+    usable = (nearest < count) & (distance > 0) & (distance < reach_px)
+    partners = np.where(usable, nearest, -1)
+    order = np.argsort(~usable, axis=1, kind="stable")[:, :NEIGHBOURS]
+    return np.take_along_axis(partners, order, axis=1)
+
+
+def epoch_batches(
+    samples: int, steps: int, batch_size: int, overlap: int, partners: Indices, seed: int, epoch: int
+) -> Indices:
+    """Return the batches of one epoch, (steps, batch_size) sample numbers.
+
+    Each batch holds groups of `overlap` samples: one drawn without replacement until all were drawn, and
+    partners of it (itself again where it has too few).
+    """
+    rng = np.random.default_rng((seed, epoch))
+    needed = steps * (batch_size // overlap)
+    rounds = [rng.permutation(samples) for _ in range(-(-needed // samples))]
+    first = np.concatenate(rounds)[:needed]
+    groups = np.repeat(first[:, None], overlap, axis=1)
+    if overlap > 1:
+        shuffled = rng.permuted(partners[first], axis=1)
+        usable_first = np.argsort(shuffled < 0, axis=1, kind="stable")[:, : overlap - 1]
+        drawn = np.take_along_axis(shuffled, usable_first, axis=1)
+        groups[:, 1:] = np.where(drawn >= 0, drawn, groups[:, 1:])
+    return groups.reshape(steps, batch_size)
+
+
+def first_guesses(layer: FirstGuess, samples: Samples) -> NDArray[np.float32] | None:
+    """Return the first guess of every sample, or None if they do not fit into `CACHE_BYTES`."""
+    size, (count, k) = samples.dataset.patch_size, samples.members.shape
+    shape = (count, k, size, size, 2)
+    if layer.iterations == 0 or 4 * int(np.prod(shape, dtype=np.int64)) > CACHE_BYTES:
+        return None
+    compute = tf.function(layer.__call__, reduce_retracing=True)
+    result = np.empty(shape, np.float32)
+    step = max(1, 64 // k)
+    for start in range(0, count, step):
+        chosen = np.arange(start, min(start + step, count))
+        amplitudes, positions = samples.amplitudes(chosen), samples.positions_px(chosen)
+        result[chosen] = compute(tf.constant(amplitudes), tf.constant(positions)).numpy()
+    return result

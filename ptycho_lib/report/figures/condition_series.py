@@ -1,0 +1,108 @@
+"""Quality along ordered test conditions: against the overlap of the scan, against the dose; a line an arm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ptycho_lib.config import NOMINAL
+from ptycho_lib.report.figures.study import select
+from ptycho_lib.report.style import (
+    FULL_WIDTH,
+    ModelLook,
+    letter,
+    metric_title,
+    model_looks,
+    new_figure,
+    styled,
+)
+from ptycho_lib.study.results.condition_series import Sweep, curves
+
+AXES = {"overlap": "linear overlap of neighbours", "photons_per_pattern": "photons per pattern"}
+GREY = "#555555"
+
+
+@styled
+def sweep_figure(
+    table: pd.DataFrame,
+    costs: pd.DataFrame,
+    sweeps: Sequence[Sweep],
+    *,
+    metric: str = "ssim",
+    components: Sequence[str] = ("amplitude", "phase"),
+    alignment: str = "aligned",
+) -> Figure:
+    """Show where the curves of the arms cross when the scan thins out or the dose falls.
+
+    A column a sweep, harder conditions to the right; a line an arm, its largest training size; bars span the
+    trials. The lowest row shows how much of the area is left to be compared, which shrinks for a sparse scan.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy table, columns `tidy.COLUMNS`.
+    costs : DataFrame
+        `study.spending.spending`.
+    sweeps : sequence of Sweep
+        `study.sweeps.sweeps`, at least one.
+    metric, components, alignment : str
+        Which values.
+    """
+    if not sweeps:
+        raise ValueError("there is no sweep: at least three conditions must differ in overlap or dose alone")
+    looks = model_looks(table["model"])
+    compared = (
+        costs.groupby("condition")["compared_px"].mean()
+        / costs[costs["condition"] == NOMINAL]["compared_px"].mean()
+    )
+    figure = new_figure(1.75 * len(components) + 1.3, width=min(FULL_WIDTH, 3.6 * len(sweeps)), used=0.985)
+    panels = figure.subplots(
+        len(components) + 1,
+        len(sweeps),
+        squeeze=False,
+        sharex="col",
+        sharey="row",
+        height_ratios=[*[1.0] * len(components), 0.35],
+    )
+    for column, sweep in zip(panels.T, sweeps, strict=True):
+        for ax, component in zip(column, components, strict=False):
+            rows = curves(
+                select(table, metric=metric, component=component, alignment=alignment), costs, sweep
+            )
+            for model, look in looks.items():
+                _draw(ax, rows[rows["model"] == model], look)
+        column[-1].plot(sweep.values, [100 * compared[name] for name in sweep.conditions], ".-", color=GREY)
+        column[0].set_title(f"at {sweep.fixed}" if sweep.fixed else "all else unchanged")
+        _axis(column[-1], sweep)
+    for row, component in zip(panels, components, strict=False):
+        row[0].set_ylabel(f"{component} {metric_title(metric, component)}")
+    panels[-1, 0].set_ylabel("compared\narea (%)")
+    panels[-1, 0].set_ylim(0, 109)
+    for ax in panels.flat:
+        ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+    letter(panels[:-1].flat)
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4))
+    return figure
+
+
+def _draw(ax: Axes, rows: pd.DataFrame, look: ModelLook) -> None:
+    groups = rows.groupby("x")["value"]
+    mean = groups.mean()
+    bars = np.abs(np.stack([groups.min() - mean, groups.max() - mean]))
+    ax.errorbar(
+        mean.index, mean, yerr=bars, fmt=look.marker, linestyle=look.line, color=look.colour,
+        markersize=4, elinewidth=0.9, label=look.label,
+    )  # fmt: skip
+
+
+def _axis(ax: Axes, sweep: Sweep) -> None:
+    """Make the axis of a sweep, harder to the right, with the conditions as ticks."""
+    ax.set_xlabel(AXES[sweep.axis])
+    if sweep.axis == "photons_per_pattern":
+        ax.set_xscale("log")
+    ax.invert_xaxis()

@@ -1,0 +1,50 @@
+"""Figures of iterative reconstructions: what a starting guess is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ptycho_lib.report.figures.cost import seconds_axis
+from ptycho_lib.report.style import letter, model_looks, new_figure, styled
+
+
+@styled
+def start_figure(
+    curves: Mapping[str, Mapping[str, pd.DataFrame]], *, quality: str = "phase SSIM ↑"
+) -> Figure:
+    """Show quality against the time of reconstruction, one panel a test set, one line a starting guess.
+
+    Dotted: the quality of the last epoch from a flat object; points: where each line reaches it first.
+
+    Parameters
+    ----------
+    curves : mapping of str to mapping of str to DataFrame
+        ``curves[test set][model]``: columns ``epoch``, ``seconds``, ``quality``. Model ``iterative`` starts
+        from a flat object. Epoch 0 is the starting guess itself,
+        after the seconds that a network and the set-up took; training does not count.
+    quality : str
+        Label of the vertical axis.
+    """
+    figure = new_figure(2.7, width=3.4 * len(curves))
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for ax, (name, by_model) in zip(panels, curves.items(), strict=True):
+        goal = float(by_model["iterative"]["quality"].iloc[-1])
+        ax.axhline(goal, color="#777777", linestyle=":", linewidth=0.8)
+        for model, look in model_looks(by_model).items():
+            curve = by_model[model]
+            ax.plot(curve["seconds"], curve["quality"], look.line, color=look.colour, label=look.label)
+            reached = curve[curve["quality"] >= goal].head(1)
+            ax.plot(reached["seconds"], reached["quality"], look.marker, color=look.colour, markersize=5)
+        low = min(float(np.nanmin(curve["quality"])) for curve in by_model.values())
+        seconds_axis(ax, pd.concat([curve["seconds"] for curve in by_model.values()]))
+        ax.set(title=fill(name, 42), xlabel="seconds of reconstruction", ylim=(min(low, goal) - 0.03, None))
+    panels[0].set_ylabel(quality)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    letter(panels, left_pt=14)
+    return figure

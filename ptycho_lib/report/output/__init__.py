@@ -1,0 +1,1 @@
+"""Where figures and text go: notebooks, HTML reports, PDF and publication files."""

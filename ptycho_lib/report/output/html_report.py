@@ -1,0 +1,75 @@
+"""`report.html`: the executed summary of a study as one file for readers without Python and network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.files import write_atomically
+from ptycho_lib.study.execution.summary import SUMMARY, execute_summary
+from ptycho_lib.study.folder.manifest import read_manifest
+
+REPORT = "report.html"
+TEMPLATES = Path(__file__).parent / "nbconvert"
+
+
+def make_report(study_dir: str | Path) -> Path:
+    """Execute the summary notebook of a study and turn it into `report.html`.
+
+    Raises
+    ------
+    InputError
+        If the summary does not run to its end, with the reason; a study without a complete run is one.
+    """
+    folder = Path(study_dir).resolve()
+    ending = execute_summary(folder)
+    if not ending.succeeded:
+        mend = "See `ptycho-study status`; `ptycho-study run` finishes a study and repeats nothing complete."
+        found = f"an error: {ending.reason}"
+        raise InputError(Fault(str(folder / SUMMARY), "", found, "a summary that runs to its end", mend))
+    return write_report(folder)
+
+
+def write_report(study_dir: str | Path) -> Path:
+    """Turn the executed `summary.ipynb` of a study into `report.html`: one file, no network, no script.
+
+    Parameters
+    ----------
+    study_dir : path
+        The study folder.
+
+    Raises
+    ------
+    InputError
+        If there is no executed summary, or it holds an error.
+    """
+    folder = Path(study_dir).resolve()
+    notebook = _executed(folder / SUMMARY)
+    exporter = HTMLExporter(
+        template_name="report", extra_template_basedirs=[str(TEMPLATES)], exclude_anchor_links=True
+    )
+    title = f"Generalization study {read_manifest(folder).config.name}"
+    body, _ = exporter.from_notebook_node(notebook, resources={"report_title": title})
+    write_atomically(folder / REPORT, body)
+    return folder / REPORT
+
+
+def _executed(path: Path) -> NotebookNode:
+    mend = "Run `ptycho-study report`, which executes the summary first."
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except OSError as error:
+        raise InputError(
+            Fault(str(path), "", error.strerror or str(error), "the executed summary", mend)
+        ) from None
+    except nbformat.reader.NotJSONError:
+        raise InputError(Fault(str(path), "", "a damaged notebook", "the executed summary", mend)) from None
+    failed = [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"]
+    if failed:
+        found = f"an error: {failed[0].ename}: {failed[0].evalue}"
+        raise InputError(Fault(str(path), "", found, "a summary that ran to its end", mend))
+    return notebook

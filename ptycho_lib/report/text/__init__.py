@@ -1,0 +1,1 @@
+"""Sentences, tables and HTML elements about a study."""

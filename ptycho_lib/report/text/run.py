@@ -1,0 +1,89 @@
+"""What the notebook of one run says in words: what it works on, and what its numbers were made with."""
+
+from __future__ import annotations
+
+from ptycho_lib.config import NETWORKS
+from ptycho_lib.report.results import reference_note
+from ptycho_lib.report.style import model_looks
+from ptycho_lib.report.text.html_elements import definitions
+from ptycho_lib.study.folder.record import RunRecord
+from ptycho_lib.study.run_session import IterativeRun, Run
+
+
+def run_overview(run: Run) -> str:
+    """Return the table of what a run trains on, tests on and how."""
+    network, training = run.config.network, run.config.training
+    photons = run.train.photons_per_pattern
+    subset = f"{run.config.sampling.method} subset"
+    warnings = "; ".join(filter(None, (run.leakage, run.selection_warning)))
+    return definitions(
+        ({"Warning": warnings} if warnings else {})
+        | {
+            "Training": f"{run.n_train} patterns of {run.train_data.name}, {subset}",
+            "Test": f"{run.n_test} patterns of {run.test_data.name}",
+            **_compared_with(run),
+            "Trial": f"{run.trial}, seeds {', '.join(f'{k} {v}' for k, v in run.seeds.items())}",
+            "Pattern": f"{run.train.patch_size}×{run.train.patch_size} pixels, "
+            + (f"{photons:.3g} photons" if photons else "photons unknown"),
+            "Models": ", ".join(look.label for look in model_looks(run.config.arms_of(run.n_train)).values()),
+            "Backbone": f"{network.backbone}, width {network.width}, gridsize {network.gridsize}",
+            "Schedule": f"{training.epochs} epochs, at least {training.min_steps} steps of "
+            f"{training.batch_size}, learning rate {training.learning_rate:g}, {training.precision}",
+            "Folder": run.output_dir.name,
+        }
+    )
+
+
+def iterative_overview(run: IterativeRun) -> str:
+    """Return the table of what is reconstructed iteratively, and how."""
+    settings, photons = run.config.iterative, run.test.photons_per_pattern
+    kept = {True: "refined", False: "as given"}
+    return definitions(
+        {
+            "Patterns": f"{run.n_test} of {run.test_data.name}, "
+            f"{run.test.patch_size}×{run.test.patch_size} pixels, "
+            + (f"{photons:.3g} photons" if photons else "photons unknown"),
+            **_compared_with(run),
+            "Algorithm": f"Pty-chi, {settings.algorithm.upper()}, {settings.epochs} epochs, batches of "
+            f"{settings.batch_size}, seed {run.config.seed}",
+            "Probe": f"{kept[settings.refine_probe]}, {settings.probe_modes} mode"
+            + ("s" if settings.probe_modes > 1 else ""),
+            "Positions": kept[settings.correct_positions],
+            "Start": "a flat object",
+            "Folder": run.output_dir.name,
+        }
+    )
+
+
+def _compared_with(run: IterativeRun) -> dict[str, str]:
+    """Return what the object of the test data is, unless it is a simulated ground truth."""
+    note = reference_note(run.test, run.config.arms_of(getattr(run, "n_train", 0)))
+    return {"Compared with": f"{run.test.standard}. {note}".strip()} if run.test.standard else {}
+
+
+def run_provenance(record: RunRecord) -> str:
+    """Return what made the numbers of a run: data, settings, code, versions, machine, durations."""
+    arms = {
+        (f"Training of {look.label}" if arm in NETWORKS else look.label): (
+            f"{record.arms[arm].seconds:.1f} s" if arm in NETWORKS else "no training of its own"
+        )
+        + (f"; collapsed: {record.arms[arm].reason}" if record.arms[arm].collapsed else "")
+        for arm, look in model_looks(record.arms).items()
+    }
+    prints = record.identity.fingerprints
+    return definitions(
+        {
+            **arms,
+            "Whole run": f"{record.seconds:.1f} s, finished {record.finished}",
+            "Device": record.device,
+            "Machine": ", ".join(f"{name}: {value}" for name, value in record.machine.items()),
+            "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+            "Commit": record.commit or "not under version control",
+            "Training data": f"{record.train_data} ({prints.train_data})",
+            "Test data": f"{record.test_data} ({prints.test_data})",
+            "Configuration": prints.config,
+            "Code": prints.code,
+            "Run fingerprint": record.fingerprint,
+            "Reproducibility": record.determinism,
+        }
+    )

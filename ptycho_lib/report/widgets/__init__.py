@@ -1,0 +1,1 @@
+"""Interactive views for JupyterLab."""

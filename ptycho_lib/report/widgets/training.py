@@ -1,0 +1,182 @@
+"""A training to watch in JupyterLab: settings, loss curves, a reconstruction that improves, a stop button."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, DisplayHandle, display
+from numpy.typing import NDArray
+
+from ptycho_lib.config import StudyConfig, parse_config
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.evaluation.reconstruction import Reconstruction, reconstruct
+from ptycho_lib.report.figures.catalogue import comparison_figure, history_figure
+from ptycho_lib.report.output.notebook_display import image_html
+from ptycho_lib.report.results import side_by_side
+from ptycho_lib.report.style import model_looks
+from ptycho_lib.report.widgets.live_view import choice, int_slider, show_controls
+
+
+class Patches(Protocol):
+    """What a network predicts; `networks.prediction.PredictedPatches` has it."""
+
+    @property
+    def patches(self) -> NDArray[np.complex64]:
+        """Central parts of the object patches, (n, N/2, N/2)."""
+
+    @property
+    def positions_px(self) -> NDArray[np.float64]:
+        """Their centres (n, 2), (row, column)."""
+
+
+Trained = TypeVar("Trained")
+Predict = Callable[[Any, PtychoDataset], Patches]
+
+
+class TrainingForm:
+    """Sliders for size, epochs and gridsize; the last expression of a cell displays them."""
+
+    def __init__(self, n_train: int, epochs: int, gridsize: int, *, available: int) -> None:
+        self.controls: dict[str, widgets.Widget] = {
+            "n_train": int_slider("training patterns", min(n_train, available), 8, available),
+            "epochs": int_slider("epochs", epochs, 1, max(200, epochs)),
+            "gridsize": choice("gridsize", [1, 2, 3], gridsize),
+        }
+
+    @property
+    def n_train(self) -> int:
+        """The number of training patterns chosen."""
+        return int(self.controls["n_train"].value)
+
+    def config(self, **settings: Mapping[str, Any]) -> StudyConfig:
+        """Return the configuration of the present choice; `settings` are further sections of it."""
+        sections = {name: dict(section) for name, section in settings.items()}
+        sections.setdefault("training", {})["epochs"] = self.controls["epochs"].value
+        sections.setdefault("network", {})["gridsize"] = self.controls["gridsize"].value
+        return parse_config({**sections, "n_train_sizes": [self.n_train]}, "notebook")
+
+    def _ipython_display_(self) -> None:
+        show_controls(*self.controls.values())
+
+
+class LiveTraining:
+    """Loss curves and reconstructions of the networks in training, in one output that is replaced in place.
+
+    Parameters
+    ----------
+    test : PtychoDataset
+        Patterns to reconstruct for the picture; a few dozen are enough.
+    config : StudyConfig
+    predict : callable
+        `networks.prediction.predict_patches`.
+    every_s : float
+        The picture is drawn anew at most this often.
+    """
+
+    def __init__(
+        self, test: PtychoDataset, config: StudyConfig, predict: Predict, *, every_s: float = 3.0
+    ) -> None:
+        self.stop_button = widgets.Button(
+            description="Stop and keep the best",
+            icon="stop",
+            tooltip="Ends the training after this epoch",
+            layout=widgets.Layout(width="auto"),
+        )
+        self.stop_button.on_click(self._stop)
+        self._test, self._config, self._predict, self._every_s = test, config, predict, every_s
+        self._stopped = threading.Event()
+        self._histories: dict[str, pd.DataFrame] = {}
+        self._models: dict[str, Any] = {}
+        self._drawn = -np.inf
+        self._handle: DisplayHandle | None = None
+
+    def watch(self, arm: str) -> dict[str, Callable[..., Any]]:
+        """Return the keyword arguments of `networks.training.train_arm` that let this view watch an arm."""
+        self._stopped.clear()
+
+        def on_epoch(model: Any, history: pd.DataFrame) -> None:
+            self._histories[arm], self._models[arm] = history, model
+            if time.monotonic() - self._drawn >= self._every_s:
+                self.redraw()
+
+        return {"on_epoch": on_epoch, "should_stop": self._stopped.is_set}
+
+    async def train(
+        self, train_arm: Callable[..., Trained], dataset: PtychoDataset, folder: str | Path, *, trial: int = 1
+    ) -> dict[str, Trained]:
+        """Train every arm of the configuration, watched by this view; return them by name.
+
+        The work is done in a thread while the cell awaits it: only then does the kernel hear the button.
+
+        Parameters
+        ----------
+        train_arm : callable
+            `networks.training.train_arm`.
+        dataset : PtychoDataset
+            The training subset.
+        folder : path
+            Receives a folder for each arm.
+        trial : int
+            Selects the seeds.
+        """
+        trained: dict[str, Trained] = {}
+        try:
+            for arm in self._config.arms:
+                place = Path(folder) / f"{arm}_run"
+                work = partial(train_arm, arm, dataset, self._config, trial, place, **self.watch(arm))
+                trained[arm] = await asyncio.to_thread(work)
+        except asyncio.CancelledError:
+            self._stopped.set()  # an interrupted cell must not leave its thread training
+            raise
+        self.redraw()
+        return trained
+
+    def redraw(self) -> None:
+        """Draw the present state."""
+        if self._handle is not None and self._histories:
+            self._handle.update(HTML(self.picture()))
+            self._drawn = time.monotonic()
+
+    def picture(self) -> str:
+        """Return losses and reconstructions as HTML."""
+        epochs = {arm: len(history) for arm, history in self._histories.items()}
+        words = ", ".join(
+            f"{look.label} after epoch {epochs[arm]}" for arm, look in model_looks(epochs).items()
+        )
+        losses = image_html(history_figure(self._histories), f"Losses: {words}.")
+        results = {arm: self._reconstruct(model) for arm, model in self._models.items()}
+        mask = next(iter(results.values())).mask
+        objects = {arm: result.obj for arm, result in results.items()}
+        shown = side_by_side(self._test, objects, mask, max_shift_px=self._config.evaluation.max_shift_px)
+        figure = comparison_figure(
+            shown.truth, shown.aligned, mask, rows=("phase",), truth_label=shown.truth_label
+        )
+        return losses + image_html(figure, f"Phase of truth and reconstructions: {words}.")
+
+    def _reconstruct(self, model: Any) -> Reconstruction:
+        seen, options = self._predict(model, self._test), self._config.evaluation
+        return reconstruct(
+            seen.patches,
+            seen.positions_px,
+            self._test,
+            min_illumination=options.min_illumination,
+            synchronise=options.synchronise_phases,
+            level=options.level_phase,
+        )
+
+    def _stop(self, button: object) -> None:
+        del button
+        self._stopped.set()
+
+    def _ipython_display_(self) -> None:
+        show_controls(self.stop_button)
+        self._handle = display(HTML("<p>The picture appears after the first epoch.</p>"), display_id=True)

@@ -1,0 +1,260 @@
+"""What a study will cost: time, memory and disk, predicted from a short calibration on this machine.
+
+The calibration executes the real template at the smallest and the largest training size, for a few
+epochs of full length. A run's time is then a fixed part (start of the kernel, evaluation, figures),
+interpolated in the training size, and its epochs, interpolated in the gradient steps of an epoch. Early
+stopping can only make it shorter.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ptycho_lib.config import NETWORKS, StudyConfig, TrainingConfig
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.study.execution.display import duration
+from ptycho_lib.study.execution.plan import StudyPlan, free_disk_bytes, plan_study
+from ptycho_lib.study.execution.runner import Watcher, run_study
+from ptycho_lib.study.folder.layout import USAGE
+from ptycho_lib.study.folder.manifest import PlannedRun
+from ptycho_lib.study.folder.progress import Epoch, all_epochs
+
+CALIBRATION_EPOCHS = 4
+UNCOUNTED_EPOCHS = 1
+"""The first epoch of an arm traces and compiles; it belongs to the fixed part."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one calibration run took."""
+
+    n_train: int
+    fixed_s: float
+    """Everything but the epochs."""
+    epoch_s: dict[str, float]
+    """One epoch of each arm; of an iterative reconstruction, one pass over the test patterns."""
+    memory_bytes: float
+    disk_bytes: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run will take."""
+
+    seconds: float
+    memory_bytes: float
+    disk_bytes: float
+
+
+@dataclass(frozen=True)
+class Slot:
+    """When a run will start and end, and in which of the jobs."""
+
+    run: PlannedRun
+    job: int
+    start_s: float
+    end_s: float
+
+
+def calibrate(
+    plan: StudyPlan, watcher: Watcher, *, jobs: int = 1, threads: int | None = None
+) -> list[Sample]:
+    """Execute the template for a few epochs at the smallest and the largest size.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        The study to predict; its folder is not touched.
+    watcher : Watcher
+        Shows the progress.
+    jobs, threads : int
+        As for the study: runs that share the cores are slower.
+
+    Raises
+    ------
+    InputError
+        If a calibration run fails, with its reason.
+    """
+    with tempfile.TemporaryDirectory(prefix="ptycho-calibration-") as folder:
+        short = plan_study(
+            plan.manifest.train.path,
+            plan.manifest.test.path,
+            folder,
+            calibration_config(plan.manifest.config, plan.manifest.n_test),
+            template=plan.template,
+            kernel=plan.kernel,
+        )
+        outcome = run_study(short, watcher, jobs=jobs, threads=threads)
+        if outcome.failures:
+            raise InputError(
+                Fault(
+                    f"calibration at n_train {failure.run.n_train}",
+                    "",
+                    failure.reason,
+                    "a run without error",
+                    "Mend its cause, or plan without calibration (--no-calibration).",
+                )
+                for failure in outcome.failures
+            )
+        return [_measure(run) for run in short.runs]
+
+
+def calibration_config(config: StudyConfig, n_test: int) -> StudyConfig:
+    """Return the study's configuration cut down to a few epochs at two sizes."""
+    sizes = sorted({config.n_train_sizes[0], config.n_train_sizes[-1]})
+    steps = CALIBRATION_EPOCHS * _least_steps(config.training)
+    changes = {"epochs": CALIBRATION_EPOCHS, "min_steps": steps, "patience": 0}
+    training = config.training.model_copy(update=changes)
+    iterative = config.iterative.model_copy(update={"epochs": CALIBRATION_EPOCHS})
+    short = {"n_train_sizes": tuple(sizes), "trials": 1, "training": training, "n_test_images": n_test}
+    return config.model_copy(update=short | {"iterative": iterative})
+
+
+def predict(plan: StudyPlan, samples: list[Sample]) -> dict[Path, Cost]:
+    """Return the cost of every run of the plan, keyed by its folder."""
+    return {run.folder: _predict(run, samples) for run in plan.runs}
+
+
+def steps_per_epoch(config: StudyConfig, n_train: int) -> int:
+    """Return the gradient steps of an epoch: one pass, or more where `min_steps` asks for it."""
+    held = max(1, round(config.sampling.validation_fraction * n_train))
+    one_pass = math.ceil(max(1, n_train - held) / config.training.batch_size)
+    return max(one_pass, _least_steps(config.training))
+
+
+def schedule(runs: list[PlannedRun], costs: dict[Path, Cost], jobs: int) -> list[Slot]:
+    """Return when each run starts and ends if the first free job takes the next run."""
+    free = [(0.0, job) for job in range(jobs)]
+    slots = []
+    for run in runs:
+        start, job = heapq.heappop(free)
+        end = start + costs[run.folder].seconds
+        heapq.heappush(free, (end, job))
+        slots.append(Slot(run, job, start, end))
+    return slots
+
+
+def require_room(plan: StudyPlan, runs: list[PlannedRun], costs: dict[Path, Cost], jobs: int) -> None:
+    """Refuse a study that the disk or the memory of this machine cannot hold.
+
+    Raises
+    ------
+    InputError
+        With the needed and the available amount of each.
+    """
+    if not runs:
+        return
+    faults = []
+    disk = sum(costs[run.folder].disk_bytes for run in runs)
+    free = free_disk_bytes(plan.out_dir)
+    if disk > free:
+        found, expected = f"{_size(free)} free", f"{_size(disk)} for {len(runs)} runs"
+        faults.append(
+            Fault(str(plan.out_dir), "disk", found, expected, "Free some, or choose another OUT_DIR.")
+        )
+    heaviest = sorted((costs[run.folder].memory_bytes for run in runs), reverse=True)[:jobs]
+    available = psutil.virtual_memory().available
+    if sum(heaviest) > available:
+        found, expected = f"{_size(available)} available", f"{_size(sum(heaviest))} for {jobs} runs at a time"
+        fitting = int(available // max(heaviest))
+        mend = f"Use --jobs {fitting}." if fitting else "Use smaller training sizes or a smaller network."
+        faults.append(Fault("this machine", "memory", found, expected, mend))
+    if faults:
+        raise InputError(faults)
+
+
+def table(slots: list[Slot], costs: dict[Path, Cost]) -> list[str]:
+    """Return the schedule as lines of text, the totals last."""
+    head = f"{'run':<24}{'job':>4}{'start':>14}{'end':>14}{'time':>14}{'memory':>10}{'disk':>10}"
+    lines = [head]
+    for slot in slots:
+        cost = costs[slot.run.folder]
+        lines.append(
+            f"{slot.run.name:<24}{slot.job + 1:>4}{duration(slot.start_s):>14}{duration(slot.end_s):>14}"
+            f"{duration(cost.seconds):>14}{_size(cost.memory_bytes):>10}{_size(cost.disk_bytes):>10}"
+        )
+    if slots:
+        end = max(slot.end_s for slot in slots)
+        disk = sum(costs[slot.run.folder].disk_bytes for slot in slots)
+        peak = max(costs[slot.run.folder].memory_bytes for slot in slots)
+        lines.append(
+            f"in total {duration(end)}, at most {_size(peak)} of memory a run, {_size(disk)} of disk"
+        )
+    return lines
+
+
+def _measure(run: PlannedRun) -> Sample:
+    usage = json.loads((run.folder / USAGE).read_text(encoding="utf-8"))
+    epochs = all_epochs(run.folder)
+    epoch_s: dict[str, float] = {
+        arm: _epoch_seconds([epoch for epoch in epochs if epoch.arm == arm])
+        for arm in run.config.arms_of(run.n_train)
+    }
+    counted = sum(_passes(run.config, arm, CALIBRATION_EPOCHS) * seconds for arm, seconds in epoch_s.items())
+    return Sample(
+        n_train=run.n_train,
+        fixed_s=max(0.0, usage["seconds"] - counted),
+        epoch_s=epoch_s,
+        memory_bytes=usage["peak_memory_bytes"],
+        disk_bytes=usage["disk_bytes"],
+    )
+
+
+def _epoch_seconds(epochs: list[Epoch]) -> float:
+    """Return the mean time between the ends of epochs, the first of which is not counted."""
+    if len(epochs) <= UNCOUNTED_EPOCHS:
+        return 0.0
+    counted = epochs[UNCOUNTED_EPOCHS - 1 :]
+    return (counted[-1].time - counted[0].time) / (len(counted) - 1)
+
+
+def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
+    size, config = run.n_train, run.config
+    samples = [sample for sample in samples if (sample.n_train == 0) == (size == 0)]
+    steps = steps_per_epoch(config, size)
+    measured = [(steps_per_epoch(config, sample.n_train), sample) for sample in samples]
+    training = sum(
+        _passes(config, arm) * _interpolate(steps, [(at, sample.epoch_s[arm]) for at, sample in measured])
+        for arm in config.arms_of(size)
+    )
+    fixed = _interpolate(size, [(sample.n_train, sample.fixed_s) for sample in samples])
+    return Cost(
+        seconds=fixed + training,
+        memory_bytes=_interpolate(size, [(sample.n_train, sample.memory_bytes) for sample in samples]),
+        disk_bytes=_interpolate(size, [(sample.n_train, sample.disk_bytes) for sample in samples]),
+    )
+
+
+def _passes(config: StudyConfig, arm: str, epochs: int | None = None) -> int:
+    """Return the epochs of an arm in a run: iterative reconstructions have theirs under every condition."""
+    if arm in NETWORKS:
+        return epochs or config.training.epochs
+    return (epochs or config.iterative.epochs) * (1 + len(config.conditions))
+
+
+def _least_steps(training: TrainingConfig) -> int:
+    return math.ceil(training.min_steps / training.epochs)
+
+
+def _interpolate(at: int, points: list[tuple[int, float]]) -> float:
+    """Return the value on the line through the first and the last point; their mean if they coincide."""
+    (low, first), (high, last) = points[0], points[-1]
+    if low == high:
+        return (first + last) / 2
+    return first + (last - first) * (at - low) / (high - low)
+
+
+def _size(count: float) -> str:
+    """Return bytes as people write them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

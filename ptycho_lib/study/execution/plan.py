@@ -1,0 +1,233 @@
+"""What a study will run: checked against the data, with the exact papermill command of each run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from papermill import inspect_notebook
+
+from ptycho_lib.config import StudyConfig, load_config
+from ptycho_lib.data.conditions import refuse_conditions
+from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.data.leakage import refuse_leakage
+from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.io.files import require_inside, write_atomically
+from ptycho_lib.optional_dependencies import iterative_fault
+from ptycho_lib.study.execution.notebook_process import Resources, environment
+from ptycho_lib.study.folder import provenance
+from ptycho_lib.study.folder.layout import FAILURE
+from ptycho_lib.study.folder.locks import EXECUTION
+from ptycho_lib.study.folder.manifest import (
+    MANIFEST,
+    DataFile,
+    PlannedRun,
+    StudyManifest,
+    code_of,
+    condition_files,
+    now_utc,
+    read_manifest,
+)
+from ptycho_lib.study.folder.record import RECORD
+from ptycho_lib.study.folder.templates import (
+    ITERATE,
+    TRAIN_AND_COMPARE,
+    execution_name,
+    run_template,
+    template_path,
+)
+from ptycho_lib.study.selection import check_counts, default_n_test, test_subset, training_warning
+
+PARAMETERS = f"{EXECUTION}/parameters.yaml"
+CONFIG = f"{EXECUTION}/config.yaml"
+TEMPLATE_PARAMETERS = ("train_data", "test_data", "output_dir", "n_train", "n_test", "trial", "config")
+KERNEL = "python3"
+START_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study that can start: everything it needs is there."""
+
+    out_dir: Path
+    manifest: StudyManifest
+    runs: tuple[PlannedRun, ...]
+    template: Path
+    kernel: str = KERNEL
+    start_timeout_s: int = START_TIMEOUT_S
+
+    def command(self, run: PlannedRun) -> list[str]:
+        """Return the exact papermill command of a run; its notebook gets the final name on success."""
+        return self._command(run, execution_name(run_template(run.n_train), "partial"))
+
+    def template_of(self, run: PlannedRun) -> Path:
+        """Return the notebook that computes a run: the plan's, or that of the iterative reconstruction."""
+        return self.template if run.n_train else template_path(ITERATE)
+
+    def shell_line(self, run: PlannedRun, resources: Resources) -> str:
+        """Return one line that executes a run from a shell, `xargs` or a job array."""
+        variables = environment(resources, self.template_of(run)).items()
+        settings = [f"{name}={value}" for name, value in variables]
+        return shlex.join(["env", *settings, *self._command(run, run_template(run.n_train))])
+
+    def _command(self, run: PlannedRun, notebook: str) -> list[str]:
+        template, parameters = self.template_of(run), run.folder / PARAMETERS
+        return papermill_command(
+            template, run.folder / notebook, parameters, self.kernel, self.start_timeout_s
+        )
+
+
+def plan_study(
+    train_path: str | Path,
+    test_path: str | Path,
+    out_dir: str | Path,
+    config: StudyConfig | None = None,
+    *,
+    template: Path | None = None,
+    kernel: str = KERNEL,
+    start_timeout_s: int = START_TIMEOUT_S,
+) -> StudyPlan:
+    """Check data, configuration and folder, and list the runs. Nothing is written.
+
+    Parameters
+    ----------
+    train_path, test_path : path
+        Files of the dataset contract.
+    out_dir : path
+        The study folder; need not exist.
+    config : StudyConfig, optional
+        Sizes, trials and all other settings; the defaults if left out.
+    template : Path, optional
+        Notebook to execute for each run; the shipped one if left out.
+    kernel : str
+        Name of the Jupyter kernel.
+    start_timeout_s : int
+        Seconds that the kernel may take to start.
+
+    Raises
+    ------
+    InputError
+        With every fault: of either file, of the sizes, of the folder, of the template's parameters; or if
+        the test data are known from training.
+    """
+    config = (config or load_config()).anchored(Path())  # a kernel has another working directory
+    out_dir = Path(out_dir).resolve()
+    template = (template or template_path(TRAIN_AND_COMPARE)).resolve()
+    faults = [*_folder_faults(out_dir), *_template_faults(template)]
+    if set(config.arms) > set(config.networks) and (missing := iterative_fault()):
+        faults.append(missing)
+    datasets: list[PtychoDataset] = []
+    for path in (train_path, test_path):
+        try:
+            datasets.append(load_dataset(path))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    train, test = datasets
+    n_test = default_n_test(config, len(test))
+    check_counts(train_path, len(train), config.n_train_sizes, test_path, len(test), n_test)
+    refuse_conditions(test.select(test_subset(test, config, n_test)), config)
+    leakage = refuse_leakage(train, test, allow=config.allow_leakage)
+    manifest = StudyManifest(
+        created=_created(out_dir),
+        train=DataFile.describe(Path(train_path), train.fingerprint(), len(train)),
+        test=DataFile.describe(Path(test_path), test.fingerprint(), len(test)),
+        n_test=n_test,
+        leakage=str(leakage) if leakage else "",
+        warnings=tuple(filter(None, (training_warning(train, config, n) for n in config.n_train_sizes))),
+        conditions=condition_files(config),
+        template=str(template),
+        versions=provenance.library_versions(),
+        commit=provenance.git_commit(),
+        config=config,
+        **code_of(config, template),
+    )
+    runs = tuple(manifest.runs(out_dir))
+    for run in runs:
+        require_inside(run.folder / EXECUTION, out_dir)
+    return StudyPlan(out_dir, manifest, runs, template, kernel, start_timeout_s)
+
+
+def prepare_run(plan: StudyPlan, run: PlannedRun) -> None:
+    """Create a run's folder with its parameter file; from here on an earlier record no longer holds."""
+    execution = require_inside(run.folder / EXECUTION, plan.out_dir)
+    execution.mkdir(parents=True, exist_ok=True)
+    for name in (RECORD, FAILURE, run_template(run.n_train)):
+        (run.folder / name).unlink(missing_ok=True)
+    write_atomically(run.folder / CONFIG, run.config.to_yaml())
+    parameters = run.parameters(run.folder / CONFIG)
+    write_atomically(run.folder / PARAMETERS, yaml.safe_dump(parameters, sort_keys=False))
+
+
+def papermill_command(
+    template: Path,
+    notebook: Path,
+    parameters: Path,
+    kernel: str = KERNEL,
+    start_timeout_s: int = START_TIMEOUT_S,
+) -> list[str]:
+    """Return the command that executes `template` to `notebook`, by this very interpreter."""
+    return [
+        sys.executable,
+        *("-m", "papermill"),
+        _literal(template),
+        _literal(notebook),
+        *("--parameters_file", str(parameters)),
+        *("--kernel", kernel),
+        *("--start-timeout", str(start_timeout_s)),
+        *("--autosave-cell-every", "30"),
+        "--log-output",
+        "--no-progress-bar",
+    ]
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Return the free space on the disk that holds `folder`, which need not exist yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _literal(path: Path) -> str:
+    """Keep papermill from reading `{name}` in a path as a format string."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _folder_faults(out_dir: Path) -> list[Fault]:
+    place = _existing(out_dir)
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return []
+    found = f"{place}, which is {'not writable' if place.is_dir() else 'a file'}"
+    mend = "Choose a folder that you may write to."
+    return [Fault(str(out_dir), "", found, "a writable output folder", mend)]
+
+
+def _template_faults(template: Path) -> list[Fault]:
+    if not template.is_file():
+        mend = "Give the path of a notebook with a cell tagged 'parameters'."
+        return [Fault(str(template), "", "no such file", "a template notebook", mend)]
+    declared = set(inspect_notebook(_literal(template)))
+    missing = [name for name in TEMPLATE_PARAMETERS if name not in declared]
+    if not missing:
+        return []
+    found = f"a 'parameters' cell without {', '.join(missing)}"
+    mend = "Declare each in the cell tagged 'parameters', one a line, with a comment free of '='."
+    return [Fault(str(template), "parameters", found, ", ".join(TEMPLATE_PARAMETERS), mend)]
+
+
+def _created(out_dir: Path) -> str:
+    """Keep the time of the first start when a study is started again."""
+    if not (out_dir / MANIFEST).is_file():
+        return now_utc()
+    try:
+        return read_manifest(out_dir).created
+    except InputError:
+        return now_utc()

@@ -1,0 +1,1 @@
+"""What a study folder holds: manifest, records, locks, progress, status."""

@@ -1,0 +1,167 @@
+"""What produced a result: code, library versions, machine."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import ptycho_lib
+from ptycho_lib.config import NETWORKS
+from ptycho_lib.study.folder.templates import (
+    TEMPLATE_VARIABLE,
+    TRAIN_AND_COMPARE,
+    notebook_code,
+    template_path,
+)
+
+RESULT_WINGS = ("physics", "data", "networks", "evaluation")
+"""The wings whose code computes the numbers of a run that trains networks."""
+
+LIBRARIES = (
+    "tensorflow",
+    "keras",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "pandas",
+    "h5py",
+    "papermill",
+    "ipykernel",
+)
+ENGINE = ("ptychi", "torch")
+"""What iterative reconstructions depend on besides."""
+
+DETERMINISM = (
+    "The same identity, library versions, processor type, usable cores and threads give the same "
+    "comparison_metrics.csv, byte for byte. Other threads or cores, another processor or a GPU take sums "
+    "in another order, and a training amplifies the difference: with one thread instead of two, metrics of a "
+    "short study moved by up to 0.4 % (PtychoPINN) and 5 % (baseline). See docs/running_studies.md."
+)
+THREAD_VARIABLES = (
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
+
+
+def executing_template(default: str = TRAIN_AND_COMPARE) -> Path:
+    """Return the template that the present kernel executes."""
+    return Path(os.environ.get(TEMPLATE_VARIABLE) or template_path(default))
+
+
+def result_wings(arms: Iterable[str]) -> tuple[str, ...]:
+    """Return the wings whose code computes the numbers of a run with these arms."""
+    arms = set(arms)
+    wings = RESULT_WINGS if arms & set(NETWORKS) else tuple(w for w in RESULT_WINGS if w != "networks")
+    return wings if arms <= set(NETWORKS) else (*wings, "iterative")
+
+
+def code_fingerprint(template: Path | None = None, wings: tuple[str, ...] = RESULT_WINGS) -> str:
+    """Return the SHA-256 of the code that computes a run's numbers (hex).
+
+    It covers the statements of the wings and the code cells of the template. Comments, docstrings and prose
+    are left out: mending a sentence must not make three days of runs stale.
+    """
+    path = template or executing_template()
+    return _code_fingerprint(path.resolve(), path.stat().st_mtime_ns, wings)
+
+
+@cache
+def _code_fingerprint(template: Path, modified: int, wings: tuple[str, ...]) -> str:
+    del modified  # part of the cache's key: an edited template is read again
+    package = Path(ptycho_lib.__file__).resolve().parent
+    digest = hashlib.sha256()
+    for source in sorted(path for wing in wings for path in (package / wing).rglob("*.py")):
+        digest.update(source.relative_to(package).as_posix().encode())
+        digest.update(_statements(source.read_text(encoding="utf-8")).encode())
+    digest.update(notebook_code(template).encode())
+    return digest.hexdigest()
+
+
+def _statements(source: str) -> str:
+    """Return Python source without comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_text(part)]
+    return ast.unparse(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python, of this library and of those that shape its numbers."""
+    found = {"python": platform.python_version(), "ptycho_lib": ptycho_lib.__version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    for name in ENGINE:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def git_commit() -> str:
+    """Return the checkout's commit, with `+changes` if files differ from it; empty outside git."""
+    folder = Path(ptycho_lib.__file__).resolve().parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return ""
+    return f"{commit}+changes" if _git(folder, "status", "--porcelain", "--", ".") else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        finished = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return finished.stdout.strip() if finished.returncode == 0 else ""
+
+
+def machine() -> dict[str, str]:
+    """Return what can move the last digits of a result: host, processor, threads, oneDNN, visible GPUs."""
+    named = (*THREAD_VARIABLES, "CUDA_VISIBLE_DEVICES", "TF_ENABLE_ONEDNN_OPTS")
+    variables = {name: os.environ.get(name, "") for name in named}
+    return {
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": str(_usable_cores()),
+        "interpreter": sys.executable,
+    } | {name: value for name, value in variables.items() if value}
+
+
+def _usable_cores() -> int:
+    """Return the cores that this process may use; TensorFlow divides its work by them, too."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()

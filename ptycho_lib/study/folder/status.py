@@ -1,0 +1,192 @@
+"""Which runs of a study are complete, and what is the matter with the others."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from ptycho_lib.io.files import file_sha256
+from ptycho_lib.study.folder import locks
+from ptycho_lib.study.folder.layout import FAILURE
+from ptycho_lib.study.folder.manifest import PlannedRun, StudyManifest, read_manifest
+from ptycho_lib.study.folder.notebook_errors import cell_error, is_whole, read_notebook, where_it_stopped
+from ptycho_lib.study.folder.progress import LOG, current_cell, last_epoch
+from ptycho_lib.study.folder.record import (
+    IDENTITY,
+    METRICS,
+    RECORD,
+    CorruptRecordError,
+    RunRecord,
+    changed_settings,
+    differences,
+    read_record,
+)
+from ptycho_lib.study.folder.templates import execution_name, run_template
+
+
+class State(StrEnum):
+    """A run's state; `stale` is complete, but for another configuration, data or code."""
+
+    COMPLETE = "complete"
+    RUNNING = "running"
+    FAILED = "failed"
+    STALE = "stale"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """The state of one run."""
+
+    n_train: int
+    trial: int
+    state: State
+    detail: str
+    """Cell and error line, what changed, or how far it has come."""
+    folder: Path
+
+
+def study_status(out_dir: str | Path) -> list[RunStatus]:
+    """Return the state of every run that `study.yaml` names, in its order.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no readable `study.yaml`.
+    """
+    out_dir = Path(out_dir).resolve()
+    manifest = read_manifest(out_dir)
+    planned = manifest.with_present_code().runs(out_dir)
+    return [run_status(run) for run in planned] + _unplanned(out_dir, manifest, planned)
+
+
+def run_status(run: PlannedRun) -> RunStatus:
+    """Return the state of one run, judged by what its folder holds."""
+    if locks.is_locked(run.folder):
+        return RunStatus(run.n_train, run.trial, State.RUNNING, _heartbeat(run.folder), run.folder)
+    return content_status(run)
+
+
+def content_status(run: PlannedRun, *, by_record: bool = False) -> RunStatus:
+    """Return the state of one run by its files alone, whether or not a process works on it.
+
+    A complete run whose table or notebook was damaged since counts as failed, so that it runs again;
+    `by_record` leaves that to `verify` and judges by `run.json` alone, and does not hold against a run what
+    neither it nor `study.yaml` knows of: settings that came with a later version.
+    """
+    state, detail = _judge(run, by_record)
+    return RunStatus(run.n_train, run.trial, state, detail, run.folder)
+
+
+def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
+    folder = run.folder
+    try:
+        record = read_record(folder)
+    except CorruptRecordError as error:
+        return State.FAILED, str(error)
+    if record is None:
+        return _unfinished(folder, run_template(run.n_train))
+    changed = differences(run.identity, record.identity)
+    if (
+        by_record
+        and "configuration" in changed
+        and not changed_settings(_as_planned(run, record), record.config)
+    ):
+        changed.remove("configuration")
+    if changed:
+        return State.STALE, _what_changed(run, record, changed)
+    damage = "" if by_record else _damage(folder, record, run_template(run.n_train))
+    if damage:
+        return State.FAILED, damage
+    collapsed = [
+        f"{arm} collapsed: {outcome.reason}" for arm, outcome in record.arms.items() if outcome.collapsed
+    ]
+    return State.COMPLETE, "; ".join(collapsed)
+
+
+def _as_planned(run: PlannedRun, record: RunRecord) -> dict[str, Any]:
+    """Return a run's settings without those that neither `study.yaml` nor its record knows."""
+
+    def without_news(settings: dict[str, Any], then: dict[str, Any], model: BaseModel) -> dict[str, Any]:
+        planned = {}
+        for key, value in settings.items():
+            if key in then or key in model.model_fields_set:
+                planned[key] = value
+                part, before = getattr(model, key, None), then.get(key)
+                if isinstance(part, BaseModel) and isinstance(before, dict):
+                    planned[key] = without_news(value, before, part)
+        return planned
+
+    return without_news(run.config.result_settings(run.n_train), record.config, run.config)
+
+
+def _damage(folder: Path, record: RunRecord, notebook: str) -> str:
+    """Return which of the files that tables and people read is not what the run left, or nothing."""
+    digest = record.outputs.get(METRICS)
+    try:
+        if digest and file_sha256(folder / METRICS) != digest:
+            return f"{METRICS} is not what the run wrote"
+        return "" if is_whole(folder / notebook) else f"{notebook} is damaged"
+    except OSError as error:
+        return f"{METRICS} or {notebook} cannot be read: {error.strerror}"
+
+
+def _heartbeat(folder: Path) -> str:
+    epoch = last_epoch(folder)
+    if epoch is None or epoch.time < float(locks.process_at_work(folder).get("taken", 0.0)):
+        if not (folder / LOG).exists() and not locks.is_computed_elsewhere(folder):
+            return "waiting for a worker"  # its runner holds the lock, but the cluster has no place yet
+        cell = current_cell(folder)
+        return f"cell {cell}" if cell else "starting"
+    age = max(0.0, time.time() - epoch.time)
+    return f"{epoch.arm} epoch {epoch.epoch}/{epoch.epochs}, loss {epoch.loss:.4g}, {age:.0f} s ago"
+
+
+def _unfinished(folder: Path, notebook_name: str) -> tuple[State, str]:
+    partial, failed = (execution_name(notebook_name, stage) for stage in ("partial", "failed"))
+    try:
+        return State.FAILED, str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # papermill was started by hand, or its runner was killed: look at the notebook itself
+    for name in (failed, partial, notebook_name):
+        notebook = read_notebook(folder / name)
+        error = cell_error(notebook) if notebook else ""
+        if error:
+            return State.FAILED, error
+    if any((folder / name).exists() for name in (IDENTITY, failed, partial, notebook_name)):
+        where = where_it_stopped(folder, folder / partial)
+        return State.FAILED, f"stopped{where} without an error; its process was killed"
+    return State.MISSING, ""
+
+
+def _what_changed(run: PlannedRun, record: RunRecord, changed: list[str]) -> str:
+    settings = (
+        changed_settings(run.config.result_settings(run.n_train), record.config)
+        if "configuration" in changed
+        else []
+    )
+    listed = f" ({', '.join(settings)})" if settings else ""
+    return f"changed: {', '.join(changed)}{listed}"
+
+
+def _unplanned(out_dir: Path, manifest: StudyManifest, planned: list[PlannedRun]) -> list[RunStatus]:
+    """Return complete runs of sizes or trials that the study no longer asks for."""
+    known = {run.folder for run in planned}
+    found = []
+    for path in sorted((*out_dir.glob(f"*/{RECORD}"), *out_dir.glob(f"*/*/{RECORD}"))):
+        if path.parent in known:
+            continue
+        try:
+            record = read_record(path.parent)
+        except CorruptRecordError:
+            continue
+        if record is not None:
+            detail = "not part of the present study.yaml"
+            found.append(RunStatus(record.n_train, record.trial, State.STALE, detail, path.parent))
+    return found

@@ -1,0 +1,1 @@
+"""From complete runs to one table, its statistics and the headline."""

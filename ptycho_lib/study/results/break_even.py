@@ -1,0 +1,134 @@
+"""When a trained network has paid off: after how many patterns it has cost less time than iterating."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ptycho_lib.config import NOMINAL
+from ptycho_lib.study.results.headline import NAMES, count_text, upper
+
+NEVER = math.inf
+"""A pattern takes the network at least as long as the rival: no number of patterns pays for the training."""
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """A trained arm against an arm without training, in wall time on one machine.
+
+    Parameters
+    ----------
+    model, rival : str
+    n_train : int
+        Training patterns of the model.
+    training_s : float
+        Mean over the trials.
+    per_pattern_s, rival_per_pattern_s : float
+        Reconstruction of the test set, divided by its patterns; means.
+    patterns : float
+        `break_even` of the means: a whole number, or NEVER.
+    low, high : float
+        Least and largest `break_even` of a single trial.
+    n_trials : int
+    """
+
+    model: str
+    rival: str
+    n_train: int
+    training_s: float
+    per_pattern_s: float
+    rival_per_pattern_s: float
+    patterns: float
+    low: float
+    high: float
+    n_trials: int
+
+    def sentence(self) -> str:
+        """Return the break-even as one sentence."""
+        model, rival = (NAMES.get(name, name) for name in (self.model, self.rival))
+        subject = (
+            f"{upper(model)} with {count_text(self.n_train)} training patterns "
+            f"({seconds_text(self.training_s)} of training, then {_rate(self.per_pattern_s)})"
+        )
+        other = f"{rival} ({_rate(self.rival_per_pattern_s)})"
+        if self.patterns == NEVER:
+            return f"{subject} never costs less time than {other}: a pattern takes it as long or longer."
+        if self.patterns == 1:
+            return f"{subject} costs less time than {other} from the first pattern."
+        spread = f" ({_patterns(self.low)} to {_patterns(self.high)} in single trials)"
+        after = f"{_patterns(self.patterns)} test patterns{spread if self.low < self.high else ''}"
+        return f"{subject} has cost less time than {other} after {after}."
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a time (s) to two digits, from a tenth of a second on to no more than that."""
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s".replace(",", "\u202f")
+
+
+def _rate(per_pattern_s: float) -> str:
+    if per_pattern_s == 0:
+        return "no time for a pattern"
+    return f"{count_text(_two_digits(1 / per_pattern_s))} patterns/s"
+
+
+def _patterns(number: float) -> str:
+    return "never" if number == NEVER else count_text(_two_digits(number))
+
+
+def _two_digits(number: float) -> float:
+    return float(f"{number:.2g}")
+
+
+def break_even(training_s: float, per_pattern_s: float, rival_per_pattern_s: float) -> float:
+    """Return the first number n of patterns with training + n·per_pattern < n·rival_per_pattern.
+
+    1 if the network costs less from the first pattern; NEVER if a pattern takes it as long as the rival.
+
+    Raises
+    ------
+    ValueError
+        If a time is negative or not finite.
+    """
+    times = (training_s, per_pattern_s, rival_per_pattern_s)
+    if not all(math.isfinite(time) and time >= 0 for time in times):
+        raise ValueError(f"times {times} s must be finite and not negative")
+    saved = rival_per_pattern_s - per_pattern_s
+    return math.floor(training_s / saved) + 1 if saved > 0 else NEVER
+
+
+def break_evens(costs: pd.DataFrame, condition: str = NOMINAL) -> list[BreakEven]:
+    """Return every trained arm, at every size, against every arm that needs no training.
+
+    Parameters
+    ----------
+    costs : DataFrame
+        `spending.spending`.
+    condition : str
+        Test condition whose patterns are counted.
+    """
+    rows = costs[costs["condition"] == condition]
+    rows = rows.assign(per_pattern_s=rows["reconstruction_s"] / rows["n_patterns"])
+    trained = rows[rows["training_s"] > 0]
+    rivals = rows[~rows["model"].isin(trained["model"])].groupby("model")["per_pattern_s"].mean()
+    found = []
+    for rival, rival_s in rivals.items():
+        for (model, n_train), own in trained.groupby(["model", "n_train"]):
+            training_s, per_pattern_s = own["training_s"].mean(), own["per_pattern_s"].mean()
+            single = [break_even(row.training_s, row.per_pattern_s, rival_s) for row in own.itertuples()]
+            found.append(
+                BreakEven(
+                    model=str(model),
+                    rival=str(rival),
+                    n_train=int(n_train),
+                    training_s=float(training_s),
+                    per_pattern_s=float(per_pattern_s),
+                    rival_per_pattern_s=float(rival_s),
+                    patterns=break_even(training_s, per_pattern_s, rival_s),
+                    low=min(single),
+                    high=max(single),
+                    n_trials=len(own),
+                )
+            )
+    return found

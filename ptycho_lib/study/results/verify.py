@@ -1,0 +1,246 @@
+"""Check that what a study published is what its runs produced, number by number.
+
+Three chains are followed: a run's files are those that it recorded; the metrics follow from the saved
+reconstructions and the ground truth; the tables follow from the runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ptycho_lib.data.dataset import PtychoDataset, load_dataset
+from ptycho_lib.errors import InputError
+from ptycho_lib.io.files import file_sha256
+from ptycho_lib.study.folder.record import METRICS, RunRecord, reconstruction_name
+from ptycho_lib.study.folder.status import State
+from ptycho_lib.study.results.aggregate import LoadedRun, load_runs, read_metrics
+from ptycho_lib.study.results.tables import AGGREGATED, files_of, gather
+
+Compare = Callable[..., pd.DataFrame]
+"""`evaluation.comparison.compare_objects`; given by the caller, because this wing knows no evaluation."""
+
+RELATIVE_TOLERANCE = 1e-5
+"""Other processors and library versions round otherwise; a changed number differs by more."""
+
+_KEYS = ["model", "condition", "component", "alignment", "metric"]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Something published that does not follow from its origin.
+
+    Parameters
+    ----------
+    file : str
+        Relative to the study.
+    what : str
+        The row, field or property.
+    published, recomputed : str
+    """
+
+    file: str
+    what: str
+    published: str
+    recomputed: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}: published {self.published}, recomputed {self.recomputed}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of verifying a study.
+
+    Parameters
+    ----------
+    n_files, n_values : int
+        Recorded files and published values that were compared.
+    mismatches : tuple of Mismatch
+    unverified : tuple of str
+        What could not be recomputed, and why: nothing speaks against it, nothing for it.
+    """
+
+    n_files: int
+    n_values: int
+    mismatches: tuple[Mismatch, ...]
+    unverified: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing that was compared differs."""
+        return not self.mismatches
+
+    def __str__(self) -> str:
+        verdict = "no mismatch" if self.ok else f"{len(self.mismatches)} mismatches"
+        return f"{self.n_files} files and {self.n_values} values compared: {verdict}"
+
+
+def verify_study(out_dir: str | Path, compare: Compare) -> Verification:
+    """Recompute the metrics of every complete run and the tables of the study.
+
+    Parameters
+    ----------
+    out_dir : path
+        Study folder.
+    compare : callable
+        `evaluation.comparison.compare_objects`.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no study, or no run of it is complete.
+    """
+    out_dir = Path(out_dir).resolve()
+    book = _Book(out_dir)
+    runs = [run for run in load_runs(out_dir) if run.state is State.COMPLETE]
+    evidence = gather(out_dir)
+    truths: dict[str, PtychoDataset] = {}
+    masks: dict[str, np.ndarray] = {}
+    for run in runs:
+        assert run.record is not None
+        _verify_files(run.folder, run.record, book)
+        _verify_metrics(run, compare, truths, masks, book)
+    for name, table in files_of(evidence).items():
+        if (out_dir / name).is_file():
+            _verify_table(out_dir / name, table, book)
+        else:
+            book.unverified.append(f"{name} is not there")
+    return Verification(book.n_files, book.n_values, tuple(book.mismatches), tuple(book.unverified))
+
+
+class _Book:
+    """What was compared so far, and what came of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.n_files = self.n_values = 0
+        self.mismatches: list[Mismatch] = []
+        self.unverified: list[str] = []
+
+    def name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def compare(self, path: Path, what: str, published: object, recomputed: object) -> None:
+        self.n_values += 1
+        if not _same(published, recomputed):
+            self.mismatches.append(Mismatch(self.name(path), what, _text(published), _text(recomputed)))
+
+
+def _verify_files(folder: Path, record: RunRecord, book: _Book) -> None:
+    """Compare the run's files with the digests in its record."""
+    for name, digest in record.outputs.items():
+        book.n_files += 1
+        path = folder / name
+        if not path.is_file():
+            book.mismatches.append(Mismatch(book.name(path), "file", "recorded in run.json", "missing"))
+        elif file_sha256(path) != digest:
+            book.mismatches.append(Mismatch(book.name(path), "content", "as in run.json", "changed since"))
+
+
+def _verify_metrics(
+    run: LoadedRun,
+    compare: Compare,
+    truths: dict[str, PtychoDataset],
+    masks: dict[str, np.ndarray],
+    book: _Book,
+) -> None:
+    """Recompute a run's metrics from its reconstructions; all models of all runs share the pixels."""
+    assert run.record is not None
+    path = run.folder / METRICS
+    try:
+        published = read_metrics(path)
+    except InputError as error:
+        book.mismatches.append(Mismatch(book.name(path), "table", "complete", str(error)))
+        return
+    for (model, condition), rows in published.groupby(["model", "condition"], sort=False):
+        file = run.folder / f"{model}_run" / reconstruction_name(condition)
+        try:
+            truth = _truth(run.record, condition, truths)
+            obj, mask = _reconstruction(file)
+        except (OSError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            book.unverified.append(f"{book.name(path)}: {model}, {condition}: {reason}")
+            continue
+        pixels = masks.setdefault(condition, mask)
+        book.compare(file, "number of pixels compared", int(mask.sum()), int(pixels.sum()))
+        if not np.array_equal(mask, pixels):
+            book.mismatches.append(Mismatch(book.name(file), "mask", "one for all models", "differs"))
+        shift = run.record.config["evaluation"]["max_shift_px"]
+        options = {"max_shift_px": shift, "pixel_size_m": truth.pixel_size_m}
+        recomputed = compare(truth.obj, obj, mask, **options).assign(model=model, condition=condition)
+        _compare_rows(path, rows, recomputed, _KEYS, book)
+
+
+def _truth(record: RunRecord, condition: str, truths: dict[str, PtychoDataset]) -> PtychoDataset:
+    conditions = {entry["name"]: entry for entry in record.config.get("conditions", ())}
+    path = conditions.get(condition, {}).get("test_data") or record.test_data
+    if path not in truths:
+        truths[path] = load_dataset(path)
+    return truths[path]
+
+
+def _reconstruction(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(file, allow_pickle=False) as arrays:
+        return arrays["object"], arrays["mask"]
+
+
+def _verify_table(path: Path, expected: pd.DataFrame, book: _Book) -> None:
+    """Compare a published table with the one that follows from the runs, cell by cell."""
+    try:
+        plain = path.name != AGGREGATED
+        published = pd.read_csv(path) if plain else read_metrics(path)
+    except (InputError, OSError, ValueError) as error:
+        book.mismatches.append(Mismatch(book.name(path), "table", "unreadable", str(error)))
+        return
+    keys = [key for key in ("n_train", "trial", *_KEYS) if key in expected.columns]
+    _compare_rows(path, published, expected, keys, book)
+
+
+def _compare_rows(
+    path: Path, published: pd.DataFrame, recomputed: pd.DataFrame, keys: list[str], book: _Book
+) -> None:
+    """Compare rows of equal keys in all common columns; name rows that only one side has."""
+    there, again = (_by_key(table, keys) for table in (published, recomputed))
+    for key in there.keys() - again.keys():
+        book.mismatches.append(Mismatch(book.name(path), _row_name(keys, key), "a row", "none"))
+    for key, row in again.items():
+        if key not in there:
+            book.mismatches.append(Mismatch(book.name(path), _row_name(keys, key), "no row", "one"))
+            continue
+        for column in row.keys() & there[key].keys() - set(keys):
+            book.compare(path, f"{_row_name(keys, key)}, {column}", there[key][column], row[column])
+
+
+def _by_key(table: pd.DataFrame, keys: list[str]) -> dict[tuple[object, ...], dict[str, object]]:
+    rows: Iterator[dict[str, object]] = iter(table.to_dict("records"))
+    return {tuple(str(row[key]) for key in keys): row for row in rows}
+
+
+def _row_name(keys: list[str], key: tuple[object, ...]) -> str:
+    names = {"n_train": "n_train ", "trial": "trial "}
+    return ", ".join(f"{names.get(name, '')}{part}" for name, part in zip(keys, key, strict=True))
+
+
+def _same(first: object, second: object) -> bool:
+    if _missing(first) or _missing(second):
+        return _missing(first) and _missing(second)
+    if isinstance(first, str) or isinstance(second, str):
+        return str(first) == str(second)
+    one, two = float(first), float(second)  # type: ignore[arg-type]
+    return one == two or math.isclose(one, two, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-9)
+
+
+def _missing(value: object) -> bool:
+    return value == "" or bool(pd.isna(value))
+
+
+def _text(value: object) -> str:
+    if _missing(value):
+        return "nothing"
+    return f"{value:.8g}" if isinstance(value, float) else str(value)

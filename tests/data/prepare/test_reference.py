@@ -1,0 +1,77 @@
+"""A reference for measured data without one: reconstructed, stamped, and told in what is compared with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ptycho_lib import optional_dependencies as extras
+from ptycho_lib.cli.main import main
+from ptycho_lib.data.dataset import load_dataset
+from ptycho_lib.evaluation.alignment import align
+from ptycho_lib.report.results import truth_label
+from tests.conftest import simulate_small
+
+OPTIONS = ("--split", "none", "--reference-epochs", "30", "--reference-modes", "1")
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """A measurement of 80 patterns that holds no object, as another program would write it."""
+    dataset = simulate_small(80, seed=3, photons=1e6)
+    arrays = {
+        "diffraction": np.asarray(dataset.diffraction),
+        "xcoords": dataset.positions_px[:, 1],
+        "ycoords": dataset.positions_px[:, 0],
+        "probeGuess": dataset.probe,
+        "photons_per_pattern": np.float64(1e6),
+    }
+    np.savez(tmp_path / "scan_raw.npz", **arrays)
+    return tmp_path / "scan_raw.npz", dataset
+
+
+def prepare(path, *options):
+    return CliRunner().invoke(main, ["prepare", str(path), str(path.parent / "data"), *options])
+
+
+@pytest.mark.iterative
+def test_a_measurement_without_object_gets_a_stamped_reference(raw) -> None:
+    path, truth = raw
+    done = prepare(path, "--reference", "iterative", *OPTIONS)
+    assert done.exit_code == 0, done.output
+    made = load_dataset(path.parent / "data" / "scan.npz")
+    assert "iterative reconstruction of these 80 patterns" in made.reference
+    assert truth_label(made) == "Iterative reference"
+    assert made.obj.shape == tuple(np.ceil(np.ptp(truth.positions_px, axis=0) + 32 + 4).astype(int))
+    moved = np.rint(made.positions_px[0] - truth.positions_px[0]).astype(int)
+    assert np.allclose(made.positions_px - truth.positions_px, made.positions_px[0] - truth.positions_px[0])
+    there = np.zeros(made.obj.shape, np.complex64)
+    rows, columns = (min(a, b) for a, b in zip(made.obj.shape, truth.obj.shape, strict=True))
+    assert np.abs(moved).max() <= 2
+    there[:rows, :columns] = truth.obj[:rows, :columns]
+    fit = align(there, np.roll(made.obj, -moved, (0, 1)), made.coverage & (there != 0), max_shift_px=2)
+    inside = made.coverage & (there != 0)
+    error = np.linalg.norm((fit.aligned - there)[inside]) / np.linalg.norm(there[inside])
+    assert error < 0.15
+
+    with np.load(path.parent / "data" / "scan_reference.npz", allow_pickle=False) as kept:
+        assert np.array_equal(kept["object"], made.obj)
+        assert kept["object_halves"].shape == (2, *made.obj.shape)
+        assert not np.array_equal(*kept["object_halves"])
+        assert kept["probe_modes"].shape == (1, 32, 32)
+        assert kept["frc_correlation"][:3].min() > 0.9
+
+
+def test_without_an_object_the_way_out_is_named(raw) -> None:
+    done = prepare(raw[0], "--split", "none")
+    assert done.exit_code == 2
+    assert "--reference iterative" in done.output
+
+
+def test_without_the_extra_nothing_is_written(raw, monkeypatch) -> None:
+    monkeypatch.setattr(extras, "ITERATIVE", ("a_package_that_nobody_has",))
+    done = prepare(raw[0], "--reference", "iterative", *OPTIONS)
+    assert done.exit_code == 2
+    assert "make iterative" in done.output
+    assert not (raw[0].parent / "data").exists()

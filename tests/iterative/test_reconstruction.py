@@ -1,0 +1,240 @@
+"""The iterative reconstruction: frame, scale, seed, starting guess; and what is said without the extra."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptycho_lib import optional_dependencies as extras
+from ptycho_lib.config import IterativeConfig, load_config
+from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.errors import InputError
+from ptycho_lib.evaluation.alignment import align
+from ptycho_lib.evaluation.comparison import comparison_mask
+from ptycho_lib.evaluation.reconstruction import assess
+from ptycho_lib.iterative.engine_process import EngineRoom
+from ptycho_lib.iterative.reconstruction import filled, iterate, scaled_probe
+from ptycho_lib.physics.diffraction import amplitude, extract_patches
+from tests.conftest import simulate_small
+
+needs_engine = pytest.mark.iterative
+PHOTONS = 1e6
+
+
+def error(dataset: PtychoDataset, obj: np.ndarray) -> float:
+    """Return the relative error of an object in the compared area, aligned."""
+    mask = comparison_mask(dataset.positions_px, dataset.probe, dataset.obj.shape)
+    fit = align(dataset.obj, obj, mask, max_shift_px=2)
+    return float(np.linalg.norm((fit.aligned - dataset.obj)[mask]) / np.linalg.norm(dataset.obj[mask]))
+
+
+@pytest.fixture(scope="module")
+def dataset() -> PtychoDataset:
+    """A scan that no mirroring, transposition or half pixel leaves alike: nothing in it has a symmetry."""
+    return simulate_small(80, seed=3, photons=PHOTONS)
+
+
+@needs_engine
+@pytest.mark.parametrize("algorithm", ["lsqml", "epie", "rpie", "dm"])
+def test_every_algorithm_finds_the_object_in_its_frame(dataset: PtychoDataset, algorithm: str) -> None:
+    found = iterate(dataset, IterativeConfig(algorithm=algorithm, epochs=40, batch_size=16), seed=0)
+    assert found.obj.shape == dataset.obj.shape
+    assert not found.outcome.collapsed
+    mask = comparison_mask(dataset.positions_px, dataset.probe, dataset.obj.shape)
+    fit = align(dataset.obj, found.obj, mask, max_shift_px=2)
+    assert np.abs(fit.shift_px).max() < 0.05
+    assert np.abs(fit.ramp_rad_per_px).max() < 5e-3
+    limit = 0.12 if algorithm == "dm" else 0.06
+    assert error(dataset, found.obj) < limit
+    for turned in (found.obj[::-1], found.obj[:, ::-1], found.obj.conj()):
+        assert error(dataset, turned) > 2 * limit
+
+
+@needs_engine
+def test_the_probe_comes_back_on_the_scale_of_the_counts(dataset: PtychoDataset) -> None:
+    """Also where it is refined, and whatever the scale of the one given."""
+    probe = 7 * dataset.probe
+    found = iterate(dataset, IterativeConfig(epochs=5, refine_probe=True, probe_modes=2), seed=0, probe=probe)
+    assert found.probe.shape == (2, 32, 32)
+    predicted = np.zeros((len(dataset), 32, 32))
+    patches = extract_patches(filled(found.obj), dataset.positions_px, 32)
+    for mode in found.probe:
+        predicted += np.square(amplitude(patches, mode), dtype=np.float64)
+    assert predicted.sum() / len(dataset) == pytest.approx(PHOTONS, rel=0.05)
+
+
+@needs_engine
+def test_the_same_seed_gives_the_same_digits_and_leaves_global_generators_alone(
+    dataset: PtychoDataset,
+) -> None:
+    settings = IterativeConfig(epochs=2)
+    np.random.seed(5)  # noqa: NPY002
+    expected = np.random.random()  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
+    first, again, other = (iterate(dataset, settings, seed=seed).obj for seed in (3, 3, 4))
+    assert np.random.random() == expected  # noqa: NPY002
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@needs_engine
+def test_a_good_start_is_not_lost_and_saves_epochs(dataset: PtychoDataset) -> None:
+    settings = IterativeConfig(epochs=3)
+    flat = iterate(dataset, settings, seed=0)
+    ahead = iterate(dataset, settings, seed=0, start=iterate(dataset, IterativeConfig(epochs=20), seed=1).obj)
+    assert error(dataset, ahead.obj) < error(dataset, flat.obj) / 2
+
+
+@needs_engine
+def test_wrong_positions_are_corrected(dataset: PtychoDataset) -> None:
+    from dataclasses import replace
+
+    wrong = dataset.positions_px + np.random.default_rng(0).normal(0, 0.5, dataset.positions_px.shape)
+    told = replace(dataset, positions_px=np.clip(wrong, 16, np.array(dataset.obj.shape) - 17))
+    found = iterate(told, IterativeConfig(epochs=60, correct_positions=True), seed=0)
+
+    def spread(positions: np.ndarray) -> float:
+        away = positions - dataset.positions_px
+        return float((away - away.mean(axis=0)).std())
+
+    assert spread(found.positions_px) < 0.6 * spread(told.positions_px)
+
+
+@needs_engine
+def test_epochs_are_noted_and_watched(dataset: PtychoDataset, tmp_path) -> None:
+    notes = {"progress_file": tmp_path / "p.jsonl", "history_file": tmp_path / "run" / "epochs.csv"}
+    watch = lambda epoch, obj: {"seen": float((obj != 0).mean())}  # noqa: E731
+    found = iterate(dataset, IterativeConfig(epochs=3), seed=0, watch=watch, **notes, arm="iterative")
+    assert list(found.history["epoch"]) == [0, 1, 2, 3]
+    assert found.history["seconds"].is_monotonic_increasing
+    assert found.history["seconds"].iloc[-1] == found.usage.seconds
+    assert found.history["loss"].iloc[1:].notna().all()
+    assert 0.3 < found.history["seen"].iloc[0] < 1
+    stored = pd.read_csv(notes["history_file"])
+    assert np.allclose(stored, found.history, equal_nan=True)
+    lines = [json.loads(line) for line in notes["progress_file"].read_text().splitlines()]
+    assert [(line["arm"], line["epoch"], line["epochs"]) for line in lines] == [
+        ("iterative", epoch, 3) for epoch in (1, 2, 3)
+    ]
+
+
+@needs_engine
+def test_what_the_scan_did_not_see_is_empty_and_the_rest_is_judged(dataset: PtychoDataset) -> None:
+    found = iterate(dataset, IterativeConfig(epochs=20), seed=0)
+    result = assess(found.obj, dataset, min_illumination=0.1)
+    assert (found.obj == 0).any()
+    assert np.all(found.obj[result.mask] != 0)
+    assert np.isnan(result.spread).all()
+    assert np.nanmedian(result.residual[result.mask]) < 0.1
+
+
+@needs_engine
+def test_one_process_serves_all_reconstructions_of_a_room(
+    dataset: PtychoDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the digits of a fresh one, and of none."""
+    settings = IterativeConfig(epochs=2)
+    here = iterate(dataset, settings, seed=3).obj
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)  # they crash when they share a process
+    with EngineRoom() as room:
+        assert process_of(room) is None
+        first = iterate(dataset, settings, seed=3, room=room).obj
+        worker = process_of(room)
+        other = iterate(dataset, settings, seed=4, room=room).obj
+        again = iterate(dataset, settings, seed=3, room=room).obj
+        assert process_of(room) is worker
+        assert worker.poll() is None
+    assert worker.returncode == 0
+    assert np.array_equal(here, first)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@needs_engine
+def test_a_killed_engine_and_its_errors_are_told(
+    dataset: PtychoDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)
+    with EngineRoom() as room:
+        room.open()
+        with pytest.raises(AttributeError):
+            room.engine("not an array", None, None, None, None, 0)
+        process_of(room).kill()
+        with pytest.raises(RuntimeError, match="killed, or out of memory"):
+            iterate(dataset, IterativeConfig(epochs=1), seed=0, room=room)
+
+
+def process_of(room: EngineRoom) -> Any:
+    return room._process
+
+
+def test_the_probe_diffracts_as_many_photons_as_were_counted(dataset: PtychoDataset) -> None:
+    counts = np.square(np.asarray(dataset.diffraction)) * np.float32(dataset.amplitude_scale() ** 2)
+    flat = np.ones(dataset.obj.shape, np.complex64)
+    for factor in (1, 50):
+        scaled = scaled_probe(counts, dataset.positions_px, factor * dataset.probe, flat)
+        assert np.square(np.abs(scaled), dtype=np.float64).sum() == pytest.approx(PHOTONS, rel=0.01)
+
+
+def test_empty_pixels_of_a_starting_guess_are_filled() -> None:
+    obj = np.array([[0, 2 + 2j], [np.nan, 4]], np.complex64)
+    assert np.array_equal(filled(obj), np.array([[3 + 1j, 2 + 2j], [3 + 1j, 4]], np.complex64))
+
+
+@pytest.fixture
+def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this environment one without the extra, whatever is installed."""
+    monkeypatch.setattr(extras, "ITERATIVE", ("a_package_that_nobody_has",))
+
+
+def test_without_the_extra_one_sentence_says_how_to_get_it(
+    dataset: PtychoDataset, without_the_extra: None
+) -> None:
+    with pytest.raises(InputError, match="make iterative") as raised:
+        iterate(dataset, IterativeConfig(), seed=0)
+    assert len(raised.value.faults) == 1
+
+
+def test_without_the_extra_a_study_is_refused_before_anything_starts(
+    tmp_path, without_the_extra: None
+) -> None:
+    from ptycho_lib.study.execution.plan import plan_study
+    from tests.support.miniature import Miniature
+
+    study = Miniature(tmp_path)
+    for arms in (["pinn", "iterative"], ["pinn", "pinn+iterative"]):
+        with pytest.raises(InputError, match="a_package_that_nobody_has"):
+            plan_study(study.train, study.test, study.out, study.config(arms=arms), template=study.template)
+    assert not study.out.exists()
+    assert plan_study(study.train, study.test, study.out, study.config(), template=study.template).runs
+
+
+def test_modes_have_to_be_refined() -> None:
+    with pytest.raises(InputError, match="refine_probe"):
+        load_config(None, iterative={"probe_modes": 3})
+    assert load_config(None, iterative={"probe_modes": 3, "refine_probe": True}).iterative.probe_modes == 3
+
+
+@pytest.mark.parametrize(
+    ("arms", "why"),
+    [(["iterative"], "no network"), (["baseline", "pinn+iterative"], "'pinn', which is missing")],
+)
+def test_arms_that_cannot_be_are_refused(arms: list[str], why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        load_config(None, arms=arms)
+
+
+def test_a_run_depends_on_its_own_arms_alone() -> None:
+    """Asking for the iterative reconstruction, or changing it, does not make trained networks stale."""
+    plain, more = load_config(None), load_config(None, arms=["pinn", "baseline", "iterative"])
+    other = load_config(None, arms=more.arms, iterative={"epochs": 7})
+    longer = load_config(None, arms=more.arms, training={"epochs": 7})
+    hybrid = load_config(None, arms=[*more.arms, "pinn+iterative"])
+    assert plain.fingerprint(64) == more.fingerprint(64) == other.fingerprint(64)
+    assert hybrid.fingerprint(64) != plain.fingerprint(64) != longer.fingerprint(64)
+    assert more.fingerprint(0) == longer.fingerprint(0) == hybrid.fingerprint(0) != other.fingerprint(0)

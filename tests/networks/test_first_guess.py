@@ -1,0 +1,199 @@
+"""The first guess against its definition in double precision, and what it is good for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.ndimage import gaussian_filter
+
+from ptycho_lib.networks import layers
+from ptycho_lib.networks.first_guess import FINE_ITERATIONS, FINE_TOGETHER, FirstGuess
+from ptycho_lib.physics import diffraction, probes
+from tests.support.waves import curved_probe, flat_probe, relative_error, smooth_object
+
+
+def retrieved_by_numpy(obj, amplitude, probe, iterations, damping):
+    """Iterate the difference map with β = 1, in double precision and centred coordinates."""
+    damped = np.abs(probe) ** 2 + damping * (np.abs(probe) ** 2).max()
+
+    def overlap_projection(wave):
+        return probe * (obj + probe.conj() / damped * (wave - probe * obj))
+
+    wave = probe * obj
+    for _ in range(iterations):
+        measured = diffraction.back_propagate(amplitude * np.exp(1j * np.angle(diffraction.far_field(wave))))
+        obj = obj + probe.conj() / damped * (measured - probe * obj)
+        wave = wave + overlap_projection(2 * measured - wave) - measured
+    return obj
+
+
+def guessed_by_numpy(amplitude, probe, iterations, damping=0.2):
+    """Retrieve the phase as `FirstGuess` documents it: first on the inner half of the detector."""
+    probe, quarter = probe.astype(complex), probe.shape[-1] // 4
+    inner = (..., slice(quarter, -quarter), slice(quarter, -quarter))
+    light = np.abs(diffraction.far_field(probe)) ** 2
+    coarse = max(0, iterations - FINE_ITERATIONS) if light[inner].sum() > 0.99 * light.sum() else 0
+    if coarse == 0:
+        return retrieved_by_numpy(np.ones(amplitude.shape, complex), amplitude, probe, iterations, damping)
+    blurred = diffraction.back_propagate(diffraction.far_field(probe)[inner])
+    obj = retrieved_by_numpy(
+        np.ones(amplitude[inner].shape, complex), amplitude[inner], blurred, coarse, damping
+    )
+    spectrum = np.fft.fftshift(np.fft.fft2(obj - 1), axes=(-2, -1))
+    spectrum = np.pad(spectrum, [(0, 0)] * (obj.ndim - 2) + [(quarter, quarter)] * 2)
+    obj = 1 + 4 * np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(-2, -1)))
+    return retrieved_by_numpy(obj, amplitude, probe, iterations - coarse, damping)
+
+
+def wide_probe(size):
+    """Return a probe out of focus whose far field fills the detector."""
+    aperture = 0.05 + probes.disc(size, 0.9 * size, smoothing_px=1.0)
+    squared = np.square(np.subtract(np.indices((size, size)), size // 2)).sum(axis=0)
+    return size * diffraction.back_propagate(aperture * np.exp(1j * squared / size)).astype(np.complex64)
+
+
+@pytest.mark.parametrize(
+    ("make_probe", "size", "iterations"),
+    [
+        (curved_probe, 64, 1),
+        (curved_probe, 64, 3),
+        (curved_probe, 64, 5),
+        (curved_probe, 32, 12),
+        (curved_probe, 128, 8),
+        (wide_probe, 64, 5),
+    ],
+)
+def test_the_first_guess_is_the_documented_iteration(make_probe, size, iterations):
+    probe = make_probe(size)
+    patches = np.stack([smooth_object(size), smooth_object(size)[::-1]])
+    measured = diffraction.amplitude(patches, probe)
+    guess = layers.to_complex(FirstGuess(size, probe, iterations=iterations)(tf.constant(measured))).numpy()
+    expected = guessed_by_numpy(measured, probe, iterations)
+    bright = np.abs(probe) > 0.1 * np.abs(probe).max()
+    assert relative_error(guess[:, bright], expected[:, bright]) < 1e-3
+
+
+def test_half_the_resolution_is_for_probes_whose_far_field_lies_in_the_inner_half():
+    narrow, wide = (
+        FirstGuess(64, curved_probe(64), iterations=20),
+        FirstGuess(64, wide_probe(64), iterations=20),
+    )
+    assert narrow.schedule(together=False) == (20 - FINE_ITERATIONS, FINE_ITERATIONS)
+    assert narrow.schedule(together=True) == (20, FINE_TOGETHER)
+    assert wide.schedule(together=False) == wide.schedule(together=True) == (0, 20)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_few_iterations_are_all_made_at_full_resolution_too(together):
+    for iterations in (0, 1, 2):
+        schedule = FirstGuess(64, curved_probe(64), iterations=iterations).schedule(together=together)
+        assert schedule == (iterations if together else 0, iterations)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_more_iterations_find_the_object_better(size):
+    probe = curved_probe(size)
+    obj = smooth_object(size)[None]
+    measured = tf.constant(diffraction.amplitude(obj, probe))
+    light = np.abs(probe) ** 2
+    errors = []
+    for iterations in (0, 1, 2, 4, 10, 20):
+        guess = layers.to_complex(FirstGuess(size, probe, iterations=iterations)(measured)).numpy()
+        product = (light * obj * guess.conj()).sum()
+        turned = guess * product / abs(product)  # the global phase is not observable
+        errors.append(np.sqrt((light * np.abs(turned - obj) ** 2).sum()))
+    assert np.all(np.diff(errors[:-1]) < 0)  # at half the resolution ten have converged
+    assert max(errors[-2:]) < 0.2 * errors[0]
+
+
+def test_the_first_guess_finds_the_object_where_it_must():
+    """Without an object the guess is exact; a bright spot of an object in a bright probe is seen."""
+    probe = curved_probe(64)
+    empty = diffraction.amplitude(np.ones((1, 64, 64), np.complex64), probe)
+    guess = FirstGuess(64, probe)
+    np.testing.assert_allclose(layers.to_complex(guess(tf.constant(empty))), 1, atol=1e-4)
+    obj = np.ones((1, 64, 64), np.complex64)
+    obj[0, 28:31, 36:42] = 0.4
+    found = np.abs(layers.to_complex(guess(tf.constant(diffraction.amplitude(obj, probe)))).numpy())[0]
+    inside = np.zeros((64, 64), bool)
+    inside[28:31, 36:42] = True
+    bright = np.abs(probe) > 0.5 * np.abs(probe).max()
+    assert found[inside].mean() < found[bright & ~inside].mean() - 0.2
+
+
+def group_of_four(probe, size=32):
+    """Return amplitudes, positions and true patches of four overlapping patterns, and their guess's error."""
+    obj = smooth_object(3 * size // 2)
+    texture = gaussian_filter(np.random.default_rng(15).uniform(0, 1, obj.shape), 1.5)
+    obj = (obj * (0.5 + texture)).astype(np.complex64)
+    positions = np.array([[24.0, 24.0], [21.3, 29.5], [28.6, 26.2], [26.4, 19.7]])
+    patches = diffraction.extract_patches(obj, positions, size)
+    light = np.abs(probe) ** 2
+
+    def error(guess):
+        guess = layers.to_complex(guess).numpy()[0]
+        product = (light * patches * guess.conj()).sum(axis=(1, 2), keepdims=True)
+        turned = guess * product / (light * np.abs(guess) ** 2).sum(axis=(1, 2), keepdims=True)
+        return float((light * np.abs(turned - patches)).sum() / (light * np.abs(patches)).sum())
+
+    measured = tf.constant(diffraction.amplitude(patches, probe)[None])
+    return measured, tf.constant(positions[None], tf.float32), error
+
+
+def test_patterns_of_a_group_help_each_other_where_one_alone_is_ambiguous():
+    """Under a flat, symmetric probe an object and its twin give the same pattern; overlap tells which."""
+    probe = flat_probe(32)
+    measured, positions, error = group_of_four(probe)
+    guess = FirstGuess(32, probe, iterations=20)
+    assert error(guess(measured, positions)) < 0.4 * error(guess(measured))
+
+
+def test_exchanged_axes_or_signs_of_the_positions_spoil_the_guess():
+    probe = flat_probe(32)
+    measured, positions, error = group_of_four(probe)
+    guess = FirstGuess(32, probe, iterations=20)
+    right = error(guess(measured, positions))
+    for wrong in (-positions, positions[..., ::-1], positions * [1.0, -1.0], positions * [-1.0, 1.0]):
+        assert error(guess(measured, wrong)) > 2 * right
+
+
+def test_the_guess_of_a_group_does_not_depend_on_its_frame():
+    probe = curved_probe(32)
+    measured, positions, _ = group_of_four(probe)
+    guess = FirstGuess(32, probe, iterations=5)
+    expected = guess(measured, positions).numpy()
+    np.testing.assert_allclose(guess(measured, positions + 100.0), expected, atol=2e-3)
+    np.testing.assert_allclose(guess(measured, positions, fixed_shape=True), expected, atol=2e-3)
+
+
+def test_patterns_too_far_apart_to_overlap_do_not_touch_each_other():
+    probe = curved_probe(32)
+    measured, positions, _ = group_of_four(probe)
+    guess = FirstGuess(32, probe, iterations=3)
+    far = positions + np.array([[0, 0], [0, 0], [0, 0], [500, 0]], np.float32)
+    before = guess(measured, far).numpy()
+    changed = measured * np.array([1, 1, 1, 0.5], np.float32)[:, None, None]
+    after = guess(changed, far).numpy()
+    np.testing.assert_allclose(after[:, :3], before[:, :3], atol=1e-5)
+    assert np.abs(after[:, 3] - before[:, 3]).max() > 0.1
+    together = guess(changed, positions).numpy()
+    assert np.abs(together[:, 0] - guess(measured, positions).numpy()[:, 0]).max() > 1e-2
+
+
+def test_a_lone_pattern_needs_no_position():
+    guess = FirstGuess(32, curved_probe(32), iterations=3)
+    measured, positions, _ = group_of_four(curved_probe(32))
+    alone = measured[:, :1]
+    np.testing.assert_array_equal(guess(alone, positions[:, :1]), guess(alone))
+
+
+def test_no_iterations_return_the_starting_object():
+    guess = FirstGuess(32, curved_probe(32), iterations=0)(tf.ones((1, 2, 32, 32)))
+    assert guess.shape == (1, 2, 32, 32, 2)
+    np.testing.assert_array_equal(layers.to_complex(guess), 1)
+
+
+def test_a_dark_pattern_gives_a_finite_guess():
+    guess = FirstGuess(32, curved_probe(32))(tf.zeros((1, 32, 32)))
+    assert np.isfinite(guess.numpy()).all()

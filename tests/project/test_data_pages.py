@@ -1,0 +1,50 @@
+"""docs/data_contracts.md keeps up with the code: every message, option and key is explained."""
+
+import re
+
+import pytest
+
+from ptycho_lib.data.check.conventions import SUSPECTS
+from ptycho_lib.data.check.findings import CATALOGUE
+from ptycho_lib.data.contract import OPTIONAL, REQUIRED
+from ptycho_lib.data.options import PrepareOptions
+from ptycho_lib.data.simulation import config as simulation_config
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs" / "data_contracts.md").read_text(encoding="utf-8")
+
+
+def finding_codes():
+    pairs = (ROOT / "ptycho_lib" / "data" / "check" / "pair.py").read_text(encoding="utf-8")
+    in_pairs = set(re.findall(r'Finding\(\s*"([a-z-]+)"', pairs))
+    return in_pairs | set(CATALOGUE) | {suspect.code for suspect in SUSPECTS} | {"unreadable", "contract"}
+
+
+def test_every_code_of_check_is_explained():
+    codes = finding_codes()
+    assert len(codes) > 15
+    assert {code for code in codes if f"`{code}`" not in PAGE} == set()
+
+
+def test_every_option_of_prepare_is_explained():
+    flags = {f"--{name.replace('_', '-')}" for name in PrepareOptions.model_fields}
+    # The plain-file keys for x and y are alternatives of --positions-key, told by --help.
+    assert {flag for flag in flags if flag not in PAGE} <= {"--x-key", "--y-key"}
+
+
+def test_every_key_of_the_contract_is_explained():
+    assert [key for key in (*REQUIRED, *OPTIONAL) if f"`{key}`" not in PAGE] == []
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["SimulationConfig", "ObjectConfig", "ProbeConfig", "ScanConfig", "DetectorConfig", "PartConfig"],
+)
+def test_every_setting_of_a_simulation_is_explained(section):
+    fields = getattr(simulation_config, section).model_fields
+    assert [name for name in fields if f"`{name}`" not in PAGE] == []
+
+
+def test_the_picture_is_there():
+    assert "(images/data_conventions.png)" in PAGE
+    assert (ROOT / "docs" / "images" / "data_conventions.png").stat().st_size < 400_000

@@ -1,0 +1,81 @@
+"""TensorFlow and PyTorch are imported in their wings alone, so that everything else starts at once."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "ptycho_lib"
+HEAVY = ("tensorflow", "keras", "torch", "torchvision", "ptychi")
+NEEDS_AN_EXTRA = {"ptycho_lib.study.execution.dask_cluster": "distributed"}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+LIGHT = [
+    module_name(path)
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "networks" not in path.relative_to(PACKAGE).parts and path.name != "ptychi_engine.py"
+]
+
+
+def imported_by(statement: str) -> set[str]:
+    """Return the top-level names in sys.modules of a fresh interpreter after a statement."""
+    code = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_module_imports_alone_and_without_tensorflow(name: str) -> None:
+    """Each in its own interpreter: no module may need another one to have been imported before it."""
+    if name in NEEDS_AN_EXTRA:
+        pytest.importorskip(NEEDS_AN_EXTRA[name])
+    modules = imported_by(f"import {name}")
+    assert "ptycho_lib" in modules
+    assert not modules.intersection(HEAVY)
+
+
+def test_scan_would_see_tensorflow() -> None:
+    """The test above can fail: a module of the networks wing does import it."""
+    pattern = re.compile(r"^(import|from) (keras|tensorflow)\b", re.MULTILINE)
+    heavy = [path for path in sorted((PACKAGE / "networks").glob("*.py")) if pattern.search(path.read_text())]
+    assert heavy
+    assert {"tensorflow", "keras"} <= imported_by(f"import {module_name(heavy[0])}")
+
+
+def test_pytorch_stays_in_one_module() -> None:
+    pattern = re.compile(r"^\s*(import|from) (torch|torchvision|ptychi)\b", re.MULTILINE)
+    found = [path for path in sorted(PACKAGE.rglob("*.py")) if pattern.search(path.read_text())]
+    assert found == [PACKAGE / "iterative" / "ptychi_engine.py"]
+
+
+@pytest.mark.iterative
+def test_networks_do_without_pytorch_and_iterations_without_tensorflow() -> None:
+    assert not {"torch", "ptychi"} & imported_by("import ptycho_lib.networks.training")
+    assert not {"tensorflow", "keras"} & imported_by("import ptycho_lib.iterative.ptychi_engine")
+
+
+def test_help_answers_at_once() -> None:
+    """Best of three, so that a busy machine does not decide."""
+    command = [sys.executable, "-m", "ptycho_lib.cli.main", "--help"]
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        seconds.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+        assert "Usage:" in done.stdout
+    assert min(seconds) < 1.0
+    assert not imported_by("import ptycho_lib.cli.main").intersection(
+        {*HEAVY, "matplotlib", "pandas", "skimage"}
+    )

@@ -1,0 +1,110 @@
+"""The report's words: complete, escaped, with links that survive a move."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from ptycho_lib.report.results import StudyResults, read_results
+from ptycho_lib.report.text import study as narrative
+from tests.support import report_examples as examples
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
+    study = examples.FinishedStudy(
+        tmp_path_factory.mktemp("words"), sizes=(4, 8), trials=2, name="stars <&> co"
+    )
+    return read_results(study.finish(collapse=(4, 2), skip=(8, 2)))
+
+
+def text(html: str) -> str:
+    return BeautifulSoup(html, "html.parser").get_text(" ")
+
+
+def test_overview_says_what_was_compared(results: StudyResults) -> None:
+    words = text(narrative.overview(results))
+    for part in (
+        "PtychoPINN and Supervised baseline",
+        "4 and 8",
+        "2 trials each",
+        "25 patterns",
+        "train.npz",
+    ):
+        assert part in words
+
+
+def test_names_are_escaped(results: StudyResults) -> None:
+    assert "stars &lt;&amp;&gt; co" in narrative.overview(results)
+
+
+def test_counts_come_with_reasons(results: StudyResults) -> None:
+    words = text(narrative.run_counts(results))
+    assert "3 of 4 runs are complete." in words
+    assert "1 missing." in words
+    assert "1 training collapsed" in words
+    assert "n_train 4, trial 2: Supervised baseline collapsed (the loss became NaN)" in words
+
+
+def test_links_are_relative_and_lead_to_the_notebooks(results: StudyResults) -> None:
+    links = [a["href"] for a in BeautifulSoup(narrative.run_list(results), "html.parser").find_all("a")]
+    assert len(links) == 3
+    assert all((results.folder / link).is_file() and not Path(link).is_absolute() for link in links)
+
+
+def test_the_worst_reconstruction_comes_first(results: StudyResults) -> None:
+    soup = BeautifulSoup(narrative.worst_runs(results), "html.parser")
+    rows = [[cell.get_text() for cell in row.find_all("td")] for row in soup.find_all("tr")[1:]]
+    assert len(rows) == 6
+    assert rows[0][:3] == ["Supervised baseline", "4", "2"]
+    values = [float(row[3]) for row in rows if row[3] != "–"]
+    assert values == sorted(values)
+
+
+def test_provenance_holds_all_fingerprints(results: StudyResults) -> None:
+    words = text(narrative.provenance(results))
+    manifest = results.manifest
+    for fact in (results.fingerprint(), manifest.train.fingerprint, manifest.test.fingerprint, manifest.code):
+        assert fact in words
+    assert "numpy" in words
+
+
+def test_caption_is_filled_in(results: StudyResults) -> None:
+    caption = narrative.caption(results)
+    assert "means of 2 trials" in caption
+    assert "3 complete runs; 1 collapsed training, included." in caption
+    assert results.fingerprint()[:12] in caption
+
+
+@pytest.mark.parametrize(("trials", "claimed"), [(1, False), (2, False), (3, True)])
+def test_an_interval_is_claimed_only_where_there_is_one(tmp_path: Path, trials: int, claimed: bool) -> None:
+    results = read_results(examples.FinishedStudy(tmp_path, sizes=(4, 8), trials=trials).finish())
+    assert ("95 %" in narrative.caption(results)) is claimed
+    assert ("95 % interval" in narrative.answer(results)) is claimed
+
+
+def test_the_answer_names_both_models_and_other_measures(results: StudyResults) -> None:
+    words = text(narrative.answer(results))
+    assert "PtychoPINN" in words
+    assert "supervised baseline" in words
+    assert "aligned phase SSIM" in words
+    assert "amplitude FRC50" in words
+
+
+def test_alternative_text_tells_the_message_in_numbers(results: StudyResults) -> None:
+    rows = results.table.query("metric == 'ssim' and component == 'phase' and alignment == 'aligned'")
+    best = rows.query("model == 'pinn' and n_train == 8")["value"].mean()
+    assert f"{best:.3f} with 8" in narrative.study_alt(results)
+    assert "pinn" not in narrative.montage_alt(results, "phase")
+
+
+def test_conditions_are_listed(tmp_path: Path) -> None:
+    conditions = [{"name": "low_dose", "photons_factor": 0.1}]
+    study = examples.FinishedStudy(tmp_path, sizes=(4,), conditions=conditions)
+    results = read_results(study.finish())
+    assert re.search(r"low_dose.*photons_factor 0\.1", text(narrative.conditions(results)))
+    assert "low_dose" in narrative.condition_alt(results)
+    assert "low_dose" in text(narrative.overview(results))
