@@ -146,7 +146,7 @@ check: $(STAMP) ## lint, format, types, clean notebooks, generated docs
 	$(BIN)/python -m pytest -q tests/project/test_architecture.py tests/project/test_environment.py tests/project/test_notebooks_clean.py
 
 .PHONY: format
-format: $(STAMP) ## mend what can be mended: imports, format, notebook outputs
+format: $(STAMP) ## fix what can be fixed: imports, format, notebook outputs
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout --keep-id $$(git ls-files '*.ipynb')

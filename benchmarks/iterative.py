@@ -27,12 +27,12 @@ from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.evaluation.reconstruction import Reconstruction, assess, reconstruct
 from ptycho_lib.iterative.reconstruction import iterate
 from ptycho_lib.networks.prediction import predict_patches
-from ptycho_lib.networks.training import train_arm
+from ptycho_lib.networks.training import train_model
 from ptycho_lib.report.figures.iterations import start_figure
 from ptycho_lib.report.results import SAME_KIND
 
 STAR = Path(__file__).parents[1] / "studies" / "siemens_star" / "data" / "siemens_star_velociprobe_n64"
-HEAD = "| test set | arm | training s | reconstruction s | amplitude SSIM | phase SSIM | epochs to the goal |"
+HEAD = "| test set | model | training s | reconstruction s | amplitude SSIM | phase SSIM | epochs to the goal |"
 CIRCULAR = f"Siemens star: {SAME_KIND[:1].lower()}{SAME_KIND[1:]}"
 Curves = dict[str, pd.DataFrame]
 
@@ -44,9 +44,7 @@ Curves = dict[str, pd.DataFrame]
 @click.option("--sets", default="simulated star", help="Which test sets.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/iterative"))
 def main(epochs: int, steps: int, n_train: int, sets: str, out: Path) -> None:
-    config = parse_config(
-        {"training": {"epochs": 10, "min_steps": steps}, "iterative": {"epochs": epochs}}, "options"
-    )
+    config = parse_config({"training": {"epochs": 10, "min_steps": steps}, "iterative": {"epochs": epochs}}, "options")
     data = {
         "simulated": lambda: (
             "512 curved-probe patterns, simulated",
@@ -75,30 +73,28 @@ def main(epochs: int, steps: int, n_train: int, sets: str, out: Path) -> None:
     print(f"\n{CIRCULAR}\n\nCurves and figure are in {out}.")
 
 
-def compare(
-    label: str, train: PtychoDataset, test: PtychoDataset, config: StudyConfig, n_train: int
-) -> Curves:
-    """Print a row for each arm; return quality against epoch and time of the iterative ones."""
+def compare(label: str, train: PtychoDataset, test: PtychoDataset, config: StudyConfig, n_train: int) -> Curves:
+    """Print a row for each model; return quality against epoch and time of the iterative ones."""
     curves: Curves = {}
 
     def watch(_: int, obj: np.ndarray) -> dict[str, float]:
         return {"quality": quality(assess(obj, test, min_illumination=0.1))["phase", "ssim"]}
 
-    def refine(arm: str, training_s: float, before_s: float, start: np.ndarray | None) -> None:
+    def refine(model: str, training_s: float, before_s: float, start: np.ndarray | None) -> None:
         done = iterate(test, config.iterative, seed=config.seed, start=start, watch=watch)
-        curves[arm] = done.history.assign(seconds=done.history["seconds"] + before_s)
+        curves[model] = done.history.assign(seconds=done.history["seconds"] + before_s)
         goal = curves["iterative"]["quality"].iloc[-1]
         reached = done.history.loc[done.history["quality"] >= goal, "epoch"]
         score = quality(assess(done.obj, test, min_illumination=0.1))
         first = str(int(reached.iloc[0])) if len(reached) else f"not in {config.iterative.epochs}"
-        row(label, arm, training_s, before_s + done.usage.seconds, score, first)
+        row(label, model, training_s, before_s + done.usage.seconds, score, first)
 
     refine("iterative", 0.0, 0.0, None)
     order = subset_order(train.positions_px, "representative", config.seeds(1)["subset"])
     for network, hybrid in zip(NETWORKS, HYBRIDS, strict=True):
         with tempfile.TemporaryDirectory() as folder:
-            trained = train_arm(network, train.select(order[:n_train]), config, 1, folder)
-        seen = predict_patches(trained.model, test)
+            trained = train_model(network, train.select(order[:n_train]), config, 1, folder)
+        seen = predict_patches(trained.network, test)
         parts = (seen.patches, seen.positions_px, test)
         result = reconstruct(*parts, min_illumination=0.1, synchronise=True, level=True, predicted=seen.usage)
         seconds = result.usage.seconds if result.usage else np.nan
@@ -113,9 +109,9 @@ def quality(result: Reconstruction) -> pd.Series:
     return scores.set_index(["component", "metric"])["value"]
 
 
-def row(label: str, arm: str, training_s: float, seconds: float, score: pd.Series, first: str) -> None:
+def row(label: str, model: str, training_s: float, seconds: float, score: pd.Series, first: str) -> None:
     print(
-        f"| {label} | `{arm}` | {training_s:.1f} | {seconds:.1f} | {score['amplitude', 'ssim']:.3f} "
+        f"| {label} | `{model}` | {training_s:.1f} | {seconds:.1f} | {score['amplitude', 'ssim']:.3f} "
         f"| {score['phase', 'ssim']:.3f} | {first} |",
         flush=True,
     )

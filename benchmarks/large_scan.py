@@ -1,8 +1,8 @@
-"""A study step on 100 000 patterns within 3 GB: simulate, check, train both arms, predict, stitch, compare.
+"""A study step on 100 000 patterns within 3 GB: simulate, check, train both models, predict, stitch, compare.
 
 Run ``python benchmarks/large_scan.py [FOLDER [PATTERNS [STEPS]]]``; it needs 4.2 GB of disk and prints
 the peak of resident memory after each step. Training and test file hold PATTERNS each, of two objects:
-the patterns alone are 3.3 GB. The trainings are short (about STEPS gradient steps an arm, small
+the patterns alone are 3.3 GB. The trainings are short (about STEPS gradient steps a model, small
 networks); all else is what a study does: all training patterns in nested order, every test pattern
 predicted, stitched and compared. Started again in the same folder, it goes on where it was.
 """
@@ -27,7 +27,7 @@ from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.data.simulation.scan import Detector, simulate_dataset
 from ptycho_lib.evaluation.reconstruction import reconstruct
 from ptycho_lib.networks.prediction import predict_patches
-from ptycho_lib.networks.training import train_arm
+from ptycho_lib.networks.training import train_model
 from ptycho_lib.physics import objects, probes, scan
 
 PATTERNS, SIZE, STEPS = 100_000, 64, 400
@@ -48,17 +48,15 @@ def main(folder: Path, patterns: int = PATTERNS, steps: int = STEPS) -> None:
     train = train.select(subset_order(train.positions_px, "representative", 0))
     report("no leakage; all training patterns in nested order")
     config = settings(patterns, steps)
-    for arm in config.arms:
-        trained = train_arm(arm, train, config, 1, folder / f"{arm}_run")
-        report(f"{arm}: {trained.outcome.steps} steps of {config.training.batch_size} patterns")
-        seen = predict_patches(trained.model, test)
-        report(f"{arm}: {len(seen.patches)} patterns predicted")
-        result = reconstruct(
-            seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True, level=True
-        )
-        report(f"{arm}: stitched, {result.mask.sum()} pixels to compare")
+    for model in config.models:
+        trained = train_model(model, train, config, 1, folder / f"{model}_run")
+        report(f"{model}: {trained.outcome.steps} steps of {config.training.batch_size} patterns")
+        seen = predict_patches(trained.network, test)
+        report(f"{model}: {len(seen.patches)} patterns predicted")
+        result = reconstruct(seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True, level=True)
+        report(f"{model}: stitched, {result.mask.sum()} pixels to compare")
         table = result.compare(max_shift_px=3.0)
-        report(f"{arm}: {len(table)} values")
+        report(f"{model}: {len(table)} values")
 
 
 def simulated(path: Path, patterns: int, seed: int) -> Path:

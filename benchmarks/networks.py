@@ -1,6 +1,6 @@
 """Quality and speed of the networks: what a training of given length reaches, and how fast it runs.
 
-``python benchmarks/networks.py quality`` trains both arms on the curved-probe data set of docs/networks.md
+``python benchmarks/networks.py quality`` trains both models on the curved-probe data set of docs/networks.md
 for several lengths and prints the held-out quality of each; ``lines`` does so for PtychoPINN on line objects,
 beside published values; ``throughput`` times gradient steps, predictions and stitching for several pattern,
 batch and group sizes. Nothing else should run meanwhile.
@@ -30,7 +30,7 @@ from ptycho_lib.evaluation.reconstruction import Reconstruction, reconstruct
 from ptycho_lib.evaluation.stitching import stitch
 from ptycho_lib.networks.models import ReconstructionNetwork
 from ptycho_lib.networks.prediction import PredictedPatches, predict_patches
-from ptycho_lib.networks.training import TrainedArm, train_arm
+from ptycho_lib.networks.training import TrainedModel, train_model
 from ptycho_lib.physics import objects, probes
 from ptycho_lib.report.figures.objects import comparison_figure
 from ptycho_lib.report.results import side_by_side
@@ -103,10 +103,10 @@ def main() -> None:
 @click.option("--probe", default="curved", type=click.Choice(["curved", "flat", "velociprobe"]))
 @click.option("--n-train", default="512", help="Training sizes, for instance '128 512'.")
 @click.option("--steps", default="100 400 1600", help="Gradient steps of each training.")
-@click.option("--arms", default=" ".join(NETWORKS))
+@click.option("--models", default=" ".join(NETWORKS))
 @click.option("--trials", default=1)
 @click.option("--set", "settings", multiple=True, help="A setting, for instance network.width=16.")
-@click.option("--picture", help="Draw the reconstructions of the last training of each arm into this file.")
+@click.option("--picture", help="Draw the reconstructions of the last training of each model into this file.")
 def quality(
     train_file: str | None,
     test_file: str | None,
@@ -114,7 +114,7 @@ def quality(
     probe: str,
     n_train: str,
     steps: str,
-    arms: str,
+    models: str,
     trials: int,
     settings: tuple[str, ...],
     picture: str | None,
@@ -123,20 +123,20 @@ def quality(
     largest = max(map(int, n_train.split()))
     train = load_dataset(train_file) if train_file else SCENES[scene](largest, 1, probe=probe)
     test = load_dataset(test_file) if test_file else SCENES[scene](512, 2, probe=probe)
-    print("arm       n_train trial steps  train s  patterns/s  amplitude MAE  SSIM   phase MAE  SSIM")
+    print("model       n_train trial steps  train s  patterns/s  amplitude MAE  SSIM   phase MAE  SSIM")
     last: dict[str, Reconstruction] = {}
     for size in map(int, n_train.split()):
         for count in map(int, steps.split()):
             for trial in range(1, trials + 1):
-                for arm in arms.split():
-                    last[arm] = _quality(arm, train, test, size, count, trial, settings)
+                for model in models.split():
+                    last[model] = _quality(model, train, test, size, count, trial, settings)
     if picture:
         draw(test, last, picture)
 
 
 def draw(test: PtychoDataset, results: dict[str, Reconstruction], path: str) -> None:
     """Save the truth and the aligned reconstructions as a picture."""
-    objects = {arm: result.obj for arm, result in results.items()}
+    objects = {model: result.obj for model, result in results.items()}
     mask = next(iter(results.values())).mask
     shown = side_by_side(test, objects, mask)
     figure = comparison_figure(shown.truth, shown.aligned, mask, seen=shown.seen)
@@ -154,12 +154,12 @@ def study_config(training: dict[str, object], settings: tuple[str, ...], gridsiz
 
 
 def held_out(
-    arm: str, train: PtychoDataset, test: PtychoDataset, config: StudyConfig, trial: int
-) -> tuple[TrainedArm, Reconstruction, pd.Series]:
-    """Train; return the arm, the test reconstruction, and its aligned metrics by component and metric."""
+    model: str, train: PtychoDataset, test: PtychoDataset, config: StudyConfig, trial: int
+) -> tuple[TrainedModel, Reconstruction, pd.Series]:
+    """Train; return the model, the test reconstruction, and its aligned metrics by component and metric."""
     with tempfile.TemporaryDirectory() as folder:
-        trained = train_arm(arm, train, config, trial, folder)
-    seen = predict_patches(trained.model, test)
+        trained = train_model(model, train, config, trial, folder)
+    seen = predict_patches(trained.network, test)
     options = config.evaluation
     result = reconstruct(
         seen.patches,
@@ -174,7 +174,7 @@ def held_out(
 
 
 def _quality(
-    arm: str,
+    model: str,
     train: PtychoDataset,
     test: PtychoDataset,
     size: int,
@@ -185,10 +185,10 @@ def _quality(
     config = study_config({"epochs": 10, "min_steps": steps}, settings)
     order = subset_order(train.positions_px, "representative", config.seeds(trial)["subset"])
     subset = train.select(order[:size])
-    trained, result, value = held_out(arm, subset, test, config, trial)
+    trained, result, value = held_out(model, subset, test, config, trial)
     shown = trained.outcome.steps * config.training.batch_size / trained.seconds
     print(
-        f"{arm:9s} {size:7d} {trial:5d} {trained.outcome.steps:5d} {trained.seconds:8.1f} {shown:11.0f}"
+        f"{model:9s} {size:7d} {trial:5d} {trained.outcome.steps:5d} {trained.seconds:8.1f} {shown:11.0f}"
         f"  {value['amplitude', 'mae']:13.4f} {value['amplitude', 'ssim']:6.3f}"
         f" {value['phase', 'mae']:10.4f} {value['phase', 'ssim']:6.3f}",
         flush=True,
@@ -219,7 +219,7 @@ def lines(n_train: int, steps: int) -> None:
 @click.option("--sizes", default="64 128 256", help="Pattern sizes N.")
 @click.option("--batches", default="16 32", help="Patterns in a gradient step.")
 @click.option("--gridsizes", default="1 2", help="A sample is gridsize² patterns.")
-@click.option("--arms", default=" ".join(NETWORKS))
+@click.option("--models", default=" ".join(NETWORKS))
 @click.option("--probe", default="curved", type=click.Choice(["curved", "flat", "velociprobe"]))
 @click.option("--seconds", default=3.0, help="Length of each measurement.")
 @click.option("--set", "settings", multiple=True, help="A setting: training.precision=mixed_bfloat16.")
@@ -227,7 +227,7 @@ def throughput(
     sizes: str,
     batches: str,
     gridsizes: str,
-    arms: str,
+    models: str,
     probe: str,
     seconds: float,
     settings: tuple[str, ...],
@@ -235,16 +235,14 @@ def throughput(
     """Patterns a second of training and prediction, share of the machine's peak, memory, stitching."""
     peak = matrix_product_gflops()
     print(f"matrix products in float32: {peak:.0f} GFLOP/s; 'share': of it, by the convolutions of training")
-    print(
-        "arm       N    gridsize  batch  start s  training/s  share  prediction/s  peak GB  stitching s/1000"
-    )
+    print("model       N    gridsize  batch  start s  training/s  share  prediction/s  peak GB  stitching s/1000")
     rows = itertools.product(
-        map(int, sizes.split()), map(int, gridsizes.split()), map(int, batches.split()), arms.split()
+        map(int, sizes.split()), map(int, gridsizes.split()), map(int, batches.split()), models.split()
     )
     # A process for each: peak memory is that of a process.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        for size, gridsize, batch, arm in rows:
-            row = pool.submit(_throughput, arm, size, probe, gridsize, batch, seconds, settings, peak)
+        for size, gridsize, batch, model in rows:
+            row = pool.submit(_throughput, model, size, probe, gridsize, batch, seconds, settings, peak)
             print(row.result(), flush=True)
 
 
@@ -268,7 +266,7 @@ def convolution_flops(network: ReconstructionNetwork) -> int:
 
 
 def _throughput(
-    arm: str,
+    model: str,
     size: int,
     probe: str,
     gridsize: int,
@@ -288,19 +286,19 @@ def _throughput(
 
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        trained = train_arm(arm, scan, config, 1, folder, should_stop=enough)
+        trained = train_model(model, scan, config, 1, folder, should_stop=enough)
     steps = trained.outcome.steps // trained.outcome.epochs
     a_second = (len(ends) - 1) * steps * samples / (ends[-1] - ends[0])
     start = ends[0] - begin - steps * samples / a_second
     # Backwards costs a convolution twice its way forwards: gradients of its input and of its weights.
-    gflops = 3 * convolution_flops(trained.model) * a_second / 1e9
+    gflops = 3 * convolution_flops(trained.network) * a_second / 1e9
     # Many batches, as a scan has: the first and the last are not overlapped by others.
     long = scan.select(np.resize(np.arange(len(scan)), 2048 * 64**2 // size**2))
-    predictions = [predict_patches(trained.model, long) for _ in range(5)]
+    predictions = [predict_patches(trained.network, long) for _ in range(5)]
     predicted = np.median([len(seen.patches) / seen.usage.seconds for seen in predictions])
     memory = max(trained.outcome.peak_memory_bytes, predictions[-1].usage.peak_memory_bytes)
     return (
-        f"{arm:9s} {size:4d} {gridsize:9d} {batch:6d} {start:8.1f}"
+        f"{model:9s} {size:4d} {gridsize:9d} {batch:6d} {start:8.1f}"
         f" {a_second * gridsize**2:11.0f} {gflops / peak_gflops:6.0%}"
         f" {predicted:13.0f} {memory / 1e9:8.2f} {stitching_seconds(predictions[0], scan):15.2f}"
     )

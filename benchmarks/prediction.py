@@ -48,9 +48,7 @@ def main(config: str = str(STAR / "study.yaml")) -> int:
                 (cost.memory_bytes / 1e9, used["peak_memory_bytes"] / 1e9),
                 (cost.disk_bytes / 1e6, used["disk_bytes"] / 1e6),
             )
-            print(
-                f"{run.name:<24}" + "".join(f"{a:>10.1f}{b:>7.1f}{a / b:>7.2f}" for a, b in pairs), flush=True
-            )
+            print(f"{run.name:<24}" + "".join(f"{a:>10.1f}{b:>7.1f}{a / b:>7.2f}" for a, b in pairs), flush=True)
             total = [total[0] + pairs[0][0], total[1] + pairs[0][1]]
     ratio = total[0] / total[1]
     met = abs(ratio - 1) <= TOLERANCE

@@ -1,7 +1,7 @@
-"""The settings of both arms, searched on data that no study and no other benchmark reports.
+"""The settings of both models, searched on data that no study and no other benchmark reports.
 
 ``python benchmarks/search.py`` varies one setting at a time around a base, the same settings, data and number
-of samples for both arms, and prints for each arm how the error changes. An error is the
+of samples for both models, and prints for each model how the error changes. An error is the
 geometric mean of amplitude MAE and phase MAE of an unseen object; it is averaged, as the ratio to the
 base's own, over two scenes: the curved probe and the measured Velociprobe probe. Results go to a CSV
 file line by line, and what is in the file is not trained again.
@@ -47,15 +47,13 @@ SCENES = ("curved", "velociprobe")
 SEEDS = {"training": 11, "validation": 12}  # docs/networks.md reports on seeds 1 and 2
 
 
-def trials(arm: str) -> list[str]:
-    """Return the settings to try for an arm, the base first."""
-    axes = {name: values for name, values in SETTINGS.items() if arm == "pinn" or name != "training.overlap"}
+def trials(model: str) -> list[str]:
+    """Return the settings to try for a model, the base first."""
+    axes = {name: values for name, values in SETTINGS.items() if model == "pinn" or name != "training.overlap"}
     return ["base", *(f"{name}={value}" for name, values in axes.items() for value in values), *TOGETHER]
 
 
-def scores(
-    arm: str, setting: str, train: PtychoDataset, unseen: PtychoDataset, samples: int
-) -> dict[str, float]:
+def scores(model: str, setting: str, train: PtychoDataset, unseen: PtychoDataset, samples: int) -> dict[str, float]:
     """Train once and return the errors on the unseen object, and the seconds it took.
 
     Every training sees the same number of patterns in its gradient steps: half the batch, twice the steps.
@@ -63,7 +61,7 @@ def scores(
     chosen = BASE if setting == "base" else (*BASE, *setting.split())
     batch = study_config({}, chosen).training.batch_size
     config = study_config({"epochs": 10, "min_steps": samples // batch}, chosen)
-    trained, _, value = held_out(arm, train, unseen, config, 1)
+    trained, _, value = held_out(model, train, unseen, config, 1)
     return {
         "amplitude_mae": float(value["amplitude", "mae"]),
         "phase_mae_rad": float(value["phase", "mae"]),
@@ -73,12 +71,12 @@ def scores(
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the error of each setting over that of the base, a row a setting, a column an arm."""
+    """Return the error of each setting over that of the base, a row a setting, a column a model."""
     error = np.sqrt(results["amplitude_mae"] * results["phase_mae_rad"])
-    table = results.assign(error=error).set_index(["arm", "setting", "scene"])["error"].unstack("setting")
-    ratio = np.exp(np.log(table.div(table["base"], axis=0)).groupby("arm").mean()).T
+    table = results.assign(error=error).set_index(["model", "setting", "scene"])["error"].unstack("setting")
+    ratio = np.exp(np.log(table.div(table["base"], axis=0)).groupby("model").mean()).T
     order = [name for name in trials("pinn") if name in ratio.index]
-    return ratio.loc[order, [arm for arm in NETWORKS if arm in ratio]]
+    return ratio.loc[order, [model for model in NETWORKS if model in ratio]]
 
 
 @click.command(help=__doc__)
@@ -87,21 +85,18 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
 @click.option("--samples", default=4800, show_default=True, help="Patterns in all gradient steps together.")
 def main(results: Path, patterns: int, samples: int) -> None:
     results.parent.mkdir(parents=True, exist_ok=True)
-    done = pd.read_csv(results) if results.exists() else pd.DataFrame(columns=["arm", "setting", "scene"])
-    finished = set(done[["arm", "setting", "scene"]].itertuples(index=False, name=None))
+    done = pd.read_csv(results) if results.exists() else pd.DataFrame(columns=["model", "setting", "scene"])
+    finished = set(done[["model", "setting", "scene"]].itertuples(index=False, name=None))
     for scene in SCENES:
         train = texture_scan(patterns, SEEDS["training"], probe=scene)
         unseen = texture_scan(patterns, SEEDS["validation"], probe=scene)
-        for arm in NETWORKS:
-            for setting in trials(arm):
-                if (arm, setting, scene) in finished:
+        for model in NETWORKS:
+            for setting in trials(model):
+                if (model, setting, scene) in finished:
                     continue
-                row = {"arm": arm, "setting": setting, "scene": scene}
+                row = {"model": model, "setting": setting, "scene": scene}
                 row |= {"patterns": patterns, "samples": samples}
-                row |= {
-                    name: float(f"{x:.5g}")
-                    for name, x in scores(arm, setting, train, unseen, samples).items()
-                }
+                row |= {name: float(f"{x:.5g}") for name, x in scores(model, setting, train, unseen, samples).items()}
                 pd.DataFrame([row]).to_csv(results, mode="a", header=not results.exists(), index=False)
                 print(*row.values(), flush=True)
     print("\nError relative to the base (below 1 is better):")

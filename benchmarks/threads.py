@@ -57,9 +57,7 @@ def differences(first: pd.DataFrame, other: pd.DataFrame) -> str:
     scale = np.maximum(first["value"].abs(), 1e-12)
     moved = ((other["value"] - first["value"]).abs() / scale).where(first["metric"].isin(SHOWN)).dropna()
     by_model = moved.groupby(first["model"]).agg(["median", "max"])
-    return "; ".join(
-        f"{row.Index}: median {row.median:.3%}, at most {row.max:.1%}" for row in by_model.itertuples()
-    )
+    return "; ".join(f"{row.Index}: median {row.median:.3%}, at most {row.max:.1%}" for row in by_model.itertuples())
 
 
 SHOWN = ("mae", "mse", "psnr", "ssim", "ms_ssim", "frc50")

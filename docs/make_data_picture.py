@@ -48,9 +48,7 @@ def _object_panel(ax: Axes, dataset: PtychoDataset, row: float, column: float) -
     ax.add_patch(Rectangle(corner, size, size, fill=False, color=TEST, linewidth=1.4))
     ax.plot(column, row, "+", color=TEST, markersize=9, markeredgewidth=1.6)
     box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
-    ax.annotate(
-        f"y = {row:.1f}, x = {column:.1f}", (column, row + size / 2 + 14), color=TEST, ha="center", bbox=box
-    )
+    ax.annotate(f"y = {row:.1f}, x = {column:.1f}", (column, row + size / 2 + 14), color=TEST, ha="center", bbox=box)
     ax.set(xlabel="column: xcoords →", ylabel="← row: ycoords", title="objectGuess (H, W), one patch")
     ax.plot(0, 0, "s", color="black", markersize=4, clip_on=False)
     ax.annotate("pixel (0, 0)", (0, 0), (8, 16), bbox=box)

@@ -16,21 +16,21 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.yaml_file import read_settings
 
-Arm = Literal["pinn", "baseline", "iterative", "pinn+iterative", "baseline+iterative"]
+Model = Literal["pinn", "baseline", "iterative", "pinn+iterative", "baseline+iterative"]
 LossTerm = Literal["poisson", "amplitude_mae"]
-NETWORKS: tuple[Arm, ...] = ("pinn", "baseline")
-"""Arms that are trained; the others reconstruct iteratively."""
+NETWORKS: tuple[Model, ...] = ("pinn", "baseline")
+"""Models that are trained; the others reconstruct iteratively."""
 
-ITERATIVE: Arm = "iterative"
-"""The arm that depends on the test data alone: one run serves all sizes and trials."""
+ITERATIVE: Model = "iterative"
+"""The model that depends on the test data alone: one run serves all sizes and trials."""
 
-HYBRIDS: dict[Arm, Arm] = {"pinn+iterative": "pinn", "baseline+iterative": "baseline"}
+HYBRIDS: dict[Model, Model] = {"pinn+iterative": "pinn", "baseline+iterative": "baseline"}
 """Iterative reconstructions, and the network that they start from."""
 
-ARMS: tuple[Arm, ...] = (*NETWORKS, ITERATIVE, *HYBRIDS)
+MODELS: tuple[Model, ...] = (*NETWORKS, ITERATIVE, *HYBRIDS)
 
 NOMINAL = "nominal"
 """Name of the condition in which the test set is unchanged."""
@@ -63,7 +63,7 @@ class SamplingConfig(Section):
 
 
 class NetworkConfig(Section):
-    """The backbone that both arms share, and what is special to one of them."""
+    """The backbone that both models share, and what is special to one of them."""
 
     backbone: Literal["compact", "published"] = "compact"
     """`compact`: space-to-depth encoder that corrects a physics first guess. `published`: the
@@ -94,7 +94,7 @@ class NetworkConfig(Section):
 
 
 class TrainingConfig(Section):
-    """One schedule for both arms."""
+    """One schedule for both models."""
 
     epochs: Count = 50
     """Epochs. One is a pass over the training subset, or more where `min_steps` asks for it."""
@@ -137,7 +137,7 @@ class TrainingConfig(Section):
 
 
 class IterativeConfig(Section):
-    """Iterative reconstruction with Pty-chi, of the arms whose name says so; needs the extra `iterative`."""
+    """Iterative reconstruction with Pty-chi, of the models whose name says so; needs the extra `iterative`."""
 
     algorithm: Literal["lsqml", "epie", "rpie", "dm"] = "lsqml"
     """`lsqml`: least-squares maximum likelihood (Odstrčil et al., Opt. Express 26, 3108, 2018); `epie`,
@@ -171,7 +171,7 @@ class EvaluationConfig(Section):
     level_phase: bool = True
     """Take the slow drift out of the stitched phase that the measured test patterns contradict."""
     max_shift_px: Positive = 2.0
-    """Cap of the sub-pixel registration. A larger shift is a fault of the frame, not an alignment."""
+    """Cap of the sub-pixel registration. A larger shift is a problem of the frame, not an alignment."""
 
 
 class ConditionConfig(Section):
@@ -230,7 +230,7 @@ class StudyConfig(Section):
     allow_leakage: bool = False
     """Run although test data share patterns, positions or compared area with the training data; every
     output then says so."""
-    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = NETWORKS
+    models: Annotated[tuple[Model, ...], Field(min_length=1)] = NETWORKS
     """Models to train and compare. `iterative` reconstructs the test patterns without a network, once for all
     sizes; `pinn+iterative` and `baseline+iterative` start it from the network's object."""
     sampling: SamplingConfig = SamplingConfig()
@@ -262,44 +262,44 @@ class StudyConfig(Section):
         if self.n_train_sizes[0] < group:
             found = f"n_train_sizes begins with {self.n_train_sizes[0]}"
             raise ValueError(f"{found}; a group of gridsize {self.network.gridsize} holds {group} patterns")
-        if len(set(self.arms)) != len(self.arms):
-            raise ValueError(f"arms {list(self.arms)} names an arm twice")
+        if len(set(self.models)) != len(self.models):
+            raise ValueError(f"models {list(self.models)} names a model twice")
         if not self.networks:
-            raise ValueError(f"arms {list(self.arms)} names no network to train; add pinn or baseline")
+            raise ValueError(f"models {list(self.models)} names no network to train; add pinn or baseline")
         for hybrid, network in self.hybrids.items():
-            if network not in self.arms:
-                raise ValueError(f"arms: '{hybrid}' starts from '{network}', which is missing")
+            if network not in self.models:
+                raise ValueError(f"models: '{hybrid}' starts from '{network}', which is missing")
         names = [condition.name for condition in self.conditions]
         if len(set(names)) != len(names):
             raise ValueError(f"conditions: the names {names} must differ")
         return self
 
     @property
-    def networks(self) -> tuple[Arm, ...]:
-        """The arms that are trained, in the order of `arms`."""
-        return tuple(arm for arm in self.arms if arm in NETWORKS)
+    def networks(self) -> tuple[Model, ...]:
+        """The models that are trained, in the order of `models`."""
+        return tuple(model for model in self.models if model in NETWORKS)
 
     @property
-    def hybrids(self) -> dict[Arm, Arm]:
-        """The arms that start an iterative reconstruction from a network's object, and that network."""
-        return {arm: HYBRIDS[arm] for arm in self.arms if arm in HYBRIDS}
+    def hybrids(self) -> dict[Model, Model]:
+        """The models that start an iterative reconstruction from a network's object, and that network."""
+        return {model: HYBRIDS[model] for model in self.models if model in HYBRIDS}
 
-    def arms_of(self, n_train: int) -> tuple[Arm, ...]:
-        """Return the arms of a run: `iterative` has one of its own, of size 0, that all sizes share."""
-        return tuple(arm for arm in self.arms if (arm == ITERATIVE) == (n_train == 0))
+    def models_of(self, n_train: int) -> tuple[Model, ...]:
+        """Return the models of a run: `iterative` has one of its own, of size 0, that all sizes share."""
+        return tuple(model for model in self.models if (model == ITERATIVE) == (n_train == 0))
 
     def result_settings(self, n_train: int | None = None) -> dict[str, Any]:
         """Return the settings that change the numbers of a run; sizes, trials and names do not.
 
-        A run is not made stale by settings of arms that it does not have. Without `n_train`: all arms.
+        A run is not made stale by settings of models that it does not have. Without `n_train`: all models.
         """
         idle = {"name", "n_train_sizes", "n_test_images", "trials"}
         if n_train == 0:
             idle |= {"vary", "sampling", "network", "training", "allow_leakage"}
-        arms = self.arms if n_train is None else self.arms_of(n_train)
-        if set(arms) <= set(NETWORKS):
+        models = self.models if n_train is None else self.models_of(n_train)
+        if set(models) <= set(NETWORKS):
             idle |= {"iterative"}
-        return self.model_dump(mode="json", exclude=idle) | {"arms": list(arms)}
+        return self.model_dump(mode="json", exclude=idle) | {"models": list(models)}
 
     def fingerprint(self, n_train: int | None = None) -> str:
         """Return the SHA-256 of `result_settings` in canonical JSON (hex).
@@ -353,7 +353,7 @@ def load_config(path: str | Path | None = None, **overrides: Any) -> StudyConfig
     Raises
     ------
     InputError
-        With one fault for each unknown key and each value out of its limits.
+        With one problem for each unknown key and each value out of its limits.
     """
     source = str(path) if path is not None else "command line"
     how = "Give a YAML file of settings; docs/configuration.md lists them all."
@@ -363,14 +363,14 @@ def load_config(path: str | Path | None = None, **overrides: Any) -> StudyConfig
 
 
 def parse_config(settings: Mapping[str, Any], source: str) -> StudyConfig:
-    """Validate plain settings; `source` names their origin in the faults."""
+    """Validate plain settings; `source` names their origin in the problems."""
     try:
         return StudyConfig.model_validate(dict(settings))
     except ValidationError as error:
-        raise InputError(_faults(error, source)) from None
+        raise InputError(_problems(error, source)) from None
 
 
-def _faults(error: ValidationError, source: str) -> Iterator[Fault]:
+def _problems(error: ValidationError, source: str) -> Iterator[Problem]:
     for detail in error.errors():
         place = [str(part) for part in detail["loc"] if part != "[key]"]
         key = ".".join(place)
@@ -378,11 +378,11 @@ def _faults(error: ValidationError, source: str) -> Iterator[Fault]:
             known = sorted(_fields(place[:-1]))
             near = difflib.get_close_matches(place[-1], known, n=1)
             hint = f"Did you mean '{near[0]}'?" if near else "Remove it, or see docs/configuration.md."
-            yield Fault(source, key, "an unknown setting", f"one of {', '.join(known)}", hint)
+            yield Problem(source, key, "an unknown setting", f"one of {', '.join(known)}", hint)
         else:
             found = repr(detail["input"]) if place else "settings that contradict each other"
             expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            yield Fault(source, key, found, expected, "docs/configuration.md gives the limits.")
+            yield Problem(source, key, found, expected, "docs/configuration.md gives the limits.")
 
 
 def _fields(place: list[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Faults of input, told so that a user can mend them."""
+"""Problems of input, told so that a user can fix them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Fault:
+class Problem:
     """One thing that is wrong with an input.
 
     Parameters
     ----------
     source : str
-        The file, folder or option that holds the fault.
+        The file, folder or option that holds the problem.
     key : str
-        The array, field or parameter inside `source`; empty if the whole is at fault.
+        The array, field or parameter inside `source`; empty if the whole is at problem.
     found, expected : str
         What stands there, and what should.
-    mend : str
+    fix : str
         A full sentence that says what to do.
     """
 
@@ -26,22 +26,22 @@ class Fault:
     key: str
     found: str
     expected: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
         place = f"{self.source}: {self.key}" if self.key else self.source
-        return f"{place}: found {self.found}; expected {self.expected}. {self.mend}"
+        return f"{place}: found {self.found}; expected {self.expected}. {self.fix}"
 
 
 class InputError(ValueError):
-    """Bad input; carries every fault that was found, not only the first.
+    """Bad input; carries every problem that was found, not only the first.
 
     Parameters
     ----------
-    faults : Fault or iterable of Fault
+    problems : Problem or iterable of Problem
         At least one.
     """
 
-    def __init__(self, faults: Fault | Iterable[Fault]) -> None:
-        self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
-        super().__init__("\n\n".join(str(fault) for fault in self.faults))
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n\n".join(str(problem) for problem in self.problems))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from ptycho_lib.errors import Fault
+from ptycho_lib.errors import Problem
 
 ITERATIVE = ("torch", "torchvision", "ptychi")
 
 
-def iterative_fault(where: str = "arms") -> Fault | None:
+def iterative_problem(where: str = "models") -> Problem | None:
     """Return why iterative reconstructions cannot be made here, or None if they can.
 
     Parameters
@@ -20,6 +20,6 @@ def iterative_fault(where: str = "arms") -> Fault | None:
     missing = [name for name in ITERATIVE if find_spec(name) is None]
     if not missing:
         return None
-    mend = "Install the extra: `make iterative` in a checkout, else `pip install 'ptycho-lib[iterative]'`."
+    fix = "Install the extra: `make iterative` in a checkout, else `pip install 'ptycho-lib[iterative]'`."
     found = f"no {', '.join(missing)} in this environment"
-    return Fault(where, "iterative", found, "Pty-chi with PyTorch and torchvision", mend)
+    return Problem(where, "iterative", found, "Pty-chi with PyTorch and torchvision", fix)

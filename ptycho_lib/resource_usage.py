@@ -22,7 +22,7 @@ class Usage:
         Wall time.
     peak_memory_bytes : int
         Largest resident memory of the process: the step's own and everything else that the process holds
-        meanwhile, such as libraries, data and the networks of other arms. Memory of a GPU does not count.
+        meanwhile, such as libraries, data and the networks of other models. Memory of a GPU does not count.
     memory_of_step : bool
         Whether the peak was reached during this step. Where the system cannot forget an earlier peak (not
         Linux), it is that of the process since its start: an upper bound.

@@ -1,4 +1,4 @@
-"""The configuration: every fault at once, nothing silently ignored, read back unchanged."""
+"""The configuration: every problem at once, nothing silently ignored, read back unchanged."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ptycho_lib.errors import InputError
 def faults_of(settings_, source="study.yaml"):
     with pytest.raises(InputError) as caught:
         parse_config(settings_, source)
-    return caught.value.faults
+    return caught.value.problems
 
 
-def only_fault(settings_):
-    (fault,) = faults_of(settings_)
-    return fault
+def only_problem(settings_):
+    (problem,) = faults_of(settings_)
+    return problem
 
 
 def written(tmp_path, text):
@@ -33,7 +33,7 @@ def written(tmp_path, text):
 def test_defaults_hold_without_a_file():
     assert load_config() == StudyConfig()
     assert load_config().n_train_sizes == (128, 256, 512)
-    assert load_config().arms == NETWORKS
+    assert load_config().models == NETWORKS
 
 
 @pytest.mark.parametrize(
@@ -51,20 +51,20 @@ def test_defaults_hold_without_a_file():
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(settings_, key, hint):
-    fault = only_fault(settings_)
-    assert fault.source == "study.yaml"
-    assert fault.key == key
-    assert hint in fault.mend
-    assert "unknown" in fault.found
+    problem = only_problem(settings_)
+    assert problem.source == "study.yaml"
+    assert problem.key == key
+    assert hint in problem.fix
+    assert "unknown" in problem.found
 
 
 def test_the_known_names_of_the_right_section_are_listed():
-    expected = only_fault({"sampling": {"fraction": 0.1}}).expected
+    expected = only_problem({"sampling": {"fraction": 0.1}}).expected
     assert expected == "one of method, validation_fraction"
 
 
 def test_all_faults_are_told_at_once():
-    faults = faults_of(
+    problems = faults_of(
         {
             "seeds": 3,
             "trials": 0,
@@ -73,7 +73,7 @@ def test_all_faults_are_told_at_once():
             "conditions": [{"name": "Big Name", "photons_factor": 0}],
         }
     )
-    assert {fault.key for fault in faults} == {
+    assert {problem.key for problem in problems} == {
         "seeds",
         "trials",
         "training.epochs",
@@ -83,7 +83,7 @@ def test_all_faults_are_told_at_once():
         "conditions.0.name",
         "conditions.0.photons_factor",
     }
-    message = {fault.key: str(fault) for fault in faults}
+    message = {problem.key: str(problem) for problem in problems}
     assert "found 'resnet'; expected 'compact' or 'published'" in message["network.backbone"]
     assert "found -1; expected greater than 0" in message["training.learning_rate"]
 
@@ -122,10 +122,10 @@ def test_all_faults_are_told_at_once():
     ],
 )
 def test_a_value_beyond_its_limits_is_refused_by_its_full_name(section, key, bad):
-    fault = only_fault({section: {key: bad}})
-    assert fault.key == f"{section}.{key}"
-    assert repr(bad) in fault.found
-    assert fault.expected
+    problem = only_problem({section: {key: bad}})
+    assert problem.key == f"{section}.{key}"
+    assert repr(bad) in problem.found
+    assert problem.expected
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_a_value_beyond_its_limits_is_refused_by_its_full_name(section, key, bad
         ({"seed": -1}, "seed"),
         ({"seed": 2**31}, "seed"),
         ({"vary": ["probe"]}, "vary.0"),
-        ({"arms": []}, "arms"),
-        ({"arms": ["pinn", "unet"]}, "arms.1"),
+        ({"models": []}, "models"),
+        ({"models": ["pinn", "unet"]}, "models.1"),
         ({"training": 3}, "training"),
         ({"training": {"pinn_loss": {"mse": 1}}}, "training.pinn_loss.mse"),
         ({"training": {"pinn_loss": {"poisson": 0}}}, "training.pinn_loss.poisson"),
@@ -151,7 +151,7 @@ def test_a_value_beyond_its_limits_is_refused_by_its_full_name(section, key, bad
     ],
 )
 def test_a_study_that_cannot_be_is_refused(settings_, key):
-    assert only_fault(settings_).key == key
+    assert only_problem(settings_).key == key
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_study_that_cannot_be_is_refused(settings_, key):
         ({"n_train_sizes": [8, 4]}, "must rise strictly"),
         ({"n_train_sizes": [4, 4]}, "each size once"),
         ({"n_train_sizes": [3, 8], "network": {"gridsize": 2}}, "a group of gridsize 2 holds 4 patterns"),
-        ({"arms": ["pinn", "pinn"]}, "names an arm twice"),
+        ({"models": ["pinn", "pinn"]}, "names a model twice"),
         ({"network": {"probe_smoothing_px": 2}}, "set trainable_probe: true"),
         ({"conditions": [{"name": "nominal", "photons_factor": 0.1}]}, "is the unchanged test set"),
         ({"conditions": [{"name": "same"}]}, "changes nothing; set one of dead_pixel_fraction"),
@@ -171,7 +171,7 @@ def test_a_study_that_cannot_be_is_refused(settings_, key):
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings_, message):
-    assert message in str(only_fault(settings_))
+    assert message in str(only_problem(settings_))
 
 
 def test_files_of_conditions_are_found_from_the_configuration_and_count_by_content(tmp_path):
@@ -267,7 +267,7 @@ def test_the_fingerprint_ignores_which_runs_there_are(change):
     [
         {"seed": 1},
         {"vary": ["weights"]},
-        {"arms": ["pinn"]},
+        {"models": ["pinn"]},
         {"allow_leakage": True},
         {"sampling": {"method": "random"}},
         {"network": {"width": 33}},
@@ -330,7 +330,7 @@ CONFIGURATIONS = st.fixed_dictionaries(
         "trials": st.integers(1, 50),
         "vary": st.lists(st.sampled_from(["subset", "weights", "order"]), unique=True),
         "seed": st.integers(0, 2**31 - 1),
-        "arms": st.permutations([*NETWORKS, "iterative", "pinn+iterative"])
+        "models": st.permutations([*NETWORKS, "iterative", "pinn+iterative"])
         | st.sampled_from([["pinn"], ["baseline"]]),
         "sampling": st.fixed_dictionaries({"validation_fraction": FRACTIONS}),
         "network": st.fixed_dictionaries({"width": st.integers(1, 512), "gridsize": st.integers(1, 3)}),

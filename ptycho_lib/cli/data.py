@@ -94,7 +94,7 @@ class PrepareCommand(ModelCommand):
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--plot", type=click.Path(path_type=Path), help="Write a picture page of the first file.")
 def check(files: tuple[Path, ...], plot: Path | None, **options: Any) -> None:
-    """Say what is wrong with data files, and how to mend it.
+    """Say what is wrong with data files, and how to fix it.
 
     Of several files the first is the training file, the others are tests: each is compared with it. Exit code
     1 if there is an error.
@@ -113,9 +113,7 @@ def check(files: tuple[Path, ...], plot: Path | None, **options: Any) -> None:
     for test in tests:
         if train.dataset is not None and test.dataset is not None and train.ok and test.ok:
             findings = check_pair(train.dataset, test.dataset)
-            console.print(
-                f"\n[bold]{train.source} to train, {test.source} to test[/]", highlight=False, soft_wrap=True
-            )
+            console.print(f"\n[bold]{train.source} to train, {test.source} to test[/]", highlight=False, soft_wrap=True)
             _print_findings(console, findings)
             failed |= any(finding.severity == "error" for finding in findings)
     if plot is not None:
@@ -161,10 +159,10 @@ class _Reconstruct:
         from ptycho_lib.data.dataset import REFERENCE
         from ptycho_lib.errors import InputError
         from ptycho_lib.iterative.reference import reconstruct_reference
-        from ptycho_lib.optional_dependencies import iterative_fault
+        from ptycho_lib.optional_dependencies import iterative_problem
 
-        if fault := iterative_fault("--reference"):
-            raise InputError(fault)
+        if problem := iterative_problem("--reference"):
+            raise InputError(problem)
         if self.dry_run:
             note = f"{REFERENCE}would be reconstructed iteratively from these {len(dataset)} patterns"
             return replace(dataset, history=(*dataset.history, note))
@@ -205,7 +203,7 @@ def _print_findings(console: Console, findings: tuple[Finding, ...]) -> None:
 
     for finding in findings:
         text = Text(finding.severity, style=COLOURS[finding.severity])
-        text.append(f" [{finding.code}] {finding.message}. {finding.mend}".rstrip(), style="default")
+        text.append(f" [{finding.code}] {finding.message}. {finding.fix}".rstrip(), style="default")
         console.print(text, soft_wrap=True)
     if not any(finding.severity != "note" for finding in findings):
         console.print("[green]nothing wrong found[/]")

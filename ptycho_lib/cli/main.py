@@ -20,7 +20,7 @@ BAD_INPUT = 2
 
 
 MOST_FAULTS = 50
-"""Faults that are told; a study of a thousand runs may have as many."""
+"""Problems that are told; a study of a thousand runs may have as many."""
 
 
 class StudyGroup(click.Group):
@@ -31,13 +31,13 @@ class StudyGroup(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; no traceback for what the user can mend."""
+        """Run the command; no traceback for what the user can fix."""
         try:
             return super().invoke(ctx)
         except InputError as error:
-            told = error.faults[:MOST_FAULTS]
+            told = error.problems[:MOST_FAULTS]
             click.echo("\n\n".join(map(str, told)), err=True)
-            if rest := len(error.faults) - len(told):
+            if rest := len(error.problems) - len(told):
                 click.echo(f"\n… and {rest} more.", err=True)
             ctx.exit(BAD_INPUT)
         except BrokenPipeError:
@@ -45,9 +45,7 @@ class StudyGroup(click.Group):
             ctx.exit(FAILED)
 
 
-@click.group(
-    cls=StudyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=StudyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(ptycho_lib.__version__)
 def main() -> None:
     """Generalization studies in ptychography: how many patterns a network needs."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptycho_lib.cli.results import FAILED, execute_report, file_argument, write_tables
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from ptycho_lib.config import StudyConfig
@@ -34,13 +34,9 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
             file_argument("out_dir"),
             click.option("--config", type=click.Path(path_type=Path), help="YAML file of settings."),
             click.option("--n-train-sizes", metavar='"N …"', help='Training sizes, as in "32 64 128".'),
-            click.option(
-                "--n-test-images", type=int, help="Test patterns.  [default: 500, or all there are]"
-            ),
+            click.option("--n-test-images", type=int, help="Test patterns.  [default: 500, or all there are]"),
             click.option("--trials", type=int, help="Repetitions of each size."),
-            click.option(
-                "--arms", metavar='"ARM …"', help='Models to compare, as in "pinn baseline iterative".'
-            ),
+            click.option("--models", metavar='"ARM …"', help='Models to compare, as in "pinn baseline iterative".'),
             click.option("--name", help="Short name of the study, for titles."),
             click.option(
                 "--allow-leakage",
@@ -48,12 +44,8 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
                 default=None,
                 help="Run although the test data are known from training; every output says so.",
             ),
-            click.option(
-                "--template", type=click.Path(path_type=Path), help="Another notebook for the runs."
-            ),
-            click.option(
-                "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time."
-            ),
+            click.option("--template", type=click.Path(path_type=Path), help="Another notebook for the runs."),
+            click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time."),
         )
     ):
         command = decorate(command)
@@ -63,9 +55,7 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @study_input
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Limit of one run.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]"
-)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]")
 @click.option("--keep-stale", is_flag=True, help="Keep complete runs of another configuration, data or code.")
 @click.option("--no-report", is_flag=True, help="Stop before the summary notebook and the report.")
 @click.option("--scheduler", metavar="ADDRESS", help="Send the runs to this Dask scheduler.")
@@ -128,9 +118,7 @@ def run(
 
 @click.command()
 @study_input
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]"
-)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]")
 @click.option("--calibration/--no-calibration", default=True, help="Predict time, memory and disk.")
 @click.option("--commands", is_flag=True, help="Prepare the folders and print one command a run, no more.")
 def plan(
@@ -181,7 +169,7 @@ def _config(
     n_train_sizes: str | None,
     n_test_images: int | None,
     trials: int | None,
-    arms: str | None,
+    models: str | None,
     name: str | None,
     allow_leakage: bool | None,
 ) -> StudyConfig:
@@ -195,7 +183,7 @@ def _config(
         n_train_sizes=sizes if n_train_sizes is not None else None,
         n_test_images=n_test_images,
         trials=trials,
-        arms=arms.replace(",", " ").split() if arms is not None else None,
+        models=models.replace(",", " ").split() if models is not None else None,
         name=name,
         allow_leakage=allow_leakage,
     )
@@ -209,7 +197,7 @@ def _announce(plan: StudyPlan) -> None:
     click.echo(f"Study '{config.name}' in {plan.out_dir}: {len(plan.runs)} runs")
     click.echo(f"  training sizes {sizes} of {manifest.train.n_patterns} patterns; trials {config.trials}")
     click.echo(f"  test patterns {manifest.n_test} of {manifest.test.n_patterns} ({origin})")
-    click.echo(f"  models {', '.join(config.arms)}")
+    click.echo(f"  models {', '.join(config.models)}")
     for warning in filter(None, (manifest.leakage, *manifest.warnings)):
         click.secho(f"  Warning: {warning}", fg="yellow")
 
@@ -270,6 +258,6 @@ def _dask() -> tuple[Any, Any]:
     try:
         from ptycho_lib.study.execution.dask_cluster import cluster_launch, connect
     except ImportError as error:
-        mend = "Install it with `pip install 'ptycho-lib[cluster]'`."
-        raise InputError(Fault("--scheduler/--cluster", "", str(error), "Dask", mend)) from None
+        fix = "Install it with `pip install 'ptycho-lib[cluster]'`."
+        raise InputError(Problem("--scheduler/--cluster", "", str(error), "Dask", fix)) from None
     return connect, cluster_launch

@@ -12,7 +12,7 @@ from ptycho_lib.config import NOMINAL, ConditionConfig, StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.reprojection import reprojection, spread_indices
 from ptycho_lib.data.thinning import thinned
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, StackView, read_patterns
 from ptycho_lib.io.npz import NpzArchive
 from ptycho_lib.physics.diffraction import amplitude
@@ -44,16 +44,16 @@ def refuse_conditions(dataset: PtychoDataset, config: StudyConfig) -> None:
     Raises
     ------
     InputError
-        With the faults of every condition that the test set does not allow.
+        With the problems of every condition that the test set does not allow.
     """
-    faults: list[Fault] = []
+    problems: list[Problem] = []
     for condition in config.conditions:
         try:
             apply_condition(dataset, condition, config.seed)
         except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(faults)
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
 
 
 def apply_condition(
@@ -83,8 +83,8 @@ def apply_condition(
         other = load_dataset(condition.test_data)
         if other.patch_size != dataset.patch_size:
             found = f"patterns of {other.patch_size} pixels"
-            mend = "Prepare it with the same `--crop` and `--bin` as the test file."
-            raise InputError(Fault(condition.test_data, "diffraction", found, f"{dataset.patch_size}", mend))
+            fix = "Prepare it with the same `--crop` and `--bin` as the test file."
+            raise InputError(Problem(condition.test_data, "diffraction", found, f"{dataset.patch_size}", fix))
         dataset = other
     probe = _changed_probe(dataset, condition)
     if probe is not None:
@@ -92,9 +92,7 @@ def apply_condition(
     kept = None
     if condition.scan_overlap is not None:
         kept = thinned(dataset, condition.scan_overlap, seed)
-        area = resolved_area(
-            dataset.probe, dataset.positions_px, dataset.obj.shape, min_illumination=min_illumination
-        )
+        area = resolved_area(dataset.probe, dataset.positions_px, dataset.obj.shape, min_illumination=min_illumination)
         coverage = area if dataset.coverage is None else area & dataset.coverage
         dataset = replace(dataset, coverage=coverage)
     if condition.photons_factor is not None or condition.photons_per_pattern is not None:
@@ -121,14 +119,12 @@ def _load_probe(path: Path, dataset: PtychoDataset) -> Array:
     size = dataset.patch_size
     if "probeGuess" not in archive.members:
         found = f"the keys {', '.join(archive.members) or 'none'}"
-        raise InputError(
-            Fault(str(path), "probeGuess", found, "the key 'probeGuess'", "Save the probe under it.")
-        )
+        raise InputError(Problem(str(path), "probeGuess", found, "the key 'probeGuess'", "Save the probe under it."))
     probe = np.array(archive.read("probeGuess"))
     if probe.shape != (size, size) or probe.dtype.kind != "c" or not np.any(probe):
         found = f"shape {probe.shape} of {probe.dtype}"
-        mend = "Give a probe of this size."
-        raise InputError(Fault(str(path), "probeGuess", found, f"complex ({size}, {size})", mend))
+        fix = "Give a probe of this size."
+        raise InputError(Problem(str(path), "probeGuess", found, f"complex ({size}, {size})", fix))
     return (probe * (np.linalg.norm(dataset.probe) / np.linalg.norm(probe))).astype(np.complex64)
 
 
@@ -153,10 +149,8 @@ def _with_dose(dataset: PtychoDataset, condition: ConditionConfig, seed: int) ->
     statistics. More photons: Poisson noise about the measured counts, which keep the noise they have.
     """
     if dataset.photons_per_pattern is None:
-        mend = "Store `photons_per_pattern` in the test file: without counts a dose has no meaning."
-        raise InputError(
-            Fault(dataset.source, "photons_per_pattern", "no such key", "the mean photon number", mend)
-        )
+        fix = "Store `photons_per_pattern` in the test file: without counts a dose has no meaning."
+        raise InputError(Problem(dataset.source, "photons_per_pattern", "no such key", "the mean photon number", fix))
     factor = condition.photons_factor or (condition.photons_per_pattern or 0) / dataset.photons_per_pattern
     gain = dataset.amplitude_scale()
 
@@ -205,8 +199,5 @@ def _computed(dataset: PtychoDataset, function: object) -> StackView:
 
 def _poisson(mean: Array, indices: Array, seed: int) -> Array:
     """Return the root of Poisson counts; the noise of a pattern depends on its index alone."""
-    drawn = [
-        np.random.default_rng([seed, int(index)]).poisson(one)
-        for index, one in zip(indices, mean, strict=True)
-    ]
+    drawn = [np.random.default_rng([seed, int(index)]).poisson(one) for index, one in zip(indices, mean, strict=True)]
     return np.sqrt(np.stack(drawn))

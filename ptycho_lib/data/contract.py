@@ -1,6 +1,6 @@
 """The dataset contract, checked: keys, shapes and dtypes. `plausibility` checks the values.
 
-Each fault says how to mend it. What is harmless is converted: byte order, memory order, a wider float.
+Each problem says how to fix it. What is harmless is converted: byte order, memory order, a wider float.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ptycho_lib.data.value_checks import check_values
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, StackView
 from ptycho_lib.io.npz import NpzArchive
 
 PREPARE = "Run `ptycho-study prepare` on the raw file; it converts and says what it did."
-LEAVE_OUT = "Mend it, or leave it out: it is optional."
+LEAVE_OUT = "Fix it, or leave it out: it is optional."
 REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess")
 SCALARS = ("photons_per_pattern", "pixel_size_m", "wavelength_m", "detector_distance_m")
 OPTIONAL = ("Y", "coverage", "scan_index", *SCALARS, "history")
@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "scan_index": ("iu", "integers", "Save it as int, or leave it out."),
     "history": ("U", "the text that this library writes", LEAVE_OUT),
 } | dict.fromkeys(SCALARS, ("fiu", "a real number", LEAVE_OUT))
-"""Kinds of dtype that a key may have, in words, and how to mend another."""
+"""Kinds of dtype that a key may have, in words, and how to fix another."""
 
 STACKS = ("diffraction", "Y")
 """What stays on disk."""
@@ -60,33 +60,33 @@ DTYPES: dict[str, Any] = {
 Report = Callable[[str, str, str, str], None]
 
 
-def validate(archive: NpzArchive) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the arrays of a file in the dtypes of the contract, and all faults."""
-    faults: list[Fault] = []
-    _check_keys(archive, _reporter(str(archive.path), faults))
-    arrays = _read(archive, faults)
-    return ({}, faults) if faults else validate_arrays(arrays, str(archive.path))
+def validate(archive: NpzArchive) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the arrays of a file in the dtypes of the contract, and all problems."""
+    problems: list[Problem] = []
+    _check_keys(archive, _reporter(str(archive.path), problems))
+    arrays = _read(archive, problems)
+    return ({}, problems) if problems else validate_arrays(arrays, str(archive.path))
 
 
-def validate_arrays(arrays: dict[str, Any], source: str) -> tuple[dict[str, Any], list[Fault]]:
-    """Return arrays, keyed as in the contract, in its dtypes, and all faults.
+def validate_arrays(arrays: dict[str, Any], source: str) -> tuple[dict[str, Any], list[Problem]]:
+    """Return arrays, keyed as in the contract, in its dtypes, and all problems.
 
     Later checks need what earlier ones establish: values are looked at only if shapes and dtypes are right.
     """
-    faults: list[Fault] = []
-    report = _reporter(source, faults)
+    problems: list[Problem] = []
+    report = _reporter(source, problems)
     _check_shapes(arrays, report)
     _check_kinds(arrays, report)
-    if faults:
-        return {}, faults
+    if problems:
+        return {}, problems
     arrays = dict(_convert(arrays))
     check_values(arrays, report)
-    return arrays, faults
+    return arrays, problems
 
 
-def _reporter(source: str, faults: list[Fault]) -> Report:
-    def report(key: str, found: str, expected: str, mend: str) -> None:
-        faults.append(Fault(source, key, found, expected, mend))
+def _reporter(source: str, problems: list[Problem]) -> Report:
+    def report(key: str, found: str, expected: str, fix: str) -> None:
+        problems.append(Problem(source, key, found, expected, fix))
 
     return report
 
@@ -97,21 +97,21 @@ def _check_keys(archive: NpzArchive, report: Report) -> None:
         if foreign:
             report(key, f"no such key, but '{foreign}'", f"the key '{key}'", PREPARE)
         elif key in archive.ignored:
-            mend = "Save it with a numeric dtype."
-            report(key, f"{archive.ignored[key]}, which are never read", "an array of numbers", mend)
+            fix = "Save it with a numeric dtype."
+            report(key, f"{archive.ignored[key]}, which are never read", "an array of numbers", fix)
         else:
             keys = ", ".join(sorted(archive.members)) or "nothing"
-            mend = "docs/data_contracts.md lists the keys."
-            report(key, f"no such key (the file holds {keys})", f"the key '{key}'", mend)
+            fix = "docs/data_contracts.md lists the keys."
+            report(key, f"no such key (the file holds {keys})", f"the key '{key}'", fix)
 
 
-def _read(archive: NpzArchive, faults: list[Fault]) -> dict[str, Any]:
+def _read(archive: NpzArchive, problems: list[Problem]) -> dict[str, Any]:
     arrays = {}
     for key in (key for key in (*REQUIRED, *OPTIONAL) if key in archive.members):
         try:
             arrays[key] = archive.read(key) if key in STACKS else archive.load(key)
         except InputError as error:
-            faults.extend(error.faults)
+            problems.extend(error.problems)
     return arrays
 
 
@@ -122,16 +122,16 @@ def _check_shapes(arrays: dict[str, Any], report: Report) -> None:
     n, size, _ = shape
     obj = arrays["objectGuess"].shape
     if len(obj) != 2 or min(obj) < size:
-        mend = "Give the whole object, larger than one patch."
-        report("objectGuess", f"shape {obj}", f"(H, W), both at least {size}", mend)
+        fix = "Give the whole object, larger than one patch."
+        report("objectGuess", f"shape {obj}", f"(H, W), both at least {size}", fix)
     if arrays["probeGuess"].shape != (size, size):
-        mend = "Run `ptycho-study prepare`: it takes the strongest mode, and crops or pads the probe."
+        fix = "Run `ptycho-study prepare`: it takes the strongest mode, and crops or pads the probe."
         found = f"shape {arrays['probeGuess'].shape}"
-        report("probeGuess", found, f"({size}, {size}), the size of a pattern", mend)
+        report("probeGuess", found, f"({size}, {size}), the size of a pattern", fix)
     for key in ("xcoords", "ycoords"):
         if arrays[key].shape != (n,):
-            mend = "Give one position for each pattern."
-            report(key, f"shape {arrays[key].shape}", f"({n},), one for each pattern", mend)
+            fix = "Give one position for each pattern."
+            report(key, f"shape {arrays[key].shape}", f"({n},), one for each pattern", fix)
     expected = {"Y": shape, "coverage": obj, "scan_index": (n,)} | dict.fromkeys((*SCALARS, "history"), ())
     for key, right in expected.items():
         if key in arrays and arrays[key].shape != right:
@@ -141,17 +141,17 @@ def _check_shapes(arrays: dict[str, Any], report: Report) -> None:
 def _check_pattern_shape(shape: tuple[int, ...], report: Report) -> bool:
     """Report what is wrong with the stack's shape; return whether it can be compared with the others."""
     if len(shape) != 3:
-        mend = "Give a stack of square patterns, one for each position."
-        report("diffraction", f"shape {shape}", "(n, N, N)", mend)
+        fix = "Give a stack of square patterns, one for each position."
+        report("diffraction", f"shape {shape}", "(n, N, N)", fix)
         return False
     n, rows, columns = shape
     if rows != columns and n == rows:
-        mend = "Run `ptycho-study prepare --pattern-axis last`."
-        report("diffraction", f"shape {shape}, patterns last", "(n, N, N)", mend)
+        fix = "Run `ptycho-study prepare --pattern-axis last`."
+        report("diffraction", f"shape {shape}, patterns last", "(n, N, N)", fix)
         return False
     if rows != columns or rows % 2 or rows < 4:
-        mend = "Run `ptycho-study prepare --crop N` with an even N."
-        report("diffraction", f"patterns of {rows}×{columns} pixels", "squares with an even edge N ≥ 4", mend)
+        fix = "Run `ptycho-study prepare --crop N` with an even N."
+        report("diffraction", f"patterns of {rows}×{columns} pixels", "squares with an even edge N ≥ 4", fix)
         return False
     if n == 0:
         report("diffraction", "no pattern", "at least one", "Export the file again; this one is empty.")
@@ -160,22 +160,22 @@ def _check_pattern_shape(shape: tuple[int, ...], report: Report) -> bool:
 
 def _check_kinds(arrays: dict[str, Any], report: Report) -> None:
     for key, array in arrays.items():
-        allowed, expected, mend = KINDS[key]
+        allowed, expected, fix = KINDS[key]
         if array.dtype.kind not in allowed:
             found = f"dtype {array.dtype}"
             if key == "diffraction" and array.dtype.kind in "iu":
                 found = f"integers ({array.dtype}), probably photon counts"
             elif key == "diffraction" and array.dtype.kind == "c":
-                found, mend = (
+                found, fix = (
                     f"complex numbers ({array.dtype})",
                     "Give the modulus of the field, not the field.",
                 )
             elif allowed == "c":
                 found = f"real numbers ({array.dtype})"
-            report(key, found, expected, mend)
+            report(key, found, expected, fix)
         elif key == "diffraction" and array.dtype.itemsize < 4:
-            mend = "Export it again as float32: float16 has three digits and ends at 65504."
-            report(key, f"dtype {array.dtype}", expected, mend)
+            fix = "Export it again as float32: float16 has three digits and ends at 65504."
+            report(key, f"dtype {array.dtype}", expected, fix)
     if "history" in arrays and not _is_history(arrays["history"]):
         report("history", "text that is not a JSON list of lines", KINDS["history"][1], LEAVE_OUT)
 

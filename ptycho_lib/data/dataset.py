@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ptycho_lib.data.contract import SCALARS, validate, validate_arrays
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns, select
 from ptycho_lib.io.npz import NpzArchive, write_npz
 from ptycho_lib.physics.diffraction import extract_patches
@@ -142,13 +142,13 @@ def load_dataset(path: str | Path) -> PtychoDataset:
     Raises
     ------
     InputError
-        With every fault that was found; nothing is repaired silently. `ptycho-study prepare` converts
+        With every problem that was found; nothing is repaired silently. `ptycho-study prepare` converts
         what other programs wrote.
     """
     archive = NpzArchive(path)
-    arrays, faults = validate(archive)
-    if faults:
-        raise InputError(faults)
+    arrays, problems = validate(archive)
+    if problems:
+        raise InputError(problems)
     history = json.loads(str(arrays["history"])) if "history" in arrays else ()
     return PtychoDataset(
         diffraction=arrays["diffraction"],
@@ -164,10 +164,10 @@ def load_dataset(path: str | Path) -> PtychoDataset:
     )
 
 
-def check_dataset(dataset: PtychoDataset) -> list[Fault]:
-    """Return the faults of a dataset, as `load_dataset` would find them in its file."""
-    _, faults = validate_arrays(_arrays(dataset), dataset.source or "dataset")
-    return faults
+def check_dataset(dataset: PtychoDataset) -> list[Problem]:
+    """Return the problems of a dataset, as `load_dataset` would find them in its file."""
+    _, problems = validate_arrays(_arrays(dataset), dataset.source or "dataset")
+    return problems
 
 
 def save_dataset(dataset: PtychoDataset, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns
 from ptycho_lib.physics.scan import window_union
 
@@ -87,14 +87,12 @@ def refuse_leakage(train: PtychoDataset, test: PtychoDataset, *, allow: bool = F
     Raises
     ------
     InputError
-        With one fault for each kind of leakage.
+        With one problem for each kind of leakage.
     """
     leakage = find_leakage(train, test)
     if allow or not leakage:
         return leakage
-    mend = (
-        "Split the scan with `ptycho-study prepare`, or run with --allow-leakage: every output will say so."
-    )
+    fix = "Split the scan with `ptycho-study prepare`, or run with --allow-leakage: every output will say so."
     found = {
         "diffraction": (leakage.shared_patterns, f"{leakage.shared_patterns} patterns of the training file"),
         "positions": (leakage.shared_positions, f"{leakage.shared_positions} positions of the training scan"),
@@ -105,7 +103,7 @@ def refuse_leakage(train: PtychoDataset, test: PtychoDataset, *, allow: bool = F
     }
     expected = f"data that {train.source or 'the training data'} does not hold"
     source = test.source or "test data"
-    raise InputError(Fault(source, key, what, expected, mend) for key, (much, what) in found.items() if much)
+    raise InputError(Problem(source, key, what, expected, fix) for key, (much, what) in found.items() if much)
 
 
 def object_similarity(first: Array, second: Array) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ptycho_lib.config import Section
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 
 Even = Annotated[int, Field(ge=4, multiple_of=2)]
 Metres = Annotated[float, Field(gt=0, lt=1)]
@@ -119,24 +119,23 @@ class PrepareOptions(ReadOptions):
     def _stripes(self) -> PrepareOptions:
         if self.split == "blocks" and round(self.blocks * self.test_fraction) not in range(1, self.blocks):
             raise ValueError(
-                f"a test share that {self.blocks} blocks can give, at least one to each side, "
-                f"not {self.test_fraction}"
+                f"a test share that {self.blocks} blocks can give, at least one to each side, not {self.test_fraction}"
             )
         return self
 
 
 def parse_options(model: type[Model], source: str, options: dict[str, Any]) -> Model:
-    """Validate options; `source` names their origin in the faults.
+    """Validate options; `source` names their origin in the problems.
 
     Raises
     ------
     InputError
-        With one fault for each unknown option and each value out of its limits.
+        With one problem for each unknown option and each value out of its limits.
     """
     try:
         return model.model_validate(options)
     except ValidationError as error:
-        faults = []
+        problems = []
         for detail in error.errors():
             unknown = detail["type"] == "extra_forbidden"
             name = ".".join(str(part) for part in detail["loc"])
@@ -146,7 +145,5 @@ def parse_options(model: type[Model], source: str, options: dict[str, Any]) -> M
                 if unknown
                 else detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             )
-            faults.append(
-                Fault(source, name, found, expected, "docs/data_contracts.md explains the options.")
-            )
-        raise InputError(faults) from None
+            problems.append(Problem(source, name, found, expected, "docs/data_contracts.md explains the options."))
+        raise InputError(problems) from None

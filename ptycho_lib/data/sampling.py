@@ -70,16 +70,13 @@ def neighbour_groups(positions_px: Array, gridsize: int, seed: int) -> Array:
     count, members = len(positions_px), gridsize**2
     if count < members:
         raise ValueError(
-            f"gridsize {gridsize} groups {members} patterns, but there are only {count}; "
-            "lower it or train on more"
+            f"gridsize {gridsize} groups {members} patterns, but there are only {count}; lower it or train on more"
         )
     positions = np.asarray(positions_px, dtype=np.float64)
     if members == 1:
         return np.arange(count)[:, None]
     extent = max(float(np.ptp(positions, axis=0).max()), 1.0)
-    moved = positions + np.random.default_rng(seed).uniform(-1e-6, 1e-6, positions.shape) * extent / np.sqrt(
-        count
-    )
+    moved = positions + np.random.default_rng(seed).uniform(-1e-6, 1e-6, positions.shape) * extent / np.sqrt(count)
     _, groups = cKDTree(moved).query(moved, k=members)
     return np.asarray(groups, dtype=np.int64)
 
@@ -140,9 +137,7 @@ def _farthest_point_order(positions: Array, rng: np.random.Generator) -> Array:
         distance[current] = -1  # chosen: never again, not even among duplicate positions
         current = int(distance.argmax())
     if exact < count:
-        order[exact:] = _by_grid_cells(
-            positions, order[:exact], float(np.sqrt(max(distance[current], 0))), rng
-        )
+        order[exact:] = _by_grid_cells(positions, order[:exact], float(np.sqrt(max(distance[current], 0))), rng)
     return order
 
 

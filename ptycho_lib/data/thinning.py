@@ -6,7 +6,7 @@ import numpy as np
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import subset_order
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array
 from ptycho_lib.physics.scan import neighbour_step, probe_diameter, step_for_overlap
 
@@ -35,15 +35,15 @@ def thinned(dataset: PtychoDataset, overlap: float, seed: int) -> Array:
     positions = dataset.positions_px
     step = step_for_overlap(overlap, probe_diameter(dataset.probe))
     if neighbour_step(positions) > step:
-        mend = "Leave patterns out of a denser scan, or ask for less overlap."
+        fix = "Leave patterns out of a denser scan, or ask for less overlap."
         found = f"a scan with an overlap of {dataset.overlap():.2f}"
-        raise InputError(Fault(dataset.source, "scan_overlap", found, f"more than {overlap:g}", mend))
+        raise InputError(Problem(dataset.source, "scan_overlap", found, f"more than {overlap:g}", fix))
     order = subset_order(positions, "representative", seed)
     fewest, most = 2, len(order)
     if not neighbour_step(positions[order[:fewest]]) >= step:
         found, expected = "a scan too small for two such patterns", f"neighbours {step:.1f} px apart"
-        mend = "Ask for more overlap, or take a larger scan."
-        raise InputError(Fault(dataset.source, "scan_overlap", found, expected, mend))
+        fix = "Ask for more overlap, or take a larger scan."
+        raise InputError(Problem(dataset.source, "scan_overlap", found, expected, fix))
     while most - fewest > 1:
         middle = (fewest + most) // 2
         if neighbour_step(positions[order[:middle]]) >= step:

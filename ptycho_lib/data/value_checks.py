@@ -33,9 +33,9 @@ def check_values(arrays: dict[str, Any], report: Report) -> None:
     """Report every implausible value; the arrays have the keys and dtypes of the contract."""
     told: list[str] = []
 
-    def tell(key: str, found: str, expected: str, mend: str) -> None:
+    def tell(key: str, found: str, expected: str, fix: str) -> None:
         told.append(key)
-        report(key, found, expected, mend)
+        report(key, found, expected, fix)
 
     _check_arrays(arrays, tell)
     _check_scalars(arrays, tell)
@@ -87,11 +87,11 @@ def _check_arrays(arrays: dict[str, Any], report: Report) -> None:
         if bad:
             report(key, f"{bad} NaN or infinite values", "finite numbers", "Repair the export of this array.")
     if not np.any(arrays["probeGuess"]):
-        mend = "Give the probe of the reconstruction, or a model of it."
-        report("probeGuess", "zeros only", "an illumination", mend)
+        fix = "Give the probe of the reconstruction, or a model of it."
+        report("probeGuess", "zeros only", "an illumination", fix)
     if not np.any(arrays["objectGuess"]):
-        mend = "Give the ground truth, or a reference reconstruction."
-        report("objectGuess", "zeros only", "an object", mend)
+        fix = "Give the ground truth, or a reference reconstruction."
+        report("objectGuess", "zeros only", "an object", fix)
     if "coverage" in arrays and not arrays["coverage"].any():
         report(
             "coverage",
@@ -104,7 +104,7 @@ def _check_arrays(arrays: dict[str, Any], report: Report) -> None:
 def _check_scalars(arrays: dict[str, Any], report: Report) -> None:
     for key in ("photons_per_pattern", "pixel_size_m", "wavelength_m", "detector_distance_m"):
         if key in arrays and not (np.isfinite(arrays[key]) and arrays[key] > 0):
-            report(key, f"{arrays[key]}", "a positive number", "Mend it, or leave it out: it is optional.")
+            report(key, f"{arrays[key]}", "a positive number", "Fix it, or leave it out: it is optional.")
 
 
 def _check_patterns(stack: Any, report: Report) -> None:
@@ -121,26 +121,22 @@ def _check_frame(positions: Array, size: int, shape: tuple[int, ...], report: Re
     if not outside.any():
         return
     if max(abs(positions.min()), abs(positions.max())) < METRES_BELOW:
-        mend = "They look like metres: run `ptycho-study prepare --position-unit m --pixel-size-m …`."
+        fix = "They look like metres: run `ptycho-study prepare --position-unit m --pixel-size-m …`."
     elif len(positions) > FEW and np.ptp(positions, axis=0).max() < size / 4:
-        mend = "So narrow a scan looks like micrometres: run `ptycho-study prepare --position-unit um`."
+        fix = "So narrow a scan looks like micrometres: run `ptycho-study prepare --position-unit um`."
     elif inside(positions[:, ::-1], size, shape).all():
-        mend = "Swapped they fit: run `ptycho-study prepare --swap-xy`."
+        fix = "Swapped they fit: run `ptycho-study prepare --swap-xy`."
     elif inside(positions + size / 2, size, shape).all():
-        mend = "As upper left corners they fit: run `ptycho-study prepare --position-reference corner`."
+        fix = "As upper left corners they fit: run `ptycho-study prepare --position-reference corner`."
     else:
-        mend = (
-            "Positions are patch centres in object pixels, x = column, y = row; the object holds every patch."
-        )
+        fix = "Positions are patch centres in object pixels, x = column, y = row; the object holds every patch."
     ranges = " and ".join(
         f"{name} {low:.4g} to {high:.4g}"
-        for name, low, high in zip(
-            ("rows", "columns"), positions.min(axis=0), positions.max(axis=0), strict=True
-        )
+        for name, low, high in zip(("rows", "columns"), positions.min(axis=0), positions.max(axis=0), strict=True)
     )
     found = f"{outside.sum()} of {len(positions)} patches outside the object: {ranges}"
     rows, columns = (f"{size / 2:g} to {extent - size / 2:g}" for extent in shape)
-    report("xcoords, ycoords", found, f"rows {rows} and columns {columns}", mend)
+    report("xcoords, ycoords", found, f"rows {rows} and columns {columns}", fix)
 
 
 def _check_amplitude(arrays: dict[str, Any], report: Report) -> None:
@@ -152,8 +148,8 @@ def _check_amplitude(arrays: dict[str, Any], report: Report) -> None:
     root = reprojection(np.sqrt(measured), patches, arrays["probeGuess"]).value
     if root < INTENSITY_RATIO * itself:
         found = f"probably intensity (re-projection residual {itself:.2f}, of its square root {root:.2f})"
-        mend = "Run `ptycho-study prepare --quantity intensity` on the file."
-        report("diffraction", found, "amplitude, the square root of intensity", mend)
+        fix = "Run `ptycho-study prepare --quantity intensity` on the file."
+        report("diffraction", found, "amplitude, the square root of intensity", fix)
 
 
 def _positions(arrays: dict[str, Any]) -> Array:

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from skimage.registration import phase_cross_correlation
 
 from ptycho_lib.evaluation.frc import Floats, soft_edge
-from ptycho_lib.evaluation.metrics import Image, Mask, fault_of, normalised_complex_error
+from ptycho_lib.evaluation.metrics import Image, Mask, normalised_complex_error, problem_of
 
 _ROUNDS = 3
 """Registration under a mask is drawn towards zero shift; repeating it on the shifted image removes that."""
@@ -43,7 +43,7 @@ class Alignment:
         Movement (row, column) that was applied to the estimate.
     shift_capped : bool
         True if a shift beyond the cap would have lowered the error. It is not applied: it is not an
-        alignment term but a fault of the frame.
+        alignment term but a problem of the frame.
     error_raw, error_aligned : float
         Normalised complex error E0 before and after; alignment never raises it.
     reason : str
@@ -90,7 +90,7 @@ def align(
     ----------
     .. [1] M. Guizar-Sicairos, S. T. Thurman, J. R. Fienup, Opt. Lett. 33, 156 (2008).
     """
-    if reason := fault_of(truth, estimate, mask):
+    if reason := problem_of(truth, estimate, mask):
         return _unaligned(estimate, reason)
     if not np.abs(estimate[mask]).any():
         return _unaligned(estimate, "the estimate is zero")

@@ -160,9 +160,7 @@ def _scores(
             yield component, name, score, math.nan
 
 
-def _resolution(
-    truth: Image, estimate: Image, mask: Mask, pixel_size_m: float | None
-) -> Iterator[tuple[str, Score]]:
+def _resolution(truth: Image, estimate: Image, mask: Mask, pixel_size_m: float | None) -> Iterator[tuple[str, Score]]:
     curve = frc.frc_curve(truth, estimate, mask=mask)
     half = frc.frc50(curve)
     yield "frc50", half

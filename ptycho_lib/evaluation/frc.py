@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 
-from ptycho_lib.evaluation.metrics import Image, Mask, Score, fault_of, undefined
+from ptycho_lib.evaluation.metrics import Image, Mask, Score, problem_of, undefined
 
 Floats = NDArray[np.float64]
 
@@ -42,9 +42,7 @@ class FrcCurve:
     reason: str = ""
 
 
-def frc_curve(
-    first: Image, second: Image, *, mask: Mask | None = None, taper_px: float | None = None
-) -> FrcCurve:
+def frc_curve(first: Image, second: Image, *, mask: Mask | None = None, taper_px: float | None = None) -> FrcCurve:
     """Correlate two images ring by ring in Fourier space.
 
     FRC(k) = Re Σ F₁F₂* / sqrt(Σ|F₁|² Σ|F₂|²) over ring k [1]_, with k = 1 … N/2 and N the shorter side.
@@ -75,7 +73,7 @@ def frc_curve(
     .. [1] W. O. Saxton, W. Baumeister, J. Microsc. 127, 127 (1982).
     .. [2] M. van Heel, M. Schatz, J. Struct. Biol. 151, 250 (2005).
     """
-    if reason := fault_of(first, second, mask):
+    if reason := problem_of(first, second, mask):
         return _empty(reason)
     inside = np.ones(first.shape, bool) if mask is None else mask
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))

@@ -45,13 +45,13 @@ def undefined(reason: str) -> Score:
     return Score(math.nan, reason=reason)
 
 
-def fault_of(truth: Image, estimate: Image, mask: Mask | None = None) -> str:
+def problem_of(truth: Image, estimate: Image, mask: Mask | None = None) -> str:
     """Return why two images cannot be compared at all, or an empty string.
 
     Raises
     ------
     ValueError
-        If the shapes differ or the mask is not boolean: a fault of the program, not of the data.
+        If the shapes differ or the mask is not boolean: a problem of the program, not of the data.
     """
     if truth.shape != estimate.shape or truth.ndim != 2:
         raise ValueError(f"truth {truth.shape} and estimate {estimate.shape} must be 2-D and of equal shape")
@@ -82,21 +82,19 @@ def mae(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Score:
     mask : (H, W) bool, optional
         The pixels that count; all by default.
     """
-    if reason := fault_of(truth, estimate, mask):
+    if reason := problem_of(truth, estimate, mask):
         return undefined(reason)
     return Score(float(np.abs(_difference(truth, estimate, mask)).mean()))
 
 
 def mse(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Score:
     """Return the mean squared error, mean |truth - estimate|², over the mask's pixels; arguments as `mae`."""
-    if reason := fault_of(truth, estimate, mask):
+    if reason := problem_of(truth, estimate, mask):
         return undefined(reason)
     return Score(float((np.abs(_difference(truth, estimate, mask)) ** 2).mean()))
 
 
-def psnr(
-    truth: Image, estimate: Image, *, mask: Mask | None = None, data_range: float | None = None
-) -> Score:
+def psnr(truth: Image, estimate: Image, *, mask: Mask | None = None, data_range: float | None = None) -> Score:
     """Return the peak signal-to-noise ratio 10·log10(R²/MSE) in dB.
 
     Parameters
@@ -112,17 +110,13 @@ def psnr(
     -----
     Infinite for equal images; NaN if R is zero.
     """
-    if reason := fault_of(truth, estimate, mask):
+    if reason := problem_of(truth, estimate, mask):
         return undefined(reason)
     span = peak_to_peak(truth, mask) if data_range is None else float(data_range)
     if span <= 0:
         return undefined("the ground truth is constant")
     error = mse(truth, estimate, mask=mask)
-    return (
-        Score(math.inf, reason="equal images")
-        if float(error) == 0
-        else Score(10 * math.log10(span**2 / error))
-    )
+    return Score(math.inf, reason="equal images") if float(error) == 0 else Score(10 * math.log10(span**2 / error))
 
 
 def normalised_complex_error(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Score:
@@ -142,7 +136,7 @@ def normalised_complex_error(truth: Image, estimate: Image, *, mask: Mask | None
     ----------
     .. [1] A. M. Maiden, J. M. Rodenburg, Ultramicroscopy 109, 1256 (2009).
     """
-    if reason := fault_of(truth, estimate, mask):
+    if reason := problem_of(truth, estimate, mask):
         return undefined(reason)
     reference = _pixels(truth, mask).astype(np.complex128)
     guess = _pixels(estimate, mask).astype(np.complex128)
@@ -168,7 +162,7 @@ def contrast(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Scor
     mask : (H, W) bool, optional
         The pixels that count; all by default.
     """
-    if reason := fault_of(truth, estimate, mask):
+    if reason := problem_of(truth, estimate, mask):
         return undefined(reason)
     relative = []
     for image in (truth, estimate):

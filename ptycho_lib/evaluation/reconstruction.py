@@ -67,9 +67,7 @@ class Reconstruction:
     def save(self, path: str | Path) -> Path:
         """Write `object`, `mask`, `spread` and `residual` to an npz; return its path."""
         with Path(path).open("wb") as stream:
-            np.savez_compressed(
-                stream, object=self.obj, mask=self.mask, spread=self.spread, residual=self.residual
-            )
+            np.savez_compressed(stream, object=self.obj, mask=self.mask, spread=self.spread, residual=self.residual)
         return Path(path)
 
 
@@ -159,9 +157,7 @@ def _assessed(
     return Reconstruction(dataset.obj, obj, mask, spread, residual, dataset.pixel_size_m, usage)
 
 
-def residual_map(
-    obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: PtychoDataset
-) -> NDArray[np.float32]:
+def residual_map(obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: PtychoDataset) -> NDArray[np.float32]:
     """Return how badly the patterns that illuminate a pixel are explained; see `Reconstruction.residual`.
 
     Parameters

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import correlate1d
 from skimage.metrics import structural_similarity
 
-from ptycho_lib.evaluation.metrics import Image, Mask, Score, fault_of, peak_to_peak, undefined
+from ptycho_lib.evaluation.metrics import Image, Mask, Score, peak_to_peak, problem_of, undefined
 
 SSIM_SIGMA_PX = 1.5
 MS_SSIM_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -21,9 +21,7 @@ _WINDOW_PX = 11
 """Side of the Gaussian SSIM window (Wang et al. 2004: 11 x 11, sigma = 1.5)."""
 
 
-def ssim(
-    truth: Image, estimate: Image, *, mask: Mask | None = None, data_range: float | None = None
-) -> Score:
+def ssim(truth: Image, estimate: Image, *, mask: Mask | None = None, data_range: float | None = None) -> Score:
     """Return the structural similarity: the mean of its map over the mask.
 
     The window is Gaussian with sigma = 1.5 px, variances are population variances, and values outside the
@@ -43,7 +41,7 @@ def ssim(
     .. [1] Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, IEEE Trans. Image Process. 13, 600 (2004),
        eq. 13.
     """
-    if reason := fault_of(truth, estimate, mask):
+    if reason := problem_of(truth, estimate, mask):
         return undefined(reason)
     span = peak_to_peak(truth, mask) if data_range is None else float(data_range)
     if span <= 0:
@@ -64,9 +62,7 @@ def ssim(
     return Score(float(similarity[inside].mean()))
 
 
-def ms_ssim(
-    truth: Image, estimate: Image, *, mask: Mask | None = None, data_range: float | None = None
-) -> Score:
+def ms_ssim(truth: Image, estimate: Image, *, mask: Mask | None = None, data_range: float | None = None) -> Score:
     """Return the multi-scale structural similarity.
 
     The contrast-structure terms of five scales and the luminance term of the coarsest, each averaged over
@@ -88,7 +84,7 @@ def ms_ssim(
     .. [1] Z. Wang, E. P. Simoncelli, A. C. Bovik, "Multi-scale structural similarity for image quality
        assessment", Proc. 37th Asilomar Conf. on Signals, Systems and Computers (2003), eq. 7.
     """
-    if reason := fault_of(truth, estimate, mask):
+    if reason := problem_of(truth, estimate, mask):
         return undefined(reason)
     span = peak_to_peak(truth, mask) if data_range is None else float(data_range)
     if span <= 0:

@@ -74,9 +74,7 @@ def stitch(
     size = patches.shape[-1]
     window = np.ones((size, size), np.float32) if weights is None else np.asarray(weights, np.float32)
     if window.shape != (size, size) or not window.any() or (window < 0).any():
-        raise ValueError(
-            f"weights must be ({size}, {size}), not negative, not all zero; found {window.shape}"
-        )
+        raise ValueError(f"weights must be ({size}, {size}), not negative, not all zero; found {window.shape}")
 
     phases = np.zeros(len(patches))
     if synchronise:

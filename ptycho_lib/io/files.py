@@ -7,7 +7,7 @@ import os
 import uuid
 from pathlib import Path
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -46,7 +46,7 @@ def require_inside(path: Path, root: Path) -> Path:
     """
     if not path.resolve().is_relative_to(root.resolve()):
         raise InputError(
-            Fault(
+            Problem(
                 str(path),
                 "",
                 f"a path that leads to {path.resolve()}",
@@ -71,7 +71,7 @@ def require_writable(folder: Path) -> Path:
         probe.write_text("", encoding="utf-8")
         probe.unlink()
     except OSError as error:
-        mend = "Choose a folder that you may write to, on a disk that is not full."
+        fix = "Choose a folder that you may write to, on a disk that is not full."
         found = error.strerror or str(error)
-        raise InputError(Fault(str(folder), "", found, "a writable folder", mend)) from None
+        raise InputError(Problem(str(folder), "", found, "a writable folder", fix)) from None
     return folder

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import psutil
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, blocks
 
 EXPECTED_FILE = "an npz file"
@@ -81,7 +81,7 @@ class NpzArchive:
         with open_binary(self.path) as stream:
             kind = file_kind(stream)
             if kind != "zip":
-                raise InputError(Fault(str(path), "", kind, EXPECTED_FILE, HOW_TO_CONVERT))
+                raise InputError(Problem(str(path), "", kind, EXPECTED_FILE, HOW_TO_CONVERT))
             try:
                 with zipfile.ZipFile(stream) as archive:
                     for info in archive.infolist():
@@ -101,8 +101,8 @@ class NpzArchive:
         member = self.members[key]
         if not member.compressed and member.nbytes:
             return self._map(key, member)
-        mend = "Save the file with numpy.savez instead of numpy.savez_compressed: it is then streamed."
-        self._refuse_huge(key, "once unpacked", mend)
+        fix = "Save the file with numpy.savez instead of numpy.savez_compressed: it is then streamed."
+        self._refuse_huge(key, "once unpacked", fix)
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{key}.npy") as stream:
                 return np.lib.format.read_array(stream, allow_pickle=False)
@@ -114,18 +114,16 @@ class NpzArchive:
         self._refuse_huge(key, "to be read whole", "Check the file: this array should be small.")
         return np.array(self.read(key))
 
-    def _refuse_huge(self, key: str, how: str, mend: str) -> None:
+    def _refuse_huge(self, key: str, how: str, fix: str) -> None:
         nbytes, free = self.members[key].nbytes, psutil.virtual_memory().available
         if nbytes > free // 2:
             found = f"{nbytes / 1e9:.1f} GB {how}; {free / 1e9:.1f} GB of memory are free"
-            raise InputError(Fault(str(self.path), key, found, "an array that fits in memory", mend))
+            raise InputError(Problem(str(self.path), key, found, "an array that fits in memory", fix))
 
     def _map(self, key: str, member: Member) -> Array:
         order: Literal["F", "C"] = "F" if member.fortran_order else "C"
         try:
-            return np.memmap(
-                self.path, member.dtype, mode="r", offset=member.offset, shape=member.shape, order=order
-            )
+            return np.memmap(self.path, member.dtype, mode="r", offset=member.offset, shape=member.shape, order=order)
         except (ValueError, OSError) as error:  # a header that points beyond the end of the file
             raise InputError(self._damaged(error, key)) from None
 
@@ -155,26 +153,24 @@ class NpzArchive:
         member = Member(tuple(shape), dtype, fortran_order, offset, info.compress_type != zipfile.ZIP_STORED)
         if header_bytes + member.nbytes != info.file_size:
             found = f"{info.file_size - header_bytes} bytes of data under a header for {member.nbytes}"
-            mend = "The file is damaged: copy or export it again."
-            raise InputError(Fault(str(self.path), name, found, f"shape {shape} of {dtype}", mend))
+            fix = "The file is damaged: copy or export it again."
+            raise InputError(Problem(str(self.path), name, found, f"shape {shape} of {dtype}", fix))
         self.members[name] = member
 
-    def _damaged(self, error: Exception, key: str = "") -> Fault:
+    def _damaged(self, error: Exception, key: str = "") -> Problem:
         found = f"a damaged or truncated archive ({str(error) or type(error).__name__})"
-        return Fault(str(self.path), key, found, "a complete npz file", "Copy or export the file again.")
+        return Problem(str(self.path), key, found, "a complete npz file", "Copy or export the file again.")
 
 
 def open_binary(path: Path) -> BinaryIO:
     """Open a file for reading; every refusal of the system becomes an InputError."""
-    mend = "Check the path and the permissions."
+    fix = "Check the path and the permissions."
     if path.is_dir():
-        raise InputError(Fault(str(path), "", "a folder", "a data file", "Give the path of the file itself."))
+        raise InputError(Problem(str(path), "", "a folder", "a data file", "Give the path of the file itself."))
     try:
         return path.open("rb")
     except OSError as error:
-        raise InputError(
-            Fault(str(path), "", error.strerror or str(error), "a readable data file", mend)
-        ) from None
+        raise InputError(Problem(str(path), "", error.strerror or str(error), "a readable data file", fix)) from None
 
 
 def file_kind(stream: BinaryIO) -> str:
@@ -196,9 +192,7 @@ def file_kind(stream: BinaryIO) -> str:
     }
     if not head:
         return "an empty file"
-    return next(
-        (kind for magic, kind in signatures.items() if head.startswith(magic)), "a file of unknown type"
-    )
+    return next((kind for magic, kind in signatures.items() if head.startswith(magic)), "a file of unknown type")
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, Any], *, overwrite: bool = False) -> Path:
@@ -221,7 +215,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, Any], *, overwrite: bool = 
     path = Path(path)
     if path.suffix != ".npz":
         raise InputError(
-            Fault(
+            Problem(
                 str(path),
                 "",
                 f"the ending '{path.suffix}'",
@@ -231,7 +225,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, Any], *, overwrite: bool = 
         )
     if path.exists() and not overwrite:
         raise InputError(
-            Fault(
+            Problem(
                 str(path),
                 "",
                 "an existing file",
@@ -243,14 +237,14 @@ def write_npz(path: str | Path, arrays: Mapping[str, Any], *, overwrite: bool = 
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
     except OSError as error:
-        fault = Fault(
+        problem = Problem(
             str(path.parent),
             "",
             error.strerror or str(error),
             "a folder that can be written",
             "Choose another output folder.",
         )
-        raise InputError(fault) from None
+        raise InputError(problem) from None
     try:
         with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             for key, array in arrays.items():
@@ -261,9 +255,9 @@ def write_npz(path: str | Path, arrays: Mapping[str, Any], *, overwrite: bool = 
         Path(name).replace(path)
     except OSError as error:  # a full disk, a lost connection
         Path(name).unlink(missing_ok=True)
-        mend = "Make room, or choose another output folder."
+        fix = "Make room, or choose another output folder."
         raise InputError(
-            Fault(str(path), "", error.strerror or str(error), "a file that can be written", mend)
+            Problem(str(path), "", error.strerror or str(error), "a file that can be written", fix)
         ) from None
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -7,16 +7,16 @@ from typing import Any
 
 import yaml
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 
 
-def read_settings(path: str | Path, mend: str) -> dict[str, Any]:
+def read_settings(path: str | Path, fix: str) -> dict[str, Any]:
     """Read the mapping that a YAML file holds; an empty file holds an empty one.
 
     Parameters
     ----------
     path : str or Path
-    mend : str
+    fix : str
         A full sentence that says which file is expected.
 
     Raises
@@ -28,12 +28,12 @@ def read_settings(path: str | Path, mend: str) -> dict[str, Any]:
         settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         found = error.strerror or str(error)
-        raise InputError(Fault(str(path), "", found, "a readable YAML file", mend)) from None
+        raise InputError(Problem(str(path), "", found, "a readable YAML file", fix)) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         found = f"text that is not YAML ({' '.join(str(error).split())})"
-        raise InputError(Fault(str(path), "", found, "YAML", mend)) from None
+        raise InputError(Problem(str(path), "", found, "YAML", fix)) from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
-        raise InputError(Fault(str(path), "", type(settings).__name__, "a mapping of settings", mend))
+        raise InputError(Problem(str(path), "", type(settings).__name__, "a mapping of settings", fix))
     return settings

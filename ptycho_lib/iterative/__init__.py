@@ -1,1 +1,1 @@
-"""The rival without a network: iterative reconstruction. The only wing that imports PyTorch."""
+"""The rival without a network: iterative reconstruction. The only subpackage that imports PyTorch."""

@@ -19,7 +19,7 @@ from ptycho_lib.data.reprojection import spread_indices
 from ptycho_lib.errors import InputError
 from ptycho_lib.io.lazy_stack import read_patterns
 from ptycho_lib.iterative.engine_process import EngineRoom
-from ptycho_lib.optional_dependencies import iterative_fault
+from ptycho_lib.optional_dependencies import iterative_problem
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
 from ptycho_lib.physics.scan import illumination
 from ptycho_lib.resource_usage import Usage
@@ -96,7 +96,7 @@ def iterate(
     watch: Watch | None = None,
     progress_file: str | Path | None = None,
     history_file: str | Path | None = None,
-    arm: str = "iterative",
+    model: str = "iterative",
     room: EngineRoom | None = None,
 ) -> Iterated:
     """Reconstruct the object of a dataset's patterns; the dataset's own object is not looked at.
@@ -117,10 +117,10 @@ def iterate(
     watch : callable, optional
         Asked before the first and after every epoch; its time does not count.
     progress_file : path, optional
-        JSON lines are appended to it: time, arm, epoch, epochs, loss.
+        JSON lines are appended to it: time, model, epoch, epochs, loss.
     history_file : path, optional
         Receives the history as CSV; its folder is created.
-    arm : str
+    model : str
         Its name in the progress file.
     room : EngineRoom, optional
         Of several reconstructions: PyTorch is then loaded once for all of them.
@@ -130,9 +130,9 @@ def iterate(
     InputError
         If the extra `iterative` is not installed.
     """
-    fault = iterative_fault()
-    if fault is not None:
-        raise InputError(fault)
+    problem = iterative_problem()
+    if problem is not None:
+        raise InputError(problem)
     with EngineRoom() if room is None else nullcontext(room) as engines:
         engines.open()
         begun = time.perf_counter()
@@ -153,7 +153,7 @@ def iterate(
             extra = {} if watch is None else watch(epoch, np.where(seen, engine.obj, 0))
             rows.append({"epoch": epoch, "seconds": clock, "loss": loss, **extra})
             if progress_file is not None:
-                _append_progress(Path(progress_file), arm, epoch, settings.epochs, loss)
+                _append_progress(Path(progress_file), model, epoch, settings.epochs, loss)
         result = Iterated(
             obj=np.where(seen, engine.obj, 0).astype(np.complex64),
             probe=engine.probe,
@@ -195,8 +195,8 @@ def _counts(dataset: PtychoDataset) -> NDArray[np.float32]:
     return intensity * np.float32(photons * len(dataset) / intensity.sum(dtype=np.float64))
 
 
-def _append_progress(path: Path, arm: str, epoch: int, epochs: int, loss: float) -> None:
+def _append_progress(path: Path, model: str, epoch: int, epochs: int, loss: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = {"time": time.time(), "arm": arm, "epoch": epoch, "epochs": epochs, "loss": loss}
+    line = {"time": time.time(), "model": model, "epoch": epoch, "epochs": epochs, "loss": loss}
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")

@@ -1,4 +1,4 @@
-"""The two networks and their training. The only wing that imports TensorFlow."""
+"""The two networks and their training. The only subpackage that imports TensorFlow."""
 
 import os
 import sys

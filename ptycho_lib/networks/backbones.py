@@ -1,4 +1,4 @@
-"""Backbones: from the features of a sample to its object patches. Both arms use the same one.
+"""Backbones: from the features of a sample to its object patches. Both models use the same one.
 
 A backbone maps (b, N, N, c) float32 features to (b, N, N, 2k) float32: real and imaginary parts of the k
 patches of a sample, resolved in the central N/2 x N/2 and continued coarsely to the border, where only the
@@ -56,9 +56,7 @@ def compact(patch_size: int, channels: int, patches: int, width: int, precision:
     coarse = layers.UpSampling2D(4, interpolation="bilinear", dtype="float32")(coarse)
     x = layers.Cropping2D(patch_size // 16, dtype=precision)(x)
     x = conv.upsample(conv(x, width))
-    x = layers.Concatenate(dtype=precision)(
-        [x, layers.Cropping2D(patch_size // 8, dtype=precision)(skips[0])]
-    )
+    x = layers.Concatenate(dtype=precision)([x, layers.Cropping2D(patch_size // 8, dtype=precision)(skips[0])])
     fine = conv.output(conv.twice(x, width), 8 * patches, name="fine", start="zeros")
     fine = DepthToSpace(dtype="float32", name="unfold")(fine)
     return keras.Model(features, CentreOn(dtype="float32")((fine, coarse)), name="compact")
@@ -122,9 +120,7 @@ class _Convolutions:
 
     def output(self, x: Any, filters: int, *, name: str, start: str = "glorot_uniform") -> Any:
         """Convolve without activation, in float32: what leaves the network feeds the diffraction model."""
-        return layers.Conv2D(
-            filters, 3, padding="same", dtype="float32", kernel_initializer=start, name=name
-        )(x)
+        return layers.Conv2D(filters, 3, padding="same", dtype="float32", kernel_initializer=start, name=name)(x)
 
 
 BACKBONES = {"compact": compact, "published": published}

@@ -39,9 +39,7 @@ def input_scale(dataset: PtychoDataset) -> float:
     return float(dataset.patch_size / 2 / np.sqrt(total / len(dataset)))
 
 
-def normalised_probe(
-    probe: NDArray[np.complexfloating], mask_radius_px: float | None = None
-) -> NDArray[np.complex64]:
+def normalised_probe(probe: NDArray[np.complexfloating], mask_radius_px: float | None = None) -> NDArray[np.complex64]:
     """Return the probe on the input scale: Σ|P|² = (N/2)², (N, N) complex64; zero beyond the mask."""
     if mask_radius_px is not None:
         probe = probe * inside(probe.shape[-1], mask_radius_px)
@@ -135,9 +133,7 @@ def sample_groups(positions_px: NDArray[np.float64], chosen: Indices, gridsize: 
     return chosen[neighbour_groups(positions_px[chosen], gridsize, seed)]
 
 
-def overlap_partners(
-    centres_px: NDArray[np.float64], among_px: NDArray[np.float64], reach_px: float
-) -> Indices:
+def overlap_partners(centres_px: NDArray[np.float64], among_px: NDArray[np.float64], reach_px: float) -> Indices:
     """Return for each centre its nearest samples `among_px`, (m, NEIGHBOURS); -1 beyond `reach_px`.
 
     A sample is no partner of itself.

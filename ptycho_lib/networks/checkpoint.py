@@ -112,9 +112,7 @@ class Keeper(keras.callbacks.Callback):
         if validation < self.best_loss:
             self.best, self.best_loss, self.best_epoch = self.model.get_weights(), validation, epoch + 1
         if not (math.isfinite(loss) and math.isfinite(validation)):
-            self.diverged = (
-                f"the loss became {loss} and the validation loss {validation} in epoch {epoch + 1}"
-            )
+            self.diverged = f"the loss became {loss} and the validation loss {validation} in epoch {epoch + 1}"
             self.model.stop_training = True
         if self._out_of_patience() or self.should_stop():
             self.model.stop_training = True

@@ -47,9 +47,7 @@ class FirstGuess(ProbeLayer):
         self.iterations = iterations
         self.damping = damping
 
-    def call(
-        self, amplitude: tf.Tensor, positions_px: tf.Tensor | None = None, fixed_shape: bool = False
-    ) -> tf.Tensor:
+    def call(self, amplitude: tf.Tensor, positions_px: tf.Tensor | None = None, fixed_shape: bool = False) -> tf.Tensor:
         """Return the guess of each pattern.
 
         Parameters
@@ -171,9 +169,7 @@ def _twice_as_fine(obj: tf.Tensor) -> tf.Tensor:
     return 1 + 4 * tf.signal.ifft2d(spectrum)
 
 
-def _agreement(
-    positions_px: tf.Tensor, weights: tf.Tensor, fixed_shape: bool
-) -> Callable[[tf.Tensor], tf.Tensor]:
+def _agreement(positions_px: tf.Tensor, weights: tf.Tensor, fixed_shape: bool) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return what makes the patches of a group one object; those too far to overlap stay apart."""
     size = weights.shape[-1]
     offsets = positions_px - positions_px[:, :1]

@@ -110,9 +110,7 @@ class DiffractionModel(ProbeLayer):
             "smoothing_px": smoothing_px,
             "mask_radius_px": mask_radius_px,
         }
-        self.log_scale = self.add_weight(
-            shape=(), initializer="zeros", trainable=trainable_scale, name="log_scale"
-        )
+        self.log_scale = self.add_weight(shape=(), initializer="zeros", trainable=trainable_scale, name="log_scale")
         if trainable_probe:
             shape = (self.patch_size, self.patch_size, 2)
             self.probe_change = self.add_weight(shape=shape, initializer="zeros", name="probe_change")
@@ -150,9 +148,7 @@ def _gaussian(size: int, sigma_px: float) -> np.ndarray:
     return kernel / kernel.sum(axis=1, keepdims=True)
 
 
-def merge_patches(
-    patches: tf.Tensor, offsets_px: tf.Tensor, weights: tf.Tensor, *, reach_px: int
-) -> tf.Tensor:
+def merge_patches(patches: tf.Tensor, offsets_px: tf.Tensor, weights: tf.Tensor, *, reach_px: int) -> tf.Tensor:
     """Make overlapping patches agree: merge them in a common frame and cut them out again.
 
     The patches of a group are translated to their places by bilinear interpolation (two products with
@@ -207,9 +203,7 @@ def merging(
 
     def merge(patches: tf.Tensor) -> tf.Tensor:
         parts = [tf.math.real(patches), tf.math.imag(patches)]
-        return tf.complex(
-            *(out_of_frame(tf.math.divide_no_nan(into_frame(weights * part), total)) for part in parts)
-        )
+        return tf.complex(*(out_of_frame(tf.math.divide_no_nan(into_frame(weights * part), total)) for part in parts))
 
     return merge
 

@@ -34,7 +34,7 @@ FLOOR = 1e-6
 
 
 class ReconstructionNetwork(keras.Model):
-    """What both arms share: amplitudes in, object patches out.
+    """What both models share: amplitudes in, object patches out.
 
     Call it with ``{"diffraction": (b, k, N, N)}``, float32 amplitudes on the input scale
     (`samples.input_scale`), with ``"positions_px"``, (b, k, 2), so that the patterns of a group share one
@@ -65,18 +65,14 @@ class ReconstructionNetwork(keras.Model):
         super().__init__(**kwargs)
         self.patch_size, self.settings, self.precision = patch_size, dict(settings), precision
         self.options = NetworkConfig(**settings)
-        self.first_guess = FirstGuess(
-            patch_size, probe, iterations=self.options.first_guess, name="first_guess"
-        )
+        self.first_guess = FirstGuess(patch_size, probe, iterations=self.options.first_guess, name="first_guess")
         self.object_scale = self.add_weight(
             shape=(), initializer="ones", trainable=False, name="object_scale", dtype="float32"
         )
         self.corrects_guess = self.options.first_guess > 0 and self.options.backbone == "compact"
         patches = self.options.gridsize**2
         channels = patches * (2 if self.corrects_guess else 1) + 1
-        self.backbone = BACKBONES[self.options.backbone](
-            patch_size, channels, patches, self.options.width, precision
-        )
+        self.backbone = BACKBONES[self.options.backbone](patch_size, channels, patches, self.options.width, precision)
 
     def build(self, input_shape: Any = None) -> None:
         """All weights exist since the constructor."""
@@ -195,9 +191,7 @@ class PtychoPINN(ReconstructionNetwork):
         self.loss_weights: dict[LossTerm, float] = {"poisson": 1.0}
         self.overlap, self.reach_px = 1, 0
 
-    def prepare_loss(
-        self, training: TrainingConfig, *, counts_known: bool, overlap: int, reach_px: int
-    ) -> None:
+    def prepare_loss(self, training: TrainingConfig, *, counts_known: bool, overlap: int, reach_px: int) -> None:
         """Choose the loss before `compile`: `overlap` samples are merged, at most `reach_px` apart."""
         automatic: LossTerm = "poisson" if counts_known else "amplitude_mae"
         self.loss_weights = training.pinn_loss or {automatic: 1.0}
@@ -215,9 +209,7 @@ class PtychoPINN(ReconstructionNetwork):
         predicted = self.predict_amplitude(y_pred, x["positions_px"])
         measured = self._grouped(x["diffraction"])
         weight = self._grouped(x["weight"])
-        error = sum(
-            share * LOSS_TERMS[term](measured, predicted) for term, share in self.loss_weights.items()
-        )
+        error = sum(share * LOSS_TERMS[term](measured, predicted) for term, share in self.loss_weights.items())
         return _mean(error, weight)
 
     def predict_amplitude(self, patches: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
@@ -311,9 +303,7 @@ def build_pinn(config: NetworkConfig, probe: np.ndarray, *, precision: str = "fl
     return PtychoPINN(_checked(probe), config.model_dump(), precision, probe, name="pinn")
 
 
-def build_baseline(
-    config: NetworkConfig, probe: np.ndarray, *, precision: str = "float32"
-) -> SupervisedBaseline:
+def build_baseline(config: NetworkConfig, probe: np.ndarray, *, precision: str = "float32") -> SupervisedBaseline:
     """Build the supervised baseline; it uses the probe for its first guess alone. See `build_pinn`."""
     return SupervisedBaseline(_checked(probe), config.model_dump(), precision, probe, name="baseline")
 

@@ -1,6 +1,6 @@
-"""Training: the same schedule, batches and care for both arms.
+"""Training: the same schedule, batches and care for both models.
 
-`train_arm` is all that a notebook needs: it builds, trains, keeps the best weights on validation loss,
+`train_model` is all that a notebook needs: it builds, trains, keeps the best weights on validation loss,
 survives a kill, says whether the training collapsed, and leaves `model.keras` and `history.csv`.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ptycho_lib.config import Arm, StudyConfig
+from ptycho_lib.config import Model, StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.networks.batches import (
     Indices,
@@ -74,11 +74,12 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedArm:
+class TrainedModel:
     """A trained network and the record of its training."""
 
-    arm: Arm
-    model: ReconstructionNetwork
+    name: Model
+    """Name of the model, such as `pinn`."""
+    network: ReconstructionNetwork
     history: pd.DataFrame
     """One row an epoch: epoch, loss, val_loss, learning_rate, seconds."""
     outcome: Outcome
@@ -104,8 +105,8 @@ class TrainedArm:
         return self.outcome.reason
 
 
-def train_arm(
-    arm: Arm,
+def train_model(
+    model: Model,
     dataset: PtychoDataset,
     config: StudyConfig,
     trial: int,
@@ -114,8 +115,8 @@ def train_arm(
     progress_file: str | Path | None = None,
     on_epoch: Callable[[ReconstructionNetwork, pd.DataFrame], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> TrainedArm:
-    """Train one arm on a training subset.
+) -> TrainedModel:
+    """Train one model on a training subset.
 
     Same dataset, configuration, trial, machine and number of threads give the same weights. A killed
     training that is started again in the same folder continues, to the same weights; a finished one is
@@ -123,7 +124,7 @@ def train_arm(
 
     Parameters
     ----------
-    arm : {"pinn", "baseline"}
+    model : {"pinn", "baseline"}
     dataset : PtychoDataset
         The training subset, in nested order.
     config : StudyConfig
@@ -132,7 +133,7 @@ def train_arm(
     output_dir : path
         Receives `model.keras`, `history.csv` and `outcome.json`.
     progress_file : path, optional
-        JSON lines are appended to it: time, arm, epoch, epochs, loss, val_loss.
+        JSON lines are appended to it: time, model, epoch, epochs, loss, val_loss.
     on_epoch : callable, optional
         Called after every epoch with the network and the history so far.
     should_stop : callable, optional
@@ -142,7 +143,7 @@ def train_arm(
     folder.mkdir(parents=True, exist_ok=True)
     outcome = _finished(folder)
     if outcome is not None:
-        return TrainedArm(arm, load_model(folder / MODEL), pd.read_csv(folder / HISTORY), outcome)
+        return TrainedModel(model, load_model(folder / MODEL), pd.read_csv(folder / HISTORY), outcome)
 
     meter = Meter()
     configure_devices()
@@ -153,20 +154,18 @@ def train_arm(
         tf.config.experimental.enable_op_determinism()
     probe = normalised_probe(dataset.probe, config.network.probe_mask_radius_px)
     with distribution().scope():
-        build = build_pinn if arm == "pinn" else build_baseline
+        build = build_pinn if model == "pinn" else build_baseline
         network = build(config.network, probe, precision=config.training.precision)
         feed = _Feed(network, dataset, config, seeds["order"])
         feed.prepare(network)
 
     def report(history: pd.DataFrame) -> None:
         if progress_file is not None:
-            _append_progress(Path(progress_file), arm, history, feed.epochs)
+            _append_progress(Path(progress_file), model, history, feed.epochs)
         if on_epoch is not None:
             on_epoch(network, history)
 
-    keeper = Keeper(
-        folder, config.training, feed.epochs, report=report, should_stop=should_stop or (lambda: False)
-    )
+    keeper = Keeper(folder, config.training, feed.epochs, report=report, should_stop=should_stop or (lambda: False))
     keeper.set_model(network)
     done = keeper.restore(network)
     prepared = meter.read().seconds
@@ -200,24 +199,20 @@ def train_arm(
     partial = folder / f".{OUTCOME}"
     partial.write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / OUTCOME)
-    return TrainedArm(arm, network, keeper.history, outcome)
+    return TrainedModel(model, network, keeper.history, outcome)
 
 
 class _Feed:
     """All that a training is fed with: samples, batches, schedule, loss."""
 
-    def __init__(
-        self, network: ReconstructionNetwork, dataset: PtychoDataset, config: StudyConfig, seed: int
-    ) -> None:
+    def __init__(self, network: ReconstructionNetwork, dataset: PtychoDataset, config: StudyConfig, seed: int) -> None:
         self.config, self.seed, self.dataset = config.training, seed, dataset
         self.labels = not isinstance(network, PtychoPINN)
         gridsize = config.network.gridsize
         fit, held = hold_out(len(dataset), config.sampling.validation_fraction, gridsize)
         groups = [sample_groups(dataset.positions_px, part, gridsize, seed) for part in (fit, held)]
         self.count, scale = len(groups[0]), input_scale(dataset)
-        self.samples = Samples(
-            dataset, np.concatenate(groups), scale, self._object_scale() if self.labels else 1.0
-        )
+        self.samples = Samples(dataset, np.concatenate(groups), scale, self._object_scale() if self.labels else 1.0)
         if network.corrects_guess:
             self.samples = replace(self.samples, guess=first_guesses(network.first_guess, self.samples))
         single = self.labels or gridsize > 1
@@ -337,11 +332,11 @@ def _size(network: ReconstructionNetwork) -> int:
     return sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
 
 
-def _append_progress(path: Path, arm: str, history: pd.DataFrame, epochs: int) -> None:
+def _append_progress(path: Path, model: str, history: pd.DataFrame, epochs: int) -> None:
     last = history.iloc[-1]
     line = {
         "time": time.time(),
-        "arm": arm,
+        "model": model,
         "epoch": int(last["epoch"]),
         "epochs": epochs,
         "loss": float(last["loss"]),

@@ -173,9 +173,7 @@ def poisson_counts(
 def _split(positions_px: Array, size: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Return whole-pixel upper left corners (n, 2) and the fractions (n, 2) beyond them; check the frame."""
     corner = np.asarray(positions_px, dtype=np.float64).reshape(-1, 2) - size / 2
-    outside = ~np.all(
-        (corner >= 0) & (corner + size <= np.asarray(shape[-2:])), axis=1
-    )  # NaN counts as outside
+    outside = ~np.all((corner >= 0) & (corner + size <= np.asarray(shape[-2:])), axis=1)  # NaN counts as outside
     if outside.any():
         first = ", ".join(
             f"{index}: ({row:g}, {column:g})" for index, (row, column) in _first(outside, corner + size / 2)

@@ -60,9 +60,7 @@ def transmission(
     return np.asarray(modulus * np.exp(1j * phase)).astype(np.complex64)
 
 
-def lines(
-    shape: tuple[int, int], rng: np.random.Generator, *, count: int = 150, width_px: float = 1.5
-) -> Array:
+def lines(shape: tuple[int, int], rng: np.random.Generator, *, count: int = 150, width_px: float = 1.5) -> Array:
     """Return randomly placed straight lines of random direction, the benchmark of the PtychoPINN papers.
 
     Each line crosses the whole field; where lines cross, their densities add
@@ -113,9 +111,7 @@ def siemens_star(shape: tuple[int, int], *, spokes: int = 36, rings: int = 4) ->
     return star.reshape(shape[0], fine, shape[1], fine).mean(axis=(1, 3))
 
 
-def gaussian_random_field(
-    shape: tuple[int, int], rng: np.random.Generator, *, exponent: float = 1.5
-) -> Array:
+def gaussian_random_field(shape: tuple[int, int], rng: np.random.Generator, *, exponent: float = 1.5) -> Array:
     """Return a Gaussian random field whose amplitude spectrum falls as |k|^-exponent, scaled to [0, 1]."""
     ky, kx = scipy.fft.fftfreq(shape[0])[:, None], scipy.fft.fftfreq(shape[1])
     k = np.hypot(ky, kx)

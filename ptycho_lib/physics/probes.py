@@ -56,9 +56,7 @@ def defocus(probe: Array, edge_phase_rad: float) -> Array:
     return np.asarray(probe * curvature).astype(np.complex64)
 
 
-def zone_plate(
-    size: int, *, aperture_px: float, stop_fraction: float = 0.4, defocus_rad: float = 0.0
-) -> Array:
+def zone_plate(size: int, *, aperture_px: float, stop_fraction: float = 0.4, defocus_rad: float = 0.0) -> Array:
     """Return the probe behind a Fresnel zone plate with a central stop.
 
     The focal field is the Fourier transform of the annular pupil; a quadratic pupil phase moves the sample
@@ -81,9 +79,7 @@ def zone_plate(
         Centred at pixel N/2, Σ|P|² = 1.
     """
     if not 0 < aperture_px <= size or not 0 <= stop_fraction < 1:
-        raise ValueError(
-            f"aperture_px {aperture_px} must lie in (0, {size}], stop_fraction {stop_fraction} in [0, 1)"
-        )
+        raise ValueError(f"aperture_px {aperture_px} must lie in (0, {size}], stop_fraction {stop_fraction} in [0, 1)")
     radius = _radius(size) / (aperture_px / 2)
     pupil = ((radius <= 1) & (radius >= stop_fraction)) * np.exp(1j * defocus_rad * radius**2)
     return normalise(scipy.fft.fftshift(scipy.fft.ifft2(scipy.fft.ifftshift(pupil))))

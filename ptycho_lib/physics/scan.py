@@ -14,9 +14,7 @@ from ptycho_lib.physics.diffraction import Array, add_patches
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
-def raster(
-    n: int, step_px: float, *, jitter_px: float = 0.0, rng: np.random.Generator | None = None
-) -> Array:
+def raster(n: int, step_px: float, *, jitter_px: float = 0.0, rng: np.random.Generator | None = None) -> Array:
     """Return n positions on a square grid, row by row, as near to a square field as n allows.
 
     Parameters
@@ -106,9 +104,7 @@ def window_union(positions_px: Array, size: int, shape: tuple[int, int]) -> Arra
     return np.asarray(steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0)
 
 
-def resolved_area(
-    probe: Array, positions_px: Array, shape: tuple[int, int], *, min_illumination: float
-) -> Array:
+def resolved_area(probe: Array, positions_px: Array, shape: tuple[int, int], *, min_illumination: float) -> Array:
     """Return the pixels that a scan resolves, (H, W) bool: lit enough, and central in at least one pattern.
 
     Parameters

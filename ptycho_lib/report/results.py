@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ptycho_lib.config import NETWORKS, NOMINAL, StudyConfig
 from ptycho_lib.data.dataset import OWN_REFERENCE, PtychoDataset, load_dataset
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.evaluation.alignment import align
 from ptycho_lib.evaluation.comparison import phase_images
 from ptycho_lib.evaluation.frc import FrcCurve, frc_curve
@@ -77,10 +77,10 @@ class StudyResults:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Times of reconstructions that do not depend on the size, by arm, on the unchanged test set."""
+        """Times of reconstructions that do not depend on the size, by model, on the unchanged test set."""
         alone = [run.record for run in self.complete if run.n_train == 0 and run.record]
         made = [pair for record in alone for pair in record.reconstructions.items()]
-        return {arm: costs[NOMINAL].seconds for arm, costs in made if NOMINAL in costs}
+        return {model: costs[NOMINAL].seconds for model, costs in made if NOMINAL in costs}
 
     @property
     def standard(self) -> str:
@@ -96,8 +96,8 @@ class StudyResults:
         try:
             test = load_dataset(self.manifest.test.path)
         except InputError:  # the data are elsewhere
-            return _same_kind(self.config.arms)
-        return reference_note(test, self.config.arms)
+            return _same_kind(self.config.models)
+        return reference_note(test, self.config.models)
 
     @property
     def collapsed(self) -> pd.DataFrame:
@@ -122,7 +122,7 @@ class StudyResults:
                 return run
         there = ", ".join(f"n_train {run.n_train} trial {run.trial}" for run in self.runs)
         found = f"no run with n_train {n_train}, trial {trial}"
-        raise InputError(Fault(str(self.folder), "run", found, f"one of {there}", "Choose one of these."))
+        raise InputError(Problem(str(self.folder), "run", found, f"one of {there}", "Choose one of these."))
 
 
 def read_results(study_dir: str | Path, evidence: Evidence | None = None) -> StudyResults:
@@ -209,18 +209,18 @@ def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) ->
     """
     run = results.run(n_train, trial)
     paths: dict[str, Path] = {}
-    paths |= {arm: run.folder / f"{arm}_run" / RECONSTRUCTION for arm in results.config.arms_of(n_train)}
+    paths |= {model: run.folder / f"{model}_run" / RECONSTRUCTION for model in results.config.models_of(n_train)}
     for shared in (other for other in results.complete if n_train and not other.n_train):
-        paths |= {arm: shared.folder / f"{arm}_run" / RECONSTRUCTION for arm in shared.arms}
-    there = {arm: path for arm, path in paths.items() if path.is_file()}
+        paths |= {model: shared.folder / f"{model}_run" / RECONSTRUCTION for model in shared.models}
+    there = {model: path for model, path in paths.items() if path.is_file()}
     if run.state is not State.COMPLETE or not there:
         found = f"no {RECONSTRUCTION}" if run.state is State.COMPLETE else f"a {run.state} run"
-        mend = "Run `ptycho-study run` again to finish the study."
-        raise InputError(Fault(str(run.folder), "", found, "a complete run", mend))
+        fix = "Run `ptycho-study run` again to finish the study."
+        raise InputError(Problem(str(run.folder), "", found, "a complete run", fix))
     objects: dict[str, Complex2D] = {}
-    for arm, path in there.items():
+    for model, path in there.items():
         with np.load(path, allow_pickle=False) as stored:
-            objects[arm], mask = stored["object"], stored["mask"]
+            objects[model], mask = stored["object"], stored["mask"]
     test = load_dataset(results.manifest.test.path)
     return side_by_side(test, objects, mask, max_shift_px=results.config.evaluation.max_shift_px)
 
@@ -236,13 +236,13 @@ def truth_label(dataset: PtychoDataset) -> str:
     return {"": GROUND_TRUTH, OWN_REFERENCE: "Iterative reference"}.get(dataset.standard, "Reference")
 
 
-def reference_note(test: PtychoDataset, arms: Iterable[str]) -> str:
-    """Return what to keep in mind of what the arms are compared with; empty if it is a ground truth."""
+def reference_note(test: PtychoDataset, models: Iterable[str]) -> str:
+    """Return what to keep in mind of what the models are compared with; empty if it is a ground truth."""
     if not test.standard:
         return ""
     made = f"{test.reference[:1].upper()}{test.reference[1:]}." if test.reference else ""
-    return " ".join(filter(None, (made, _same_kind(arms))))
+    return " ".join(filter(None, (made, _same_kind(models))))
 
 
-def _same_kind(arms: Iterable[str]) -> str:
-    return "" if set(arms) <= set(NETWORKS) else SAME_KIND
+def _same_kind(models: Iterable[str]) -> str:
+    return "" if set(models) <= set(NETWORKS) else SAME_KIND

@@ -93,9 +93,7 @@ def metric_title(metric: str, component: str) -> str:
     if known is None:
         return metric.replace("_", " ")
     unit = known.unit_of(component)
-    return (
-        f"{known.label} ({unit}) {ARROWS[known.better]}" if unit else f"{known.label} {ARROWS[known.better]}"
-    )
+    return f"{known.label} ({unit}) {ARROWS[known.better]}" if unit else f"{known.label} {ARROWS[known.better]}"
 
 
 def model_looks(models: Iterable[str]) -> dict[str, ModelLook]:
@@ -140,9 +138,7 @@ class PrintFigure(Figure):
             super().savefig(*args, **kwargs)
 
 
-def new_figure(
-    height: float, width: float = FULL_WIDTH, *, images: bool = False, used: float = 1.0
-) -> Figure:
+def new_figure(height: float, width: float = FULL_WIDTH, *, images: bool = False, used: float = 1.0) -> Figure:
     """Return an empty figure (inches) that lays itself out.
 
     `images` keeps panels of fixed shape together; the panels use a share `used` of the width, which leaves
@@ -150,9 +146,7 @@ def new_figure(
     """
     hspace = 0.05 if images else 0.02  # sub-figure letters stand between rows of pictures
     rect = (0, 0, used, 1)
-    layout = ConstrainedLayoutEngine(
-        w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace, rect=rect, compress=images
-    )
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace, rect=rect, compress=images)
     return PrintFigure(figsize=(width, height), layout=layout)
 
 
@@ -196,9 +190,7 @@ def scale_bar(ax: Axes, pixel_size_m: float | None, width_px: float) -> None:
     power = 10.0 ** np.floor(np.log10(target))
     length = power * max(step for step in (1, 2, 5) if step * power <= target * 1.0001)
     factor, unit = next(
-        pair
-        for pair in ((1, "m"), (1e3, "mm"), (1e6, "µm"), (1e9, "nm"), (1e12, "pm"))
-        if length * pair[0] >= 1
+        pair for pair in ((1, "m"), (1e3, "mm"), (1e6, "µm"), (1e9, "nm"), (1e12, "pm")) if length * pair[0] >= 1
     )
     bar = AnchoredSizeBar(
         ax.transData,

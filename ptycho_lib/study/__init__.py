@@ -45,9 +45,9 @@ def run(
     Raises
     ------
     InputError
-        With every fault of the input, before anything starts.
+        With every problem of the input, before anything starts.
     """
-    from rich.console import Console  # noqa: PLC0415 - the parts of this wing must import without papermill
+    from rich.console import Console  # noqa: PLC0415 - the parts of this subpackage must import without papermill
 
     from ptycho_lib.study.execution.display import watcher_for  # noqa: PLC0415
     from ptycho_lib.study.execution.plan import plan_study  # noqa: PLC0415

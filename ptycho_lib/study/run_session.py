@@ -17,11 +17,11 @@ from typing import Protocol
 import pandas as pd
 from filelock import FileLock
 
-from ptycho_lib.config import ARMS, StudyConfig, load_config
+from ptycho_lib.config import MODELS, StudyConfig, load_config
 from ptycho_lib.data.conditions import refuse_conditions
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import file_sha256, require_inside, require_writable, write_atomically
 from ptycho_lib.metrics_table import COLUMNS
 from ptycho_lib.study.folder import locks, provenance
@@ -33,7 +33,7 @@ from ptycho_lib.study.folder.record import (
     METRICS,
     PLOT,
     RECORD,
-    ArmOutcome,
+    ModelOutcome,
     RunIdentity,
     RunRecord,
     reconstruction_name,
@@ -47,7 +47,7 @@ from ptycho_lib.study.selection import (
     training_warning,
 )
 
-OUTPUTS = (METRICS, PLOT, *(f"{arm}_run" for arm in ARMS))
+OUTPUTS = (METRICS, PLOT, *(f"{model}_run" for model in MODELS))
 """What a run leaves in its folder besides its notebook and its record."""
 
 KERNEL_LOCK_TIMEOUT_S = 20.0
@@ -55,7 +55,7 @@ KERNEL_LOCK_TIMEOUT_S = 20.0
 
 
 class TrainedOutcome(Protocol):
-    """What `finish_run` wants to know of an arm: `TrainedArm`, or the `outcome` of an iteration."""
+    """What `finish_run` wants to know of a model: `TrainedModel`, or the `outcome` of an iteration."""
 
     @property
     def seconds(self) -> float:
@@ -114,22 +114,22 @@ class IterativeRun:
 
     @property
     def progress_file(self) -> Path:
-        """JSON lines that the training appends to: time, arm, epoch, epochs, loss, val_loss."""
+        """JSON lines that the training appends to: time, model, epoch, epochs, loss, val_loss."""
         return self.output_dir / PROGRESS
 
-    def arm_dir(self, arm: str) -> Path:
-        """Return the folder of one arm's model, history and reconstruction."""
-        return self.output_dir / f"{arm}_run"
+    def model_dir(self, model: str) -> Path:
+        """Return the folder of one model's model, history and reconstruction."""
+        return self.output_dir / f"{model}_run"
 
-    def notes(self, arm: str, condition: str) -> dict[str, str | Path]:
+    def notes(self, model: str, condition: str) -> dict[str, str | Path]:
         """Return what `iterate` is told besides its data: its name, and where to note the epochs."""
         name = reconstruction_name(condition).replace("reconstruction", "epochs").replace(".npz", ".csv")
-        history = self.arm_dir(arm) / name
-        return {"arm": arm, "progress_file": self.progress_file, "history_file": history}
+        history = self.model_dir(model) / name
+        return {"model": model, "progress_file": self.progress_file, "history_file": history}
 
-    def reconstruction_file(self, arm: str, condition: str) -> Path:
-        """Return the file of an arm's reconstruction under a test condition."""
-        return self.arm_dir(arm) / reconstruction_name(condition)
+    def reconstruction_file(self, model: str, condition: str) -> Path:
+        """Return the file of a model's reconstruction under a test condition."""
+        return self.model_dir(model) / reconstruction_name(condition)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -173,7 +173,7 @@ def open_run(
     Raises
     ------
     InputError
-        With every fault of the input, if the test patterns are known from training, or if another process
+        With every problem of the input, if the test patterns are known from training, or if another process
         computes this run.
     """
     started = time.time()
@@ -211,7 +211,7 @@ def open_iterative_run(
     Raises
     ------
     InputError
-        With every fault of the input, or if another process computes this run.
+        With every problem of the input, or if another process computes this run.
     """
     started = time.time()
     settings = load_config(config or None)
@@ -251,9 +251,9 @@ def finish_run(
     metrics : DataFrame
         Tidy scores with the columns of `tidy.COLUMNS`; those that say which run it is are filled in.
     trained : mapping
-        The outcome of each arm, keyed by its name.
+        The outcome of each model, keyed by its name.
     reconstructions : mapping, optional
-        Keyed by arm and test condition; what they took goes into `run.json`, never into the table, which is
+        Keyed by model and test condition; what they took goes into `run.json`, never into the table, which is
         the same whenever the run is repeated.
     n_groups : int, optional
         Training samples; n_train if a sample is one pattern.
@@ -313,8 +313,8 @@ def _possess(folder: Path, identity: RunIdentity) -> FileLock:
     if lock is None:
         holder = locks.process_at_work(folder)
         found = f"a run in progress (process {holder.get('pid', '?')} on {holder.get('host', '?')})"
-        mend = "Wait for it, stop it, or give another output folder."
-        raise InputError(Fault(str(folder), "", found, "a folder that no other process computes in", mend))
+        fix = "Wait for it, stop it, or give another output folder."
+        raise InputError(Problem(str(folder), "", found, "a folder that no other process computes in", fix))
     (folder / RECORD).unlink(missing_ok=True)
     note = identity.model_dump_json(indent=2) + "\n"
     if not (folder / IDENTITY).is_file() or (folder / IDENTITY).read_text(encoding="utf-8") != note:
@@ -343,14 +343,14 @@ def _record(
         test_data=str(run.test_data),
         leakage=run.leakage,
         reference=run.test.reference,
-        arms={
-            arm: ArmOutcome(
+        models={
+            model: ModelOutcome(
                 seconds=round(outcome.seconds, 3),
                 peak_memory_bytes=outcome.peak_memory_bytes,
                 collapsed=outcome.collapsed,
                 reason=outcome.reason,
             )
-            for arm, outcome in trained.items()
+            for model, outcome in trained.items()
         },
         reconstructions=reconstruction_costs(reconstructions),
         conditions=condition_facts(run.test, run.config, reconstructions),
@@ -369,9 +369,7 @@ def _record(
 def _output_digests(folder: Path) -> dict[str, str]:
     roots = [folder / name for name in OUTPUTS]
     files = [path for root in roots for path in ([root] if root.is_file() else root.rglob("*"))]
-    return {
-        path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(files) if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(files) if path.is_file()}
 
 
 def _utc(seconds: float) -> str:

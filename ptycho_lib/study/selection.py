@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ptycho_lib.config import StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import selection_warning, subset_order
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 
 DEFAULT_N_TEST = 500
 
@@ -33,10 +33,10 @@ def check_counts(
     Raises
     ------
     InputError
-        With one fault for each.
+        With one problem for each.
     """
-    faults = [
-        Fault(
+    problems = [
+        Problem(
             str(train_data),
             "n_train",
             f"{size} training patterns asked for",
@@ -49,10 +49,10 @@ def check_counts(
     if not 1 <= n_test <= n_test_available:
         found = f"{n_test} test patterns asked for"
         expected = f"between 1 and {n_test_available}, which is what the file holds"
-        mend = "Ask for fewer (--n-test-images), or leave the option out to use what there is."
-        faults.append(Fault(str(test_data), "n_test", found, expected, mend))
-    if faults:
-        raise InputError(faults)
+        fix = "Ask for fewer (--n-test-images), or leave the option out to use what there is."
+        problems.append(Problem(str(test_data), "n_test", found, expected, fix))
+    if problems:
+        raise InputError(problems)
 
 
 def training_warning(train: PtychoDataset, config: StudyConfig, n_train: int, trial: int = 1) -> str:

@@ -24,9 +24,7 @@ def call(*arguments):
 def test_help_answers_at_once():
     def seconds():
         started = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "ptycho_lib.cli.main", "--help"], capture_output=True, check=True
-        )
+        subprocess.run([sys.executable, "-m", "ptycho_lib.cli.main", "--help"], capture_output=True, check=True)
         return time.perf_counter() - started
 
     assert min(seconds() for _ in range(3)) < 0.5
@@ -43,9 +41,7 @@ def test_help_imports_nothing_heavy():
 
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_bad_input_is_a_paragraph_each_and_exit_code_2(study, command):
-    result = call(
-        command, study.train, study.test, study.out, "--n-train-sizes", "4 99", "--n-test-images", 13
-    )
+    result = call(command, study.train, study.test, study.out, "--n-train-sizes", "4 99", "--n-test-images", 13)
     assert result.exit_code == 2
     paragraphs = result.output.strip().split("\n\n")
     assert len(paragraphs) == 2
@@ -62,7 +58,7 @@ def test_bad_input_is_a_paragraph_each_and_exit_code_2(study, command):
         (("--n-train-sizes", "8 4"), "must rise strictly"),
         (("--n-train-sizes", "0"), "n_train_sizes"),
         (("--trials", "0"), "trials"),
-        (("--arms", "pinn unet"), "arms"),
+        (("--models", "pinn unet"), "models"),
         (("--config", "no_such_file.yaml"), "no_such_file.yaml"),
     ],
 )
@@ -102,7 +98,7 @@ def test_aggregate_writes_tables_alone_on_request(tmp_path):
 
 
 def test_the_plan_names_sizes_counts_and_commands(study):
-    options = ("--n-train-sizes", "4 8", "--arms", "pinn", "--template", study.template, "--no-calibration")
+    options = ("--n-train-sizes", "4 8", "--models", "pinn", "--template", study.template, "--no-calibration")
     result = call("plan", study.train, study.test, study.out, *options)
     assert result.exit_code == 0, result.output
     assert "test patterns 12 of 12 (the default: 500, or all there are)" in result.output

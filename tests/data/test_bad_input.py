@@ -1,4 +1,4 @@
-"""Every fault of a file gets one paragraph: what, where, and how to mend it; the file is never changed."""
+"""Every problem of a file gets one paragraph: what, where, and how to fix it; the file is never changed."""
 
 import io
 import os
@@ -201,11 +201,11 @@ def test_each_fault_has_its_message(name, arrays, tmp_path):
     message = str(caught.value)
     for word in words:
         assert word in message
-    for fault in caught.value.faults:
-        assert fault.source == str(path)
-        assert fault.mend.endswith(".")
-        assert fault.found
-        assert fault.expected
+    for problem in caught.value.problems:
+        assert problem.source == str(path)
+        assert problem.fix.endswith(".")
+        assert problem.found
+        assert problem.expected
     assert check_file(path).ok == (name in CONVERTED)
     assert path.read_bytes() == before
     assert not Path("/tmp/ptycho_lib_was_here").exists()
@@ -230,7 +230,7 @@ def test_all_faults_at_once(arrays, tmp_path):
     np.savez(path, **{**arrays, "probeGuess": arrays["probeGuess"].real, "xcoords": arrays["xcoords"][1:]})
     with pytest.raises(InputError) as caught:
         load_dataset(path)
-    assert {fault.key for fault in caught.value.faults} == {"probeGuess", "xcoords"}
+    assert {problem.key for problem in caught.value.problems} == {"probeGuess", "xcoords"}
 
 
 @pytest.mark.parametrize("variant", ["big-endian", "Fortran order", "double", "compressed"])
@@ -257,9 +257,7 @@ def test_one_pattern_and_duplicates_are_allowed_but_told(arrays, tmp_path):
     np.savez(path, **{**arrays, **one})
     assert len(load_dataset(path)) == 1
     assert "one-pattern" in {finding.code for finding in check_file(path).findings}
-    twice = {
-        key: np.concatenate([arrays[key], arrays[key][:4]]) for key in ("diffraction", "xcoords", "ycoords")
-    }
+    twice = {key: np.concatenate([arrays[key], arrays[key][:4]]) for key in ("diffraction", "xcoords", "ycoords")}
     np.savez(path, **{**arrays, **twice})
     codes = {finding.code for finding in check_file(path).findings}
     assert {"duplicate-positions", "duplicate-patterns"} <= codes
@@ -396,19 +394,13 @@ def test_damaged_npz_never_crashes(data, fuzz_seed, tmp_path):
 @pytest.fixture(scope="module")
 def fuzz_seed(arrays):
     """A small file, half of it compressed, whose every byte matters."""
-    few = {
-        key: value[:2] if value.shape[:1] == (60,) else value
-        for key, value in arrays.items()
-        if key != "history"
-    }
+    few = {key: value[:2] if value.shape[:1] == (60,) else value for key, value in arrays.items() if key != "history"}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for number, (key, value) in enumerate(few.items()):
             part = io.BytesIO()
             np.lib.format.write_array(part, value)
-            archive.writestr(
-                f"{key}.npy", part.getvalue(), zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED
-            )
+            archive.writestr(f"{key}.npy", part.getvalue(), zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED)
     return stream.getvalue()
 
 
@@ -500,9 +492,7 @@ def test_an_hdf5_chunk_that_would_fill_the_memory_is_not_read(tmp_path, monkeypa
         shape = (10_000, 64, 64)
         file.create_dataset("frames", shape, np.uint16, chunks=shape, compression="gzip")
     monkeypatch.setattr("ptycho_lib.data.readers.store.psutil.virtual_memory", lambda: LittleMemory)
-    with pytest.raises(
-        InputError, match=r"chunks of 0\.1 GB, each read whole even for one pattern.*h5repack"
-    ):
+    with pytest.raises(InputError, match=r"chunks of 0\.1 GB, each read whole even for one pattern.*h5repack"):
         open_dataset(path, diffraction_key="frames")
 
 

@@ -74,7 +74,7 @@ def test_conditions_are_refused_together_before_anything_is_trained(small_datase
     config = load_config(None, conditions=conditions)
     with pytest.raises(InputError) as refused:
         refuse_conditions(replace(small_dataset, photons_per_pattern=None), config)
-    assert [fault.key for fault in refused.value.faults] == ["scan_overlap", "photons_per_pattern"]
+    assert [problem.key for problem in refused.value.problems] == ["scan_overlap", "photons_per_pattern"]
     fine = load_config(None, conditions=conditions[2:])
     refuse_conditions(small_dataset, fine)
     (name, same), (_, changed) = under_conditions(small_dataset, fine)

@@ -140,6 +140,6 @@ def test_another_ending_and_an_unwritable_folder_are_told(full, tmp_path):
         save_dataset(full, tmp_path / "file" / "full.npz")
 
 
-def test_a_good_dataset_has_no_faults(full, small_dataset):
+def test_a_good_dataset_has_no_problems(full, small_dataset):
     assert check_dataset(full) == []
     assert check_dataset(small_dataset) == []

@@ -23,13 +23,11 @@ def peaks(folder, patterns, steps):
 
 @pytest.mark.slow
 def test_a_whole_study_step_on_half_a_gigabyte_takes_little_more_memory_than_a_small_one(tmp_path):
-    """Simulation, check, training of both arms, prediction, stitching and comparison, all from disk."""
+    """Simulation, check, training of both models, prediction, stitching and comparison, all from disk."""
     small, large = peaks(tmp_path / "small", 1_000, 20), peaks(tmp_path / "large", 34_000, 100)
     assert len(small) == len(large) == 13
     assert (tmp_path / "large" / "large_0.npz").stat().st_size > 0.5e9
-    assert (
-        max(large) < max(small) + 0.8
-    )  # 8 kB a pattern would be the predicted patches alone, 16 kB the patterns
+    assert max(large) < max(small) + 0.8  # 8 kB a pattern would be the predicted patches alone, 16 kB the patterns
     assert max(large) < 3.0
 
 

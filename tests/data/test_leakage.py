@@ -15,7 +15,7 @@ from ptycho_lib.evaluation.comparison import compare_objects
 from ptycho_lib.physics import diffraction, objects, probes
 from ptycho_lib.report.text.run import run_overview
 from ptycho_lib.study.execution.plan import plan_study
-from ptycho_lib.study.folder.record import ArmOutcome
+from ptycho_lib.study.folder.record import ModelOutcome
 from ptycho_lib.study.results.aggregate import read_metrics
 from ptycho_lib.study.run_session import finish_run, open_run
 from tests.support.miniature import write_template
@@ -77,10 +77,7 @@ def test_another_noise_is_another_pattern_but_the_same_position(train):
 
 def test_dark_patterns_are_not_shared(train, test_set):
     dark = np.zeros_like(train.diffraction)
-    assert (
-        find_leakage(replace(train, diffraction=dark), replace(test_set, diffraction=dark)).shared_patterns
-        == 0
-    )
+    assert find_leakage(replace(train, diffraction=dark), replace(test_set, diffraction=dark)).shared_patterns == 0
 
 
 def test_the_seen_area_by_hand():
@@ -114,8 +111,8 @@ def test_one_object_reconstructed_twice_is_the_same_object(train):
 def test_leakage_is_refused_with_every_kind_named(train):
     with pytest.raises(InputError) as error:
         refuse_leakage(train, replace(train, source="copy.npz"))
-    assert [fault.key for fault in error.value.faults] == ["diffraction", "positions", "coverage"]
-    assert all(fault.source == "copy.npz" for fault in error.value.faults)
+    assert [problem.key for problem in error.value.problems] == ["diffraction", "positions", "coverage"]
+    assert all(problem.source == "copy.npz" for problem in error.value.problems)
     assert "--allow-leakage" in str(error.value)
 
 
@@ -186,9 +183,7 @@ def test_allowed_leakage_is_stamped_on_every_output(leaking, tmp_path):
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     run = open_run(train, test, out_dir, 4, config=tmp_path / "config.yaml")
     scores = compare_objects(run.test.obj, run.test.obj + 0.1, np.ones(run.test.obj.shape, bool))
-    record = finish_run(
-        run, scores.assign(model="pinn", condition="nominal"), {"pinn": ArmOutcome(seconds=1)}
-    )
+    record = finish_run(run, scores.assign(model="pinn", condition="nominal"), {"pinn": ModelOutcome(seconds=1)})
     assert record.leakage == run.leakage
     assert "seen in training" in record.leakage
     assert run.leakage in html.unescape(run_overview(run))

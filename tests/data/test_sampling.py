@@ -61,9 +61,7 @@ def test_a_hundred_thousand_positions_in_seconds_and_evenly():
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(
-        ValueError, match="'clever' is unknown; choose one of representative, random, sequential"
-    ):
+    with pytest.raises(ValueError, match="'clever' is unknown; choose one of representative, random, sequential"):
         subset_order(np.zeros((3, 2)), "clever", 0)
 
 
@@ -73,9 +71,7 @@ def test_groups_are_the_nearest_neighbours():
     assert groups.shape == (80, 4)
     np.testing.assert_array_equal(groups[:, 0], np.arange(80))
     distance = np.linalg.norm(positions[:, None] - positions, axis=2)
-    np.testing.assert_array_equal(
-        np.sort(groups, axis=1), np.sort(np.argsort(distance, axis=1)[:, :4], axis=1)
-    )
+    np.testing.assert_array_equal(np.sort(groups, axis=1), np.sort(np.argsort(distance, axis=1)[:, :4], axis=1))
 
 
 def test_groups_on_a_raster_prefer_no_direction():

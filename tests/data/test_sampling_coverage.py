@@ -1,4 +1,4 @@
-"""The known fault of sequential selection, shown; the default covers the object."""
+"""The known problem of sequential selection, shown; the default covers the object."""
 
 import numpy as np
 import pytest
@@ -37,9 +37,7 @@ def test_sequential_selection_is_warned_of_with_its_numbers():
     assert "an even choice would cover" in warning
 
 
-@pytest.mark.parametrize(
-    ("method", "n_train"), [("representative", 32), ("sequential", 400), ("sequential", 390)]
-)
+@pytest.mark.parametrize(("method", "n_train"), [("representative", 32), ("sequential", 400), ("sequential", 390)])
 def test_nothing_is_said_where_nothing_is_wrong(method, n_train):
     assert selection_warning(RASTER, SIZE, method, n_train, 0) == ""
 

@@ -71,9 +71,7 @@ class Watched:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     conditions = [{"name": "low_dose", "photons_factor": 0.1}]
     folder = tmp_path_factory.mktemp("report")
-    study = examples.FinishedStudy(folder, trials=3, conditions=conditions).finish(
-        collapse=(4, 2), skip=(8, 3)
-    )
+    study = examples.FinishedStudy(folder, trials=3, conditions=conditions).finish(collapse=(4, 2), skip=(8, 3))
     assert execute_summary(study).succeeded
     return write_report(study)
 
@@ -105,9 +103,7 @@ class TestReport:
         watched.page.goto(report.as_uri())
         watched.page.click("#code summary")
         found = Axe().run(watched.page).response["violations"]
-        serious = [
-            (violation["id"], violation["help"]) for violation in found if violation["impact"] in SERIOUS
-        ]
+        serious = [(violation["id"], violation["help"]) for violation in found if violation["impact"] in SERIOUS]
         assert serious == []
 
     def test_one_click_shows_the_code(self, browser, report: Path) -> None:
@@ -230,9 +226,7 @@ def test_a_slider_changes_the_picture(browser, lab: str, width: int, theme: str)
     assert "Diffraction pattern 262" in image.get_attribute("alt")
     box = image.bounding_box()
     assert box["width"] > 500
-    assert (
-        watched.page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    )
+    assert watched.page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     watched.picture(f"lab_01_{width}_{theme.lower()}_moved", full=False)
 
 

@@ -46,10 +46,10 @@ def test_the_collapsed_trial_stays_in_every_table(study):
     summary = pd.read_csv(folder / "study_summary.csv").query("condition == 'nominal'")
     assert (summary["n_collapsed"] > 0).any()
     outcomes = pd.read_csv(folder / "run_outcomes.csv").set_index(["trial", "model"])
-    for arm in ("pinn", "baseline"):
-        assert outcomes.loc[(2, arm), "collapsed"]
-        assert not outcomes.loc[(1, arm), "collapsed"]
-        assert not outcomes.loc[(3, arm), "collapsed"]
+    for model in ("pinn", "baseline"):
+        assert outcomes.loc[(2, model), "collapsed"]
+        assert not outcomes.loc[(1, model), "collapsed"]
+        assert not outcomes.loc[(3, model), "collapsed"]
 
 
 def test_the_report_names_it(study):

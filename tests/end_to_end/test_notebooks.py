@@ -65,9 +65,7 @@ def test_train_one_size(tmp_path: Path) -> None:
 
 
 def test_inspect_a_study(tmp_path: Path) -> None:
-    study = examples.FinishedStudy(tmp_path / "made", sizes=(4, 8), trials=3).finish(
-        collapse=(4, 2), skip=(8, 3)
-    )
+    study = examples.FinishedStudy(tmp_path / "made", sizes=(4, 8), trials=3).finish(collapse=(4, 2), skip=(8, 3))
     notebook = execute("03_inspect_a_study.ipynb", tmp_path, study_dir=str(study))
     assert len(pictures(notebook)) == 3
     said = text(notebook)

@@ -25,8 +25,8 @@ RUN_FILES = (
     "comparison_plot.png",
     "comparison_metrics.csv",
     *(
-        f"{arm}_run/{name}"
-        for arm in ("pinn", "baseline")
+        f"{model}_run/{name}"
+        for model in ("pinn", "baseline")
         for name in ("model.keras", "history.csv", "reconstruction.npz")
     ),
 )
@@ -124,9 +124,7 @@ def test_plain_papermill_gives_the_numbers_of_the_study(data, tmp_path):
 @pytest.mark.slow
 def test_parallel_runs_give_the_numbers_of_runs_one_by_one(data, tmp_path):
     for name, jobs in (("one", "1"), ("two", "2")):
-        code, output = run(
-            data, tmp_path / name, TINY, "--n-train-sizes", "16 24", "--jobs", jobs, "--no-report"
-        )
+        code, output = run(data, tmp_path / name, TINY, "--n-train-sizes", "16 24", "--jobs", jobs, "--no-report")
         assert code == 0, output
     one, two = ((tmp_path / name / "aggregated_metrics.csv").read_bytes() for name in ("one", "two"))
     assert one == two
@@ -161,14 +159,12 @@ def uninterrupted(data, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arm", ["pinn", "baseline"])
-def test_a_killed_training_continues_to_the_numbers_of_an_uninterrupted_one(
-    data, tmp_path, uninterrupted, arm
-):
+@pytest.mark.parametrize("model", ["pinn", "baseline"])
+def test_a_killed_training_continues_to_the_numbers_of_an_uninterrupted_one(data, tmp_path, uninterrupted, model):
     """Kill -9 of the kernel in the middle of the first and of the second training."""
     out = tmp_path / "study"
     process = start(data, out, LONG, "--n-train-sizes", "64", "--no-report")
-    wait_for((out / "n_train_64" / f"{arm}_run" / "training_state.npz").exists, seconds=400)
+    wait_for((out / "n_train_64" / f"{model}_run" / "training_state.npz").exists, seconds=400)
     for relative in psutil.Process(process.pid).children(recursive=True):
         if "ipykernel_launcher" in " ".join(relative.cmdline()):
             relative.kill()
@@ -179,6 +175,6 @@ def test_a_killed_training_continues_to_the_numbers_of_an_uninterrupted_one(
     assert code == 0, output
     lines = (out / "n_train_64" / "execution" / "progress.jsonl").read_text().splitlines()
     first = json.loads(lines[0])
-    assert first["arm"] == arm  # a training that was finished is not repeated
+    assert first["model"] == model  # a training that was finished is not repeated
     assert first["epoch"] > 1
     assert (out / "aggregated_metrics.csv").read_bytes() == uninterrupted

@@ -27,7 +27,7 @@ conditions:
   - {name: low_dose, photons_factor: 0.2}
   - {name: other_object, test_data: tiny_other.npz}
 """
-ARM_FILES = {
+MODEL_FILES = {
     "model.keras",
     "history.csv",
     "reconstruction.npz",
@@ -111,16 +111,16 @@ def test_the_study_holds_the_files_of_its_contract(study):
     for size in (8, 16):
         folder = study.out / f"n_train_{size}"
         assert visible(folder) >= RUN_FILES
-        for arm in ("pinn", "baseline"):
-            assert visible(folder / f"{arm}_run") >= ARM_FILES
+        for model in ("pinn", "baseline"):
+            assert visible(folder / f"{model}_run") >= MODEL_FILES
 
 
 def test_reconstructions_lie_on_the_grid_of_the_test_file(study):
     with np.load(study.test) as test:
         truth = test["objectGuess"]
     masks = []
-    for arm in ("pinn", "baseline"):
-        with np.load(study.out / "n_train_16" / f"{arm}_run" / "reconstruction.npz") as saved:
+    for model in ("pinn", "baseline"):
+        with np.load(study.out / "n_train_16" / f"{model}_run" / "reconstruction.npz") as saved:
             assert saved["object"].shape == saved["mask"].shape == truth.shape
             assert saved["object"].dtype == np.complex64
             assert np.isfinite(saved["object"]).all()
@@ -157,8 +157,8 @@ def test_the_record_names_data_seeds_and_outcome(study):
     record = json.loads((study.out / "n_train_8" / "run.json").read_text())
     assert record["identity"]["n_train"] == 8
     assert record["identity"]["n_test"] == 14
-    assert set(record["arms"]) == {"pinn", "baseline"}
-    assert not any(arm["collapsed"] for arm in record["arms"].values())
+    assert set(record["models"]) == {"pinn", "baseline"}
+    assert not any(model["collapsed"] for model in record["models"].values())
     assert {"pinn_run/model.keras", "comparison_metrics.csv"} <= set(record["outputs"])
 
 

@@ -64,9 +64,7 @@ def test_ramps_of_many_turns_are_found_without_unwrapping(mask, ramp):
     assert fit_ramp(truth, estimate, mask) == pytest.approx(ramp, abs=5e-4)
     result = align(truth, estimate, mask)
     assert result.ramp_rad_per_px == pytest.approx(ramp, abs=5e-4)
-    assert result.error_aligned == pytest.approx(
-        normalised_complex_error(truth, truth + noise, mask=mask), rel=0.02
-    )
+    assert result.error_aligned == pytest.approx(normalised_complex_error(truth, truth + noise, mask=mask), rel=0.02)
 
 
 @pytest.mark.parametrize("shift", [(0.25, 0.0), (0.5, -1.25), (-1.75, 0.75)])

@@ -131,9 +131,7 @@ def test_a_reconstruction_is_levelled_on_request(scan):
     wrong = (scan.obj * np.exp(1j * drift(scan.obj.shape))).astype(np.complex64)
     patches = diffraction.extract_patches(wrong, scan.positions_px, 32)[:, 8:24, 8:24]
     how = {"min_illumination": 0.2, "synchronise": False}
-    plain, levelled = (
-        reconstruct(patches, scan.positions_px, scan, level=choice, **how) for choice in (False, True)
-    )
+    plain, levelled = (reconstruct(patches, scan.positions_px, scan, level=choice, **how) for choice in (False, True))
 
     def phase_mae(result):
         rows = result.compare(max_shift_px=2.0).query("alignment == 'aligned' and component == 'phase'")

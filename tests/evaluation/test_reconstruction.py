@@ -78,8 +78,7 @@ def test_nothing_is_invented_where_no_patch_lies(data, exact):
 def test_phases_of_patches_are_synchronised_on_request(data):
     turned = central(data) * np.exp(1j * np.random.default_rng(0).normal(0, 0.8, 60))[:, None, None]
     plain, synchronised = (
-        reconstruct(turned, data.positions_px, data, **(HOW | {"synchronise": choice}))
-        for choice in (False, True)
+        reconstruct(turned, data.positions_px, data, **(HOW | {"synchronise": choice})) for choice in (False, True)
     )
 
     def error(result):
@@ -90,9 +89,7 @@ def test_phases_of_patches_are_synchronised_on_request(data):
 
 
 def test_pixels_compared_are_those_of_the_test_scan_alone(data, exact):
-    expected = comparison_mask(
-        data.positions_px, data.probe, data.obj.shape, coverage=None, min_illumination=0.1
-    )
+    expected = comparison_mask(data.positions_px, data.probe, data.obj.shape, coverage=None, min_illumination=0.1)
     np.testing.assert_array_equal(exact.mask, expected)
     other = reconstruct(np.zeros_like(central(data)), data.positions_px, data, **HOW)
     np.testing.assert_array_equal(other.mask, expected)
@@ -151,9 +148,7 @@ def test_the_residual_is_higher_where_the_object_is_wrong(data, side):
 def test_the_residual_is_the_misfit_that_its_documentation_defines(data):
     """Σ|x − Â| / Σx of each pattern, averaged with the illumination."""
     few = data.select(np.arange(7))
-    wrong = (data.obj * (1 + 0.2 * np.random.default_rng(1).standard_normal(data.obj.shape))).astype(
-        np.complex64
-    )
+    wrong = (data.obj * (1 + 0.2 * np.random.default_rng(1).standard_normal(data.obj.shape))).astype(np.complex64)
     predicted = diffraction.amplitude(diffraction.extract_patches(wrong, few.positions_px, 32), few.probe)
     scale = np.sum(few.diffraction * predicted) / np.sum(predicted**2)
     misfit = np.abs(few.diffraction - scale * predicted).sum(axis=(1, 2)) / few.diffraction.sum(axis=(1, 2))
@@ -200,9 +195,7 @@ def test_the_saved_file_holds_object_mask_spread_and_residual(exact, tmp_path):
 def test_the_truth_compares_as_perfect_and_a_damaged_object_does_not(data, exact):
     def score(result, metric):
         table = result.compare(max_shift_px=2)
-        return table.query("metric == @metric and component == 'phase' and alignment == 'aligned'")[
-            "value"
-        ].item()
+        return table.query("metric == @metric and component == 'phase' and alignment == 'aligned'")["value"].item()
 
     assert score(exact, "mae") < 1e-3
     assert score(exact, "ssim") > 0.999
@@ -217,6 +210,4 @@ def test_a_streamed_dataset_gives_the_same_residual(data, tmp_path):
 
     on_disk = load_dataset(save_dataset(data, tmp_path / "scan.npz"))
     everywhere = np.ones(data.obj.shape, bool)
-    np.testing.assert_array_equal(
-        residual_map(data.obj, everywhere, on_disk), residual_map(data.obj, everywhere, data)
-    )
+    np.testing.assert_array_equal(residual_map(data.obj, everywhere, on_disk), residual_map(data.obj, everywhere, data))

@@ -107,9 +107,7 @@ def test_independent_errors_do_not_drift_across_a_long_scan():
     plain = stitch(patches.astype(np.complex64), positions, shape, synchronise=False)
     trusting = synchronise_phases(patches, positions, pull=1e-6)
     drifted = stitch(turned(patches, trusting), positions, shape, synchronise=False)
-    found, before, bad = (
-        normalised_complex_error(obj, image.obj, mask=known) for image in (result, plain, drifted)
-    )
+    found, before, bad = (normalised_complex_error(obj, image.obj, mask=known) for image in (result, plain, drifted))
     assert found < 1.05 * before
     assert bad > 1.3 * before
 
@@ -122,9 +120,7 @@ def test_patches_that_are_wrong_in_shape_are_not_made_worse_by_trusting_them(obj
     patches = turned(extract_patches(obj, positions, SIZE) * np.exp(1j * errors), phases)
     found, before = (stitch(patches, positions, SHAPE, synchronise=choice) for choice in (True, False))
     known = found.weight > 0
-    ratio = normalised_complex_error(obj, found.obj, mask=known) / normalised_complex_error(
-        obj, before.obj, mask=known
-    )
+    ratio = normalised_complex_error(obj, found.obj, mask=known) / normalised_complex_error(obj, before.obj, mask=known)
     assert ratio < (1.02 if spread_rad == 0 else 0.8)
 
 

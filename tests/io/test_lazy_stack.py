@@ -24,9 +24,7 @@ def stack(request, tmp_path):
 
 @pytest.mark.parametrize("indices", [[], [3], [4, 5, 6], [7, 1, 1, 19, 0], [19, 18, 17]])
 def test_any_selection_in_any_order(stack, indices):
-    np.testing.assert_array_equal(
-        read_patterns(stack, np.array(indices, int)), VALUES[np.array(indices, int)]
-    )
+    np.testing.assert_array_equal(read_patterns(stack, np.array(indices, int)), VALUES[np.array(indices, int)])
 
 
 def test_selecting_twice(stack):
@@ -72,9 +70,7 @@ def test_passing_through_a_mapped_file_keeps_its_values_and_changes(mode, tmp_pa
 
 def test_a_view_converts_only_what_is_read():
     seen = []
-    view = StackView(
-        VALUES, function=lambda block: seen.append(len(block)) or block[:, :2], pattern_shape=(2, 4)
-    )
+    view = StackView(VALUES, function=lambda block: seen.append(len(block)) or block[:, :2], pattern_shape=(2, 4))
     assert (view.shape, view.ndim, view.size, view.nbytes, len(view)) == ((20, 2, 4), 3, 160, 640, 20)
     assert view[5:7].shape == (2, 2, 4)
     assert seen == [2]

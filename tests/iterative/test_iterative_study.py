@@ -1,4 +1,4 @@
-"""A whole study with every arm, by the command: the iterative run is made once and shared."""
+"""A whole study with every model, by the command: the iterative run is made once and shared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.end_to_end.test_train_and_compare import run
 pytestmark = pytest.mark.iterative
 CONFIG = """\
 name: tiny
-arms: [pinn, baseline, iterative, pinn+iterative]
+models: [pinn, baseline, iterative, pinn+iterative]
 network: {width: 8, first_guess: 2, trainable_probe: true}
 training: {epochs: 2, min_steps: 8, batch_size: 8, overlap: 2, learning_rate: 2.0e-3}
 iterative: {epochs: 5, batch_size: 8}
@@ -62,9 +62,7 @@ def study(tmp_path_factory):
 
 def test_the_iterative_run_is_one_for_all_sizes(study):
     states = study_status(study.out)
-    assert [(status.n_train, status.state) for status in states] == [
-        (size, State.COMPLETE) for size in (0, 8, 16)
-    ]
+    assert [(status.n_train, status.state) for status in states] == [(size, State.COMPLETE) for size in (0, 8, 16)]
     assert {path.parent.name for path in study.out.rglob("run.json")} == {
         "iterative",
         "n_train_8",
@@ -85,8 +83,8 @@ def test_every_number_follows_from_what_the_runs_left(study):
 
 def test_the_hybrid_starts_where_the_network_ended(study):
     record = json.loads((study.out / "n_train_8" / "run.json").read_text())
-    assert set(record["arms"]) == {"pinn", "baseline", "pinn+iterative"}
-    assert record["arms"]["pinn+iterative"]["seconds"] == 0
+    assert set(record["models"]) == {"pinn", "baseline", "pinn+iterative"}
+    assert record["models"]["pinn+iterative"]["seconds"] == 0
     epochs = pd.read_csv(study.out / "n_train_8" / "pinn+iterative_run" / "epochs.csv")
     assert list(epochs["epoch"]) == [1, 2, 3, 4, 5]
     flat = pd.read_csv(study.out / "iterative" / "iterative_run" / "epochs.csv")
@@ -95,16 +93,16 @@ def test_the_hybrid_starts_where_the_network_ended(study):
         assert np.isfinite(stored["object"]).all()
 
 
-def test_times_tell_what_each_arm_rests_on(study):
+def test_times_tell_what_each_model_rests_on(study):
     costs = pd.read_csv(study.out / "aggregated_costs.csv").set_index(["n_train", "model", "condition"])
     assert costs.loc[(0, "iterative", "nominal"), "training_s"] == 0
     assert costs.loc[(0, "iterative", "nominal"), "reconstruction_s"] > 0
-    network, hybrid = (costs.loc[(8, arm, "nominal")] for arm in ("pinn", "pinn+iterative"))
+    network, hybrid = (costs.loc[(8, model, "nominal")] for model in ("pinn", "pinn+iterative"))
     assert hybrid["training_s"] == network["training_s"] > 0
     assert hybrid["reconstruction_s"] > network["reconstruction_s"]
 
 
-def test_the_report_names_the_arms_and_no_circle_where_the_truth_was_simulated(study):
+def test_the_report_names_the_models_and_no_circle_where_the_truth_was_simulated(study):
     report = (study.out / "report.html").read_text(encoding="utf-8")
     assert "reconstructed iteratively (Pty-chi, LSQML, 5 epochs" in report
     assert "part of their lead is circular" not in report
@@ -116,7 +114,7 @@ def test_the_report_names_the_arms_and_no_circle_where_the_truth_was_simulated(s
 
 
 def test_other_iterations_leave_trained_networks_and_other_trainings_leave_iterations(study):
-    """Only the arms that a setting concerns become stale; the last test, because it changes the study."""
+    """Only the models that a setting concerns become stale; the last test, because it changes the study."""
     plain = CONFIG.replace(", pinn+iterative]", "]")
     study.config.write_text(plain)
     code, output = study.command("--no-report")

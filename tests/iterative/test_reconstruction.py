@@ -109,7 +109,7 @@ def test_wrong_positions_are_corrected(dataset: PtychoDataset) -> None:
 def test_epochs_are_noted_and_watched(dataset: PtychoDataset, tmp_path) -> None:
     notes = {"progress_file": tmp_path / "p.jsonl", "history_file": tmp_path / "run" / "epochs.csv"}
     watch = lambda epoch, obj: {"seen": float((obj != 0).mean())}  # noqa: E731
-    found = iterate(dataset, IterativeConfig(epochs=3), seed=0, watch=watch, **notes, arm="iterative")
+    found = iterate(dataset, IterativeConfig(epochs=3), seed=0, watch=watch, **notes, model="iterative")
     assert list(found.history["epoch"]) == [0, 1, 2, 3]
     assert found.history["seconds"].is_monotonic_increasing
     assert found.history["seconds"].iloc[-1] == found.usage.seconds
@@ -118,7 +118,7 @@ def test_epochs_are_noted_and_watched(dataset: PtychoDataset, tmp_path) -> None:
     stored = pd.read_csv(notes["history_file"])
     assert np.allclose(stored, found.history, equal_nan=True)
     lines = [json.loads(line) for line in notes["progress_file"].read_text().splitlines()]
-    assert [(line["arm"], line["epoch"], line["epochs"]) for line in lines] == [
+    assert [(line["model"], line["epoch"], line["epochs"]) for line in lines] == [
         ("iterative", epoch, 3) for epoch in (1, 2, 3)
     ]
 
@@ -156,9 +156,7 @@ def test_one_process_serves_all_reconstructions_of_a_room(
 
 
 @needs_engine
-def test_a_killed_engine_and_its_errors_are_told(
-    dataset: PtychoDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_engine_and_its_errors_are_told(dataset: PtychoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", sys)
     with EngineRoom() as room:
         room.open()
@@ -192,24 +190,20 @@ def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "ITERATIVE", ("a_package_that_nobody_has",))
 
 
-def test_without_the_extra_one_sentence_says_how_to_get_it(
-    dataset: PtychoDataset, without_the_extra: None
-) -> None:
+def test_without_the_extra_one_sentence_says_how_to_get_it(dataset: PtychoDataset, without_the_extra: None) -> None:
     with pytest.raises(InputError, match="make iterative") as raised:
         iterate(dataset, IterativeConfig(), seed=0)
-    assert len(raised.value.faults) == 1
+    assert len(raised.value.problems) == 1
 
 
-def test_without_the_extra_a_study_is_refused_before_anything_starts(
-    tmp_path, without_the_extra: None
-) -> None:
+def test_without_the_extra_a_study_is_refused_before_anything_starts(tmp_path, without_the_extra: None) -> None:
     from ptycho_lib.study.execution.plan import plan_study
     from tests.support.miniature import Miniature
 
     study = Miniature(tmp_path)
-    for arms in (["pinn", "iterative"], ["pinn", "pinn+iterative"]):
+    for models in (["pinn", "iterative"], ["pinn", "pinn+iterative"]):
         with pytest.raises(InputError, match="a_package_that_nobody_has"):
-            plan_study(study.train, study.test, study.out, study.config(arms=arms), template=study.template)
+            plan_study(study.train, study.test, study.out, study.config(models=models), template=study.template)
     assert not study.out.exists()
     assert plan_study(study.train, study.test, study.out, study.config(), template=study.template).runs
 
@@ -221,20 +215,20 @@ def test_modes_have_to_be_refined() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arms", "why"),
+    ("models", "why"),
     [(["iterative"], "no network"), (["baseline", "pinn+iterative"], "'pinn', which is missing")],
 )
-def test_arms_that_cannot_be_are_refused(arms: list[str], why: str) -> None:
+def test_models_that_cannot_be_are_refused(models: list[str], why: str) -> None:
     with pytest.raises(InputError, match=why):
-        load_config(None, arms=arms)
+        load_config(None, models=models)
 
 
-def test_a_run_depends_on_its_own_arms_alone() -> None:
+def test_a_run_depends_on_its_own_models_alone() -> None:
     """Asking for the iterative reconstruction, or changing it, does not make trained networks stale."""
-    plain, more = load_config(None), load_config(None, arms=["pinn", "baseline", "iterative"])
-    other = load_config(None, arms=more.arms, iterative={"epochs": 7})
-    longer = load_config(None, arms=more.arms, training={"epochs": 7})
-    hybrid = load_config(None, arms=[*more.arms, "pinn+iterative"])
+    plain, more = load_config(None), load_config(None, models=["pinn", "baseline", "iterative"])
+    other = load_config(None, models=more.models, iterative={"epochs": 7})
+    longer = load_config(None, models=more.models, training={"epochs": 7})
+    hybrid = load_config(None, models=[*more.models, "pinn+iterative"])
     assert plain.fingerprint(64) == more.fingerprint(64) == other.fingerprint(64)
     assert hybrid.fingerprint(64) != plain.fingerprint(64) != longer.fingerprint(64)
     assert more.fingerprint(0) == longer.fingerprint(0) == hybrid.fingerprint(0) != other.fingerprint(0)

@@ -206,9 +206,7 @@ def test_a_dataset_on_disk_gives_the_same_batches(small_dataset, tmp_path):
     assert not isinstance(on_disk.diffraction, np.ndarray) or isinstance(on_disk.diffraction, np.memmap)
     order = np.random.default_rng(1).permutation(60)[:40]
     chosen = np.array([5, 0, 33, 5])
-    in_memory, streamed = (
-        some_samples(dataset.select(order), gridsize=2) for dataset in (small_dataset, on_disk)
-    )
+    in_memory, streamed = (some_samples(dataset.select(order), gridsize=2) for dataset in (small_dataset, on_disk))
     assert streamed.scale == in_memory.scale
     for name, array in in_memory.inputs(chosen).items():
         np.testing.assert_array_equal(streamed.inputs(chosen)[name], array)

@@ -37,9 +37,7 @@ def guessed_by_numpy(amplitude, probe, iterations, damping=0.2):
     if coarse == 0:
         return retrieved_by_numpy(np.ones(amplitude.shape, complex), amplitude, probe, iterations, damping)
     blurred = diffraction.back_propagate(diffraction.far_field(probe)[inner])
-    obj = retrieved_by_numpy(
-        np.ones(amplitude[inner].shape, complex), amplitude[inner], blurred, coarse, damping
-    )
+    obj = retrieved_by_numpy(np.ones(amplitude[inner].shape, complex), amplitude[inner], blurred, coarse, damping)
     spectrum = np.fft.fftshift(np.fft.fft2(obj - 1), axes=(-2, -1))
     spectrum = np.pad(spectrum, [(0, 0)] * (obj.ndim - 2) + [(quarter, quarter)] * 2)
     obj = 1 + 4 * np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(-2, -1)))

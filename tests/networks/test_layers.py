@@ -106,9 +106,7 @@ def test_the_change_of_a_probe_is_smoothed_by_a_gaussian_and_the_probe_is_not():
     change[20:40, 15:45] = complex_noise(23, 20, 30)
     model.probe_change.assign(channels(change))
     expected = (
-        probe
-        + gaussian_filter(change.real, 1.5, truncate=20)
-        + (1j * gaussian_filter(change.imag, 1.5, truncate=20))
+        probe + gaussian_filter(change.real, 1.5, truncate=20) + (1j * gaussian_filter(change.imag, 1.5, truncate=20))
     )
     assert relative_error(model.probe.numpy(), expected) < FLOAT32
 

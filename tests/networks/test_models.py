@@ -33,9 +33,9 @@ BUILDERS = {"pinn": build_pinn, "baseline": build_baseline}
 ROOT = Path(__file__).parents[2]
 
 
-def build(arm, size=32, precision="float32", **settings):
+def build(model, size=32, precision="float32", **settings):
     settings = {"width": 4, "first_guess": 4} | settings
-    return BUILDERS[arm](NetworkConfig(**settings), normalised_probe(curved_probe(size)), precision=precision)
+    return BUILDERS[model](NetworkConfig(**settings), normalised_probe(curved_probe(size)), precision=precision)
 
 
 def measured(size=32, samples=2, patterns=1):
@@ -47,7 +47,7 @@ def measured(size=32, samples=2, patterns=1):
 
 
 def batch(size=32, samples=2, patterns=1):
-    """Return what a network is trained with: inputs, and labels for the supervised arm."""
+    """Return what a network is trained with: inputs, and labels for the supervised model."""
     amplitude, patches = measured(size, samples, patterns)
     inputs = {
         "diffraction": amplitude,
@@ -84,31 +84,29 @@ def test_every_pattern_size_and_group_size_gives_patches_of_its_shape(backbone, 
     assert predicted.shape == amplitude.shape
 
 
-@pytest.mark.parametrize("arm", BUILDERS)
-def test_the_published_network_has_its_published_size(arm):
-    network = build(arm, 64, backbone="published", width=2)
+@pytest.mark.parametrize("model", BUILDERS)
+def test_the_published_network_has_its_published_size(model):
+    network = build(model, 64, backbone="published", width=2)
     assert parameters(network) == pytest.approx(2.3e6, rel=0.02)
 
 
-def test_both_arms_share_one_backbone():
+def test_both_models_share_one_backbone():
     pinn, baseline = build("pinn"), build("baseline")
     assert pinn.backbone.count_params() == baseline.backbone.count_params()
-    assert [weight.shape for weight in pinn.backbone.weights] == [
-        weight.shape for weight in baseline.backbone.weights
-    ]
+    assert [weight.shape for weight in pinn.backbone.weights] == [weight.shape for weight in baseline.backbone.weights]
     assert parameters(pinn) == parameters(baseline) + 1  # the intensity scale
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (16, 16), (64, 32), (2, 64, 64)], ids=str)
-@pytest.mark.parametrize("arm", BUILDERS)
-def test_an_unfit_probe_is_refused(arm, shape):
+@pytest.mark.parametrize("model", BUILDERS)
+def test_an_unfit_probe_is_refused(model, shape):
     with pytest.raises(ValueError, match=r"power of two from 32, not .*" + str(shape[-1])):
-        BUILDERS[arm](NetworkConfig(), np.ones(shape, complex))
+        BUILDERS[model](NetworkConfig(), np.ones(shape, complex))
 
 
-@pytest.mark.parametrize("arm", BUILDERS)
-def test_an_untrained_network_returns_its_first_guess_in_the_centre_and_empty_space_around(arm):
-    network = build(arm)
+@pytest.mark.parametrize("model", BUILDERS)
+def test_an_untrained_network_returns_its_first_guess_in_the_centre_and_empty_space_around(model):
+    network = build(model)
     amplitude, _ = measured()
     patches = network({"diffraction": amplitude}).numpy()
     guess = network.first_guess(tf.constant(amplitude)).numpy()
@@ -181,7 +179,7 @@ def test_bfloat16_predicts_nearly_the_same():
 
 
 @pytest.mark.parametrize(
-    ("arm", "settings"),
+    ("model", "settings"),
     [
         ("pinn", {}),
         ("pinn", {"gridsize": 2, "trainable_probe": True}),
@@ -189,8 +187,8 @@ def test_bfloat16_predicts_nearly_the_same():
         ("baseline", {"backbone": "published", "width": 1, "first_guess": 0}),
     ],
 )
-def test_a_saved_network_predicts_the_same_in_this_process(tmp_path, arm, settings):
-    network = build(arm, **settings)
+def test_a_saved_network_predicts_the_same_in_this_process(tmp_path, model, settings):
+    network = build(model, **settings)
     disturb(network)
     network.object_scale.assign(0.7)
     network.save(tmp_path / "model.keras")
@@ -208,24 +206,22 @@ def test_saved_networks_predict_the_same_in_another_process(tmp_path):
     amplitude, _ = measured()
     np.save(tmp_path / "amplitude.npy", amplitude)
     expected = {}
-    for arm in BUILDERS:
-        network = build(arm)
+    for model in BUILDERS:
+        network = build(model)
         disturb(network)
-        network.save(tmp_path / f"{arm}.keras")
-        expected[arm] = network.predict_on_batch({"diffraction": amplitude})
+        network.save(tmp_path / f"{model}.keras")
+        expected[model] = network.predict_on_batch({"diffraction": amplitude})
     code = (
         "import sys, numpy as np\n"
         "from ptycho_lib.networks.models import load_model\n"
-        "for arm in ('pinn', 'baseline'):\n"
-        "    network = load_model(arm + '.keras')\n"
+        "for model in ('pinn', 'baseline'):\n"
+        "    network = load_model(model + '.keras')\n"
         "    inputs = {'diffraction': np.load('amplitude.npy')}\n"
-        "    np.save(arm + '.npy', network.predict_on_batch(inputs))\n"
+        "    np.save(model + '.npy', network.predict_on_batch(inputs))\n"
     )
-    subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-    for arm, patches in expected.items():
-        np.testing.assert_array_equal(np.load(tmp_path / f"{arm}.npy"), patches)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    for model, patches in expected.items():
+        np.testing.assert_array_equal(np.load(tmp_path / f"{model}.npy"), patches)
 
 
 def test_a_file_with_code_in_it_is_refused(tmp_path):
@@ -273,9 +269,7 @@ def roughness(image):
 def test_smoothing_keeps_the_refinement_of_a_probe_smooth_and_the_mask_keeps_it_inside():
     changes = {}
     for smoothing, radius in ((0, None), (2, None), (0, 10)):
-        network = build(
-            "pinn", trainable_probe=True, probe_smoothing_px=smoothing, probe_mask_radius_px=radius
-        )
+        network = build("pinn", trainable_probe=True, probe_smoothing_px=smoothing, probe_mask_radius_px=radius)
         before = network.diffraction_model.probe.numpy()
         one_step(network)
         changes[smoothing, radius] = network.diffraction_model.probe.numpy() - before
@@ -298,7 +292,7 @@ def test_every_pattern_size_and_group_size_takes_a_gradient_step(size, gridsize)
 
 
 @pytest.mark.parametrize(
-    ("arm", "settings"),
+    ("model", "settings"),
     [
         ("pinn", {}),
         ("pinn", {"first_guess": 0}),
@@ -306,9 +300,9 @@ def test_every_pattern_size_and_group_size_takes_a_gradient_step(size, gridsize)
         ("baseline", {}),
     ],
 )
-def test_every_convolution_learns(arm, settings):
-    network = build(arm, **settings)
-    if arm == "pinn":
+def test_every_convolution_learns(model, settings):
+    network = build(model, **settings)
+    if model == "pinn":
         network.prepare_loss(TrainingConfig(), counts_known=True, overlap=1, reach_px=0)
     network.compile(optimizer=keras.optimizers.Adam(1e-2), run_eagerly=True)
     inputs, labels = batch()
@@ -316,11 +310,11 @@ def test_every_convolution_learns(arm, settings):
         weight
         for weight in network.backbone.trainable_weights
         # What lies outside the resolved centre has no label.
-        if arm == "pinn" or "coarse" not in weight.path
+        if model == "pinn" or "coarse" not in weight.path
     ]
     before = [weight.numpy() for weight in weights]
     for _ in range(2):  # convolutions that start at zero let the gradient pass from the second step on
-        network.train_on_batch(inputs, labels if arm == "baseline" else None)
+        network.train_on_batch(inputs, labels if model == "baseline" else None)
     for weight, old in zip(weights, before, strict=True):
         assert np.any(weight.numpy() != old), weight.path
 
@@ -330,9 +324,7 @@ def test_the_poisson_deviance_is_the_likelihood_ratio_of_scipy():
     rng = np.random.default_rng(0)
     counts, rate = rng.poisson(30.0, 200), rng.uniform(5, 60, 200)
     found = poisson_deviance(np.sqrt(counts).astype(np.float32), np.sqrt(rate).astype(np.float32)).numpy()
-    expected = scipy.stats.poisson.logpmf(counts, np.maximum(counts, 1e-300)) - scipy.stats.poisson.logpmf(
-        counts, rate
-    )
+    expected = scipy.stats.poisson.logpmf(counts, np.maximum(counts, 1e-300)) - scipy.stats.poisson.logpmf(counts, rate)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -21,11 +21,11 @@ from ptycho_lib.networks.batches import central_half, normalised_probe
 from ptycho_lib.networks.devices import keep_freed_memory
 from ptycho_lib.networks.models import load_model
 from ptycho_lib.networks.prediction import predict_patches
-from ptycho_lib.networks.training import HISTORY, MODEL, OUTCOME, train_arm
+from ptycho_lib.networks.training import HISTORY, MODEL, OUTCOME, train_model
 from tests.conftest import simulate_small
 
 ROOT = Path(__file__).parents[2]
-ARMS = ("pinn", "baseline")
+MODELS = ("pinn", "baseline")
 
 
 def study(network=(), sampling=(), **training):
@@ -34,8 +34,7 @@ def study(network=(), sampling=(), **training):
         {
             "network": {"width": 4, "first_guess": 2} | dict(network),
             "sampling": dict(sampling),
-            "training": {"epochs": 4, "min_steps": 16, "batch_size": 8, "overlap": 2, "learning_rate": 5e-3}
-            | training,
+            "training": {"epochs": 4, "min_steps": 16, "batch_size": 8, "overlap": 2, "learning_rate": 5e-3} | training,
         }
     )
 
@@ -47,17 +46,17 @@ def data():
 
 @pytest.fixture(scope="module")
 def runs(data, tmp_path_factory):
-    """The standard training of each arm, and its folder."""
+    """The standard training of each model, and its folder."""
     result = {}
-    for arm in ARMS:
-        folder = tmp_path_factory.mktemp(arm)
+    for model in MODELS:
+        folder = tmp_path_factory.mktemp(model)
         progress = folder / "progress.jsonl"
-        result[arm] = train_arm(arm, data, study(), 1, folder, progress_file=progress), folder
+        result[model] = train_model(model, data, study(), 1, folder, progress_file=progress), folder
     return result
 
 
 def same_weights(first, second):
-    pairs = zip(first.model.get_weights(), second.model.get_weights(), strict=True)
+    pairs = zip(first.network.get_weights(), second.network.get_weights(), strict=True)
     return all(np.array_equal(one, other) for one, other in pairs)
 
 
@@ -68,22 +67,22 @@ def patch_error(network, data):
     return float(np.abs(found * phase - truth).mean())
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_the_loss_falls_and_the_object_becomes_better(tmp_path, arm):
+@pytest.mark.parametrize("model", MODELS)
+def test_the_loss_falls_and_the_object_becomes_better(tmp_path, model):
     ideal = simulate_small(24, seed=3, photons=None)
-    trained = train_arm(arm, ideal, study(epochs=6, min_steps=120), 1, tmp_path)
+    trained = train_model(model, ideal, study(epochs=6, min_steps=120), 1, tmp_path)
     losses = trained.history[["loss", "val_loss"]]
     assert (losses.iloc[-1] < 0.95 * losses.iloc[0]).all()
     untrained = load_model(tmp_path / MODEL)
     for name in ("fine", "coarse"):
         layer = untrained.backbone.get_layer(name)
         layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
-    assert patch_error(trained.model, ideal) < 0.95 * patch_error(untrained, ideal)
+    assert patch_error(trained.network, ideal) < 0.95 * patch_error(untrained, ideal)
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_a_training_leaves_model_history_and_outcome_and_nothing_else(runs, arm):
-    trained, folder = runs[arm]
+@pytest.mark.parametrize("model", MODELS)
+def test_a_training_leaves_model_history_and_outcome_and_nothing_else(runs, model):
+    trained, folder = runs[model]
     assert {path.name for path in folder.iterdir()} == {MODEL, HISTORY, OUTCOME, "progress.jsonl"}
     history = pd.read_csv(folder / HISTORY)
     assert list(history) == ["epoch", "loss", "val_loss", "learning_rate", "seconds"]
@@ -97,46 +96,46 @@ def test_a_training_leaves_model_history_and_outcome_and_nothing_else(runs, arm)
     assert not trained.collapsed
     assert trained.reason == ""
     loaded = load_model(folder / MODEL)
-    for read, kept in zip(loaded.get_weights(), trained.model.get_weights(), strict=True):
+    for read, kept in zip(loaded.get_weights(), trained.network.get_weights(), strict=True):
         np.testing.assert_array_equal(read, kept)
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_progress_is_a_json_line_an_epoch(runs, arm):
-    trained, folder = runs[arm]
+@pytest.mark.parametrize("model", MODELS)
+def test_progress_is_a_json_line_an_epoch(runs, model):
+    trained, folder = runs[model]
     lines = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
-    assert {(line["arm"], line["epochs"]) for line in lines} == {(arm, 4)}
+    assert {(line["model"], line["epochs"]) for line in lines} == {(model, 4)}
     assert [line["loss"] for line in lines] == trained.history["loss"].tolist()
     assert [line["val_loss"] for line in lines] == trained.history["val_loss"].tolist()
     times = [line["time"] for line in lines]
     assert times == sorted(times)
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_the_same_seed_gives_the_same_network(runs, data, tmp_path, arm):
-    again = train_arm(arm, data, study(), 1, tmp_path)
-    assert same_weights(again, runs[arm][0])
-    np.testing.assert_array_equal(again.history["loss"], runs[arm][0].history["loss"])
-    first, second = (predict_patches(one.model, data).patches for one in (again, runs[arm][0]))
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_seed_gives_the_same_network(runs, data, tmp_path, model):
+    again = train_model(model, data, study(), 1, tmp_path)
+    assert same_weights(again, runs[model][0])
+    np.testing.assert_array_equal(again.history["loss"], runs[model][0].history["loss"])
+    first, second = (predict_patches(one.network, data).patches for one in (again, runs[model][0]))
     np.testing.assert_array_equal(first, second)
 
 
 def test_another_trial_gives_another_network(runs, data, tmp_path):
-    other = train_arm("baseline", data, study(), 2, tmp_path)
+    other = train_model("baseline", data, study(), 2, tmp_path)
     assert not same_weights(other, runs["baseline"][0])
 
 
 def test_a_dataset_on_disk_trains_the_same_network(runs, data, tmp_path):
     on_disk = load_dataset(save_dataset(data, tmp_path / "scan.npz"))
-    assert same_weights(train_arm("baseline", on_disk, study(), 1, tmp_path / "run"), runs["baseline"][0])
+    assert same_weights(train_model("baseline", on_disk, study(), 1, tmp_path / "run"), runs["baseline"][0])
 
 
 def test_a_finished_training_is_loaded_and_not_repeated(runs, data):
     trained, folder = runs["baseline"]
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     epochs = []
-    again = train_arm("baseline", data, study(), 1, folder, on_epoch=lambda *_: epochs.append(1))
+    again = train_model("baseline", data, study(), 1, folder, on_epoch=lambda *_: epochs.append(1))
     assert epochs == []
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert again.outcome == trained.outcome
@@ -159,12 +158,12 @@ import os, sys
 from tests.networks.test_training import study
 from ptycho_lib.data.dataset import load_dataset
 from ptycho_lib.networks import checkpoint as keeper
-from ptycho_lib.networks.training import train_arm
+from ptycho_lib.networks.training import train_model
 keeper.SAVE_EVERY_S = 0.0
 def die(network, history):
     if len(history) == 3:
         os._exit(9)
-train_arm("pinn", load_dataset("scan.npz"), study(), 1, "run", on_epoch=die)
+train_model("pinn", load_dataset("scan.npz"), study(), 1, "run", on_epoch=die)
 """
 
 
@@ -175,7 +174,7 @@ def test_a_killed_training_continues_to_the_same_network(runs, data, tmp_path):
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left == {keeper.STATE}  # nothing looks finished
     epochs = []
-    continued = train_arm(
+    continued = train_model(
         "pinn", data, study(), 1, tmp_path / "run", on_epoch=lambda _, history: epochs.append(len(history))
     )
     assert epochs == [3, 4]
@@ -188,7 +187,7 @@ def test_a_killed_training_continues_to_the_same_network(runs, data, tmp_path):
 
 def test_the_weights_of_the_best_epoch_are_kept(data, tmp_path):
     seen = []
-    trained = train_arm(
+    trained = train_model(
         "baseline",
         data,
         study(epochs=8, min_steps=8, learning_rate=0.05, warmup_fraction=0),
@@ -198,25 +197,23 @@ def test_the_weights_of_the_best_epoch_are_kept(data, tmp_path):
     )
     best = int(trained.history["val_loss"].idxmin())
     assert trained.outcome.best_epoch == best + 1
-    for kept, weight in zip(trained.model.get_weights(), seen[best], strict=True):
+    for kept, weight in zip(trained.network.get_weights(), seen[best], strict=True):
         np.testing.assert_array_equal(kept, weight)
 
 
 @pytest.mark.parametrize(("patience", "min_epochs", "epochs"), [(2, 1, 3), (1, 4, 4)])
-def test_early_stopping_waits_for_patience_and_the_least_number_of_epochs(
-    data, tmp_path, patience, min_epochs, epochs
-):
+def test_early_stopping_waits_for_patience_and_the_least_number_of_epochs(data, tmp_path, patience, min_epochs, epochs):
     frozen = study(
         epochs=6, min_steps=6, learning_rate=1e-30, patience=patience, min_epochs=min_epochs
     )  # nothing gets better after the first epoch
-    trained = train_arm("baseline", data, frozen, 1, tmp_path)
+    trained = train_model("baseline", data, frozen, 1, tmp_path)
     assert trained.outcome.epochs == len(trained.history) == epochs
     assert trained.outcome.best_epoch == 1
 
 
 def test_a_training_can_be_stopped_from_outside(data, tmp_path):
     histories = []
-    trained = train_arm(
+    trained = train_model(
         "baseline",
         data,
         study(),
@@ -231,18 +228,18 @@ def test_a_training_can_be_stopped_from_outside(data, tmp_path):
 
 
 def test_a_diverging_training_is_a_collapse_and_keeps_finite_weights(data, tmp_path):
-    trained = train_arm("pinn", data, study(learning_rate=1e30, warmup_fraction=0), 1, tmp_path)
+    trained = train_model("pinn", data, study(learning_rate=1e30, warmup_fraction=0), 1, tmp_path)
     assert trained.collapsed
     assert "loss became" in trained.reason
     assert trained.outcome.epochs == 1
-    assert all(np.isfinite(weight).all() for weight in trained.model.get_weights())
+    assert all(np.isfinite(weight).all() for weight in trained.network.get_weights())
     assert json.loads((tmp_path / OUTCOME).read_text())["collapsed"] is True
 
 
 def test_a_pattern_that_is_not_a_number_is_a_collapse(data, tmp_path):
     patterns = data.diffraction.copy()
     patterns[5, 3, 3] = np.nan
-    trained = train_arm("pinn", replace(data, diffraction=patterns), study(), 1, tmp_path)
+    trained = train_model("pinn", replace(data, diffraction=patterns), study(), 1, tmp_path)
     assert trained.collapsed
     assert "nan" in trained.reason
 
@@ -250,7 +247,7 @@ def test_a_pattern_that_is_not_a_number_is_a_collapse(data, tmp_path):
 def test_a_constant_object_is_a_collapse(data, tmp_path):
     """Equal patterns and labels leave nothing to learn but the constant."""
     blind = replace(data, obj=np.ones_like(data.obj), diffraction=np.ones_like(data.diffraction))
-    flat = train_arm("baseline", blind, study({"first_guess": 0}), 1, tmp_path)
+    flat = train_model("baseline", blind, study({"first_guess": 0}), 1, tmp_path)
     assert flat.collapsed
     assert "constant object" in flat.reason
 
@@ -258,16 +255,16 @@ def test_a_constant_object_is_a_collapse(data, tmp_path):
 @pytest.mark.parametrize(("photons", "expected"), [(1e5, "poisson"), (None, "amplitude_mae")])
 def test_the_loss_follows_the_knowledge_of_photons(data, tmp_path, photons, expected):
     known = replace(data, photons_per_pattern=photons)
-    trained = train_arm("pinn", known, study(epochs=1, min_steps=0), 1, tmp_path)
-    assert trained.model.loss_weights == {expected: 1}
+    trained = train_model("pinn", known, study(epochs=1, min_steps=0), 1, tmp_path)
+    assert trained.network.loss_weights == {expected: 1}
 
 
 @pytest.mark.parametrize("trainable", [True, False])
 def test_a_training_refines_scale_and_probe_where_it_may(data, tmp_path, trainable):
     options = {"trainable_scale": trainable, "trainable_probe": trainable, "probe_mask_radius_px": 9}
-    trained = train_arm("pinn", data, study(options), 1, tmp_path)
+    trained = train_model("pinn", data, study(options), 1, tmp_path)
     given = normalised_probe(data.probe, 9)
-    for network in (trained.model, load_model(tmp_path / MODEL)):
+    for network in (trained.network, load_model(tmp_path / MODEL)):
         model = network.diffraction_model
         assert (float(model.log_scale.numpy()) != 0) == trainable
         inside = np.hypot(*(np.indices((32, 32)) - 16)) <= 9
@@ -277,14 +274,14 @@ def test_a_training_refines_scale_and_probe_where_it_may(data, tmp_path, trainab
 
 
 def test_weights_of_the_loss_change_the_training(runs, data, tmp_path):
-    both = train_arm("pinn", data, study(pinn_loss={"poisson": 1, "amplitude_mae": 0.5}), 1, tmp_path)
+    both = train_model("pinn", data, study(pinn_loss={"poisson": 1, "amplitude_mae": 0.5}), 1, tmp_path)
     assert not same_weights(both, runs["pinn"][0])
     assert both.history["loss"].iloc[0] > runs["pinn"][0].history["loss"].iloc[0]
 
 
 def test_the_learning_rate_rises_and_falls_to_zero(data, tmp_path):
     config = study(epochs=10, min_steps=40, learning_rate=1e-3, warmup_fraction=0.3)
-    rates = train_arm("baseline", data, config, 1, tmp_path).history["learning_rate"]
+    rates = train_model("baseline", data, config, 1, tmp_path).history["learning_rate"]
     assert rates.idxmax() == 2  # the third of ten epochs ends the warm-up
     assert rates.max() == pytest.approx(1e-3, rel=0.02)
     assert rates.iloc[:3].is_monotonic_increasing
@@ -293,33 +290,33 @@ def test_the_learning_rate_rises_and_falls_to_zero(data, tmp_path):
 
 
 def test_small_subsets_get_the_least_number_of_steps_and_large_ones_their_passes(data, tmp_path):
-    few = train_arm("baseline", data.select(range(2)), study(epochs=2, min_steps=11), 1, tmp_path / "few")
+    few = train_model("baseline", data.select(range(2)), study(epochs=2, min_steps=11), 1, tmp_path / "few")
     assert few.outcome.steps == 12
-    many = train_arm("baseline", data, study(epochs=2, min_steps=0), 1, tmp_path / "many")
+    many = train_model("baseline", data, study(epochs=2, min_steps=0), 1, tmp_path / "many")
     assert many.outcome.steps == 2 * 3  # 21 patterns fit into three batches of eight
 
 
-@pytest.mark.parametrize(("arm", "count"), [("pinn", 1), ("pinn", 3), ("baseline", 1)])
-def test_a_handful_of_patterns_can_be_trained_on(data, tmp_path, arm, count):
-    trained = train_arm(arm, data.select(range(count)), study(overlap=8, epochs=1), 1, tmp_path)
+@pytest.mark.parametrize(("model", "count"), [("pinn", 1), ("pinn", 3), ("baseline", 1)])
+def test_a_handful_of_patterns_can_be_trained_on(data, tmp_path, model, count):
+    trained = train_model(model, data.select(range(count)), study(overlap=8, epochs=1), 1, tmp_path)
     assert trained.outcome.n_groups == count
     assert np.isfinite(trained.history["val_loss"]).all()
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_groups_of_neighbours_are_trained_and_predicted(data, tmp_path, arm):
-    trained = train_arm(arm, data, study({"gridsize": 2}, epochs=2, min_steps=0), 1, tmp_path)
+@pytest.mark.parametrize("model", MODELS)
+def test_groups_of_neighbours_are_trained_and_predicted(data, tmp_path, model):
+    trained = train_model(model, data, study({"gridsize": 2}, epochs=2, min_steps=0), 1, tmp_path)
     assert trained.outcome.n_groups == 24
-    seen = predict_patches(trained.model, data)
+    seen = predict_patches(trained.network, data)
     assert seen.patches.shape == (24 * 4, 16, 16)
     assert seen.positions_px.shape == (24 * 4, 2)
     np.testing.assert_array_equal(seen.positions_px[::4], data.positions_px)
 
 
 def test_bfloat16_trains_to_nearly_the_same(runs, data, tmp_path):
-    trained = train_arm("pinn", data, study(precision="mixed_bfloat16"), 1, tmp_path)
+    trained = train_model("pinn", data, study(precision="mixed_bfloat16"), 1, tmp_path)
     assert not trained.collapsed
-    assert np.isfinite(predict_patches(trained.model, data).patches).all()
+    assert np.isfinite(predict_patches(trained.network, data).patches).all()
     found, usual = (one.history["val_loss"].iloc[-1] for one in (trained, runs["pinn"][0]))
     assert found != usual
     assert found == pytest.approx(usual, rel=0.1)
@@ -328,29 +325,29 @@ def test_bfloat16_trains_to_nearly_the_same(runs, data, tmp_path):
 COMPILED = """
 from tests.networks.test_training import study
 from ptycho_lib.data.dataset import load_dataset
-from ptycho_lib.networks.training import train_arm
+from ptycho_lib.networks.training import train_model
 config = study(jit_compile=True, precision={precision!r})
-trained = train_arm({arm!r}, load_dataset("scan.npz"), config, 1, "run")
-assert trained.model.jit_compile
+trained = train_model({model!r}, load_dataset("scan.npz"), config, 1, "run")
+assert trained.network.jit_compile
 """
 
 
 @pytest.mark.slow  # XLA compiles for half a minute
 @pytest.mark.parametrize(
-    ("arm", "precision"), [("pinn", "float32"), ("pinn", "mixed_bfloat16"), ("baseline", "float32")]
+    ("model", "precision"), [("pinn", "float32"), ("pinn", "mixed_bfloat16"), ("baseline", "float32")]
 )
-def test_a_step_compiled_by_xla_trains_to_nearly_the_same(runs, data, tmp_path, arm, precision):
+def test_a_step_compiled_by_xla_trains_to_nearly_the_same(runs, data, tmp_path, model, precision):
     """In its own process: determinism, once promised to the other trainings, excludes XLA."""
     save_dataset(data, tmp_path / "scan.npz")
-    ending = run_python(COMPILED.format(arm=arm, precision=precision), tmp_path)
+    ending = run_python(COMPILED.format(model=model, precision=precision), tmp_path)
     assert ending.returncode == 0, ending.stderr
     found = pd.read_csv(tmp_path / "run" / HISTORY)["val_loss"]
-    assert found.iloc[-1] == pytest.approx(runs[arm][0].history["val_loss"].iloc[-1], rel=0.1)
+    assert found.iloc[-1] == pytest.approx(runs[model][0].history["val_loss"].iloc[-1], rel=0.1)
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_predicted_patches_are_the_networks_central_regions(runs, data, arm):
-    network = runs[arm][0].model
+@pytest.mark.parametrize("model", MODELS)
+def test_predicted_patches_are_the_networks_central_regions(runs, data, model):
+    network = runs[model][0].network
     seen = predict_patches(network, data)
     scaled = data.diffraction * np.float32(16 / np.sqrt(np.square(data.diffraction).sum() / len(data)))
     parts = central_half(np.moveaxis(network({"diffraction": scaled[:, None]}).numpy(), -1, 0))[:, :, 0]
@@ -363,7 +360,7 @@ def test_predicted_patches_are_the_networks_central_regions(runs, data, arm):
 
 
 def test_predictions_do_not_depend_on_the_batch_size_or_the_dose(runs, data):
-    network = runs["pinn"][0].model
+    network = runs["pinn"][0].network
     expected = predict_patches(network, data).patches
     np.testing.assert_allclose(predict_patches(network, data, batch_size=7).patches, expected, atol=1e-5)
     brighter = replace(data, diffraction=data.diffraction * np.float32(50))
@@ -372,11 +369,9 @@ def test_predictions_do_not_depend_on_the_batch_size_or_the_dose(runs, data):
 
 def test_a_supervised_network_answers_in_the_units_of_its_labels(runs, data, tmp_path):
     larger = replace(data, obj=data.obj * np.complex64(5))
-    trained = train_arm("baseline", larger, study(), 1, tmp_path)
-    usual = predict_patches(runs["baseline"][0].model, data).patches
-    np.testing.assert_allclose(
-        predict_patches(trained.model, larger).patches, 5 * usual, rtol=0.02, atol=0.02
-    )
+    trained = train_model("baseline", larger, study(), 1, tmp_path)
+    usual = predict_patches(runs["baseline"][0].network, data).patches
+    np.testing.assert_allclose(predict_patches(trained.network, larger).patches, 5 * usual, rtol=0.02, atol=0.02)
 
 
 DEVICES = """
@@ -388,20 +383,20 @@ from ptycho_lib.data.dataset import load_dataset
 from ptycho_lib.networks import training
 names = ["CPU:%d" % number for number in range({count})]
 training.distribution = lambda: tf.distribute.MirroredStrategy(names)
-training.train_arm({arm!r}, load_dataset("scan.npz"), study({{"first_guess": 5}}, overlap=4), 1, "run")
+training.train_model({model!r}, load_dataset("scan.npz"), study({{"first_guess": 5}}, overlap=4), 1, "run")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arm", "count"), [("pinn", 2), ("pinn", 3), ("baseline", 3)])
-def test_several_devices_share_each_batch(data, tmp_path, arm, count):
+@pytest.mark.parametrize(("model", "count"), [("pinn", 2), ("pinn", 3), ("baseline", 3)])
+def test_several_devices_share_each_batch(data, tmp_path, model, count):
     """Groups are never divided between devices, whatever the batch size; the result is that of one device."""
     save_dataset(data, tmp_path / "scan.npz")
-    ending = run_python(DEVICES.format(arm=arm, count=count), tmp_path)
+    ending = run_python(DEVICES.format(model=model, count=count), tmp_path)
     assert ending.returncode == 0, ending.stderr
-    batch_size = {"pinn": 4 * count, "baseline": 6 if count == 3 else 8}[arm]
+    batch_size = {"pinn": 4 * count, "baseline": 6 if count == 3 else 8}[model]
     alone = study({"first_guess": 5}, overlap=4, batch_size=batch_size)
-    whole = train_arm(arm, data, alone, 1, tmp_path / "one").history
+    whole = train_model(model, data, alone, 1, tmp_path / "one").history
     found = pd.read_csv(tmp_path / "run" / HISTORY)
     for loss in ("loss", "val_loss"):
         np.testing.assert_allclose(found[loss], whole[loss], rtol=1e-2)

@@ -32,9 +32,7 @@ def test_the_star_has_its_spokes():
 
 
 def test_lines_are_as_wide_as_asked():
-    thin, wide = (
-        objects.lines((120, 120), np.random.default_rng(0), count=30, width_px=w) for w in (1.0, 4.0)
-    )
+    thin, wide = (objects.lines((120, 120), np.random.default_rng(0), count=30, width_px=w) for w in (1.0, 4.0))
     assert (wide > 0.1).mean() > 2 * (thin > 0.1).mean()
 
 

@@ -19,9 +19,7 @@ def test_jitter_stays_in_its_bounds_and_needs_a_generator():
         scan.raster(4, 5.0, jitter_px=1.0)
 
 
-@pytest.mark.parametrize(
-    "make", [scan.fermat_spiral, lambda n, s: scan.random(n, s, np.random.default_rng(1))]
-)
+@pytest.mark.parametrize("make", [scan.fermat_spiral, lambda n, s: scan.random(n, s, np.random.default_rng(1))])
 def test_each_position_has_the_area_of_a_step(make):
     positions = make(4000, 3.0)
     inner = np.abs(positions).max(axis=1) < 60
@@ -78,9 +76,7 @@ def test_overlaps():
     assert scan.linear_overlap(20.0, 10.0) == 0
     assert scan.area_overlap(0.0, 10.0) == 1
     assert scan.area_overlap(10.0, 10.0) == pytest.approx(0, abs=1e-12)
-    assert scan.area_overlap(5.0, 10.0) == pytest.approx(
-        0.391, abs=1e-3
-    )  # circle-circle lens at half a diameter
+    assert scan.area_overlap(5.0, 10.0) == pytest.approx(0.391, abs=1e-3)  # circle-circle lens at half a diameter
     assert scan.linear_overlap(scan.step_for_overlap(0.7, 30.0), 30.0) == pytest.approx(0.7)
     with pytest.raises(ValueError, match=r"1\.0"):
         scan.step_for_overlap(1.0, 30.0)

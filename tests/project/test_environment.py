@@ -73,16 +73,12 @@ def library_sources() -> list[Path]:
 
 def test_every_import_is_declared() -> None:
     optional = {name for extra in ("cluster", "iterative") for name in requirements(EXTRAS[extra])}
-    undeclared = (
-        third_party_imports(library_sources()) - set(requirements(PROJECT["dependencies"])) - optional
-    )
+    undeclared = third_party_imports(library_sources()) - set(requirements(PROJECT["dependencies"])) - optional
     assert not undeclared
 
 
 def test_every_dependency_is_used() -> None:
-    unused = (
-        set(requirements(PROJECT["dependencies"])) - third_party_imports(library_sources()) - set(STARTED)
-    )
+    unused = set(requirements(PROJECT["dependencies"])) - third_party_imports(library_sources()) - set(STARTED)
     assert not unused
 
 
@@ -149,9 +145,7 @@ def test_configuration_page_is_in_step() -> None:
 
 def test_make_lists_its_targets() -> None:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    done = subprocess.run(
-        ["make"], cwd=ROOT, capture_output=True, text=True, env=clean, timeout=60, check=True
-    )
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, env=clean, timeout=60, check=True)
     for target in ("setup", "quickstart", "test", "check", "lab", "clean"):
         assert re.search(rf"^  {target} ", done.stdout, re.MULTILINE)
 
@@ -197,6 +191,4 @@ def test_wheel_carries_the_templates(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=clean, check=True, capture_output=True, text=True
     )
-    assert done.stdout.strip() == str(
-        tmp_path / "site" / "ptycho_lib" / "_templates" / "train_and_compare.ipynb"
-    )
+    assert done.stdout.strip() == str(tmp_path / "site" / "ptycho_lib" / "_templates" / "train_and_compare.ipynb")

@@ -1,4 +1,4 @@
-"""TensorFlow and PyTorch are imported in their wings alone, so that everything else starts at once."""
+"""TensorFlow and PyTorch are imported in their subpackages alone, so that everything else starts at once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_module_imports_alone_and_without_tensorflow(name: str) -> None:
 
 
 def test_scan_would_see_tensorflow() -> None:
-    """The test above can fail: a module of the networks wing does import it."""
+    """The test above can fail: a module of the networks subpackage does import it."""
     pattern = re.compile(r"^(import|from) (keras|tensorflow)\b", re.MULTILINE)
     heavy = [path for path in sorted((PACKAGE / "networks").glob("*.py")) if pattern.search(path.read_text())]
     assert heavy
@@ -76,6 +76,4 @@ def test_help_answers_at_once() -> None:
         assert done.returncode == 0, done.stderr
         assert "Usage:" in done.stdout
     assert min(seconds) < 1.0
-    assert not imported_by("import ptycho_lib.cli.main").intersection(
-        {*HEAVY, "matplotlib", "pandas", "skimage"}
-    )
+    assert not imported_by("import ptycho_lib.cli.main").intersection({*HEAVY, "matplotlib", "pandas", "skimage"})

@@ -24,16 +24,14 @@ def code_lines(source: str) -> list[str]:
     return [line for line in source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
-def faults_of_cell(source: str, most_lines: int) -> list[str]:
+def problems_of_cell(source: str, most_lines: int) -> list[str]:
     """Return what makes a code cell too heavy for a notebook."""
     tree = ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE))
     heavy = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    faults = [
-        f"line {node.lineno}: {type(node).__name__}" for node in ast.walk(tree) if isinstance(node, heavy)
-    ]
+    problems = [f"line {node.lineno}: {type(node).__name__}" for node in ast.walk(tree) if isinstance(node, heavy)]
     if len(code_lines(source)) > most_lines:
-        faults.append(f"{len(code_lines(source))} lines of code, {most_lines} at most")
-    return faults
+        problems.append(f"{len(code_lines(source))} lines of code, {most_lines} at most")
+    return problems
 
 
 def test_all_templates_are_there() -> None:
@@ -60,8 +58,8 @@ def test_cells_are_thin(path: Path) -> None:
     for number, cell in enumerate(read(path).cells):
         if cell.cell_type == "code":
             parameters = "parameters" in cell.metadata.get("tags", [])
-            faults = faults_of_cell(cell.source, 2 * most_lines if parameters else most_lines)
-            assert not faults, f"cell {number}: {faults}"
+            problems = problems_of_cell(cell.source, 2 * most_lines if parameters else most_lines)
+            assert not problems, f"cell {number}: {problems}"
 
 
 @pytest.mark.parametrize("path", TEMPLATES + NOTEBOOKS, ids=lambda path: path.name)
@@ -82,14 +80,12 @@ def test_template_takes_parameters_and_has_no_widgets(path: Path) -> None:
         assert isinstance(node, ast.Assign | ast.AnnAssign), "parameters are plain assignments"
         assert isinstance(node.value, ast.Constant), "parameters are plain scalars"
     for line in code_lines(tagged[0].source):
-        assert line.count("=") == 1, (
-            f"papermill does not see a parameter with a second '=' on its line: {line}"
-        )
+        assert line.count("=") == 1, f"papermill does not see a parameter with a second '=' on its line: {line}"
     assert not [cell for cell in cells if "widget" in cell.source or "report.explore" in cell.source]
 
 
 @pytest.mark.parametrize(
-    ("source", "fault"),
+    ("source", "problem"),
     [
         ("def f():\n    return 1", "FunctionDef"),
         ("class A:\n    pass", "ClassDef"),
@@ -97,6 +93,6 @@ def test_template_takes_parameters_and_has_no_widgets(path: Path) -> None:
         ("\n".join(f"x{i} = {i}" for i in range(9)), "9 lines of code, 8 at most"),
     ],
 )
-def test_a_heavy_cell_is_found(source: str, fault: str) -> None:
-    assert any(fault in found for found in faults_of_cell(source, 8))
-    assert not faults_of_cell("# one comment\n\n%matplotlib inline\nx = f(1)", 8)
+def test_a_heavy_cell_is_found(source: str, problem: str) -> None:
+    assert any(problem in found for found in problems_of_cell(source, 8))
+    assert not problems_of_cell("# one comment\n\n%matplotlib inline\nx = f(1)", 8)

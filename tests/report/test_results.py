@@ -47,9 +47,7 @@ def test_reading_writes_nothing(folder: Path) -> None:
 def test_reconstructions_are_aligned_to_the_truth(folder: Path) -> None:
     objects = load_reconstructions(read_results(folder), 8)
     assert list(objects.aligned) == ["pinn", "baseline"]
-    error = {
-        model: np.abs(obj - objects.truth)[objects.mask].mean() for model, obj in objects.aligned.items()
-    }
+    error = {model: np.abs(obj - objects.truth)[objects.mask].mean() for model, obj in objects.aligned.items()}
     before = {model: np.abs(obj - objects.truth)[objects.mask].mean() for model, obj in objects.raw.items()}
     assert error["pinn"] < error["baseline"]
     assert error["baseline"] <= before["baseline"]

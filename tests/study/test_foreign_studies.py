@@ -98,9 +98,7 @@ def test_a_lock_file_that_is_a_link_is_replaced(tmp_path):
 def lab(tmp_path):
     """Start what `make lab` starts, without a browser; yield the process and its log."""
     arguments = "ARGS=--no-browser --allow-root --ServerApp.port=0"
-    printed = subprocess.run(
-        ["make", "-n", "lab", arguments], cwd=ROOT, capture_output=True, text=True
-    ).stdout
+    printed = subprocess.run(["make", "-n", "lab", arguments], cwd=ROOT, capture_output=True, text=True).stdout
     line = next(part for part in printed.replace("\\\n", " ").splitlines() if "jupyter lab" in part)
     command = [sys.executable, "-m", "jupyter", *shlex.split(line)[1:]]
     log = tmp_path / "lab.log"

@@ -13,8 +13,8 @@ from ptycho_lib.errors import InputError
 from ptycho_lib.metrics_table import COLUMNS
 from ptycho_lib.study.folder import locks
 from ptycho_lib.study.folder.record import (
-    ArmOutcome,
     CorruptRecordError,
+    ModelOutcome,
     changed_settings,
     differences,
     read_record,
@@ -57,10 +57,10 @@ def test_open_and_finish(study):
     assert run.progress_file.parent.is_dir()
     assert read_record(run.output_dir) is None
     assert locks.is_locked(run.output_dir)
-    record = finish_run(run, metrics(), {"pinn": ArmOutcome(seconds=1.0, collapsed=True, reason="flat")})
+    record = finish_run(run, metrics(), {"pinn": ModelOutcome(seconds=1.0, collapsed=True, reason="flat")})
     assert not locks.is_locked(run.output_dir)
     assert read_record(run.output_dir) == record
-    assert record.arms["pinn"].collapsed
+    assert record.models["pinn"].collapsed
     assert record.seeds == run.config.seeds(1)
     table = pd.read_csv(run.output_dir / "comparison_metrics.csv")
     assert list(table.columns) == list(COLUMNS)
@@ -82,7 +82,7 @@ def test_subsets_are_nested_and_the_test_set_is_fixed(study):
 def test_counts_that_the_files_cannot_give_are_refused_at_once(study):
     with pytest.raises(InputError) as caught:
         open_run(study.train, study.test, study.out / "a", 21, 13)
-    found = {fault.key: fault.found for fault in caught.value.faults}
+    found = {problem.key: problem.found for problem in caught.value.problems}
     assert "21 training patterns" in found["n_train"]
     assert "13 test patterns" in found["n_test"]
     assert not study.out.exists()
@@ -154,9 +154,7 @@ def test_differences_name_what_changed(study):
     changed = dataset(20, seed=9)
     save_dataset(changed, study.folder / "other.npz")
     (study.folder / "other.yaml").write_text("training: {epochs: 7}\n")
-    second = open_run(
-        study.folder / "other.npz", study.test, study.out / "b", 4, config=study.folder / "other.yaml"
-    )
+    second = open_run(study.folder / "other.npz", study.test, study.out / "b", 4, config=study.folder / "other.yaml")
     assert differences(first.identity, first.identity) == []
     assert differences(first.identity, second.identity) == [
         "training data",

@@ -36,7 +36,7 @@ import time
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ptycho_lib.study.folder.record import ArmOutcome
+from ptycho_lib.study.folder.record import ModelOutcome
 from ptycho_lib.study.run_session import finish_run, open_run
 from ptycho_lib.metrics_table import COLUMNS""",
     "run = open_run(train_data, test_data, output_dir, n_train, n_test, trial, config)",
@@ -45,16 +45,16 @@ fault = Path(train_data).parent / "fault.py"
 if fault.exists():
     exec(fault.read_text())""",
     """\
-line = '{"time": %f, "arm": "pinn", "epoch": 1, "epochs": 1, "loss": 0.5, "val_loss": 0.6}\\n'
+line = '{"time": %f, "model": "pinn", "epoch": 1, "epochs": 1, "loss": 0.5, "val_loss": 0.6}\\n'
 run.progress_file.open("a").write(line % time.time())
-run.arm_dir("pinn").mkdir(exist_ok=True)
-(run.arm_dir("pinn") / "history.csv").write_text("epoch,loss\\n1,0.5\\n")
+run.model_dir("pinn").mkdir(exist_ok=True)
+(run.model_dir("pinn") / "history.csv").write_text("epoch,loss\\n1,0.5\\n")
 value = float(np.mean(run.train.diffraction) + np.mean(run.test.positions_px) + run.seeds["weights"] % 97)""",
     """\
 row = dict.fromkeys(COLUMNS, "") | {"model": "pinn", "condition": "nominal", "component": "phase"}
 metrics = pd.DataFrame([row | {"alignment": "raw", "metric": name, "value": value / (1 + i)}
                         for i, name in enumerate(["mae", "ssim"])])
-finish_run(run, metrics, {"pinn": ArmOutcome(seconds=0.1)})""",
+finish_run(run, metrics, {"pinn": ModelOutcome(seconds=0.1)})""",
 ]
 
 
@@ -97,7 +97,7 @@ class Miniature:
 
     def config(self, **changes):
         """Return the study's configuration, with changes."""
-        settings = {"n_train_sizes": self.sizes, "trials": self.trials, "arms": ("pinn",)}
+        settings = {"n_train_sizes": self.sizes, "trials": self.trials, "models": ("pinn",)}
         return load_config(None, **(settings | changes))
 
     def fault(self, code):
@@ -109,7 +109,7 @@ class Miniature:
         sizes = " ".join(map(str, self.sizes))
         return [
             *(sys.executable, "-m", "ptycho_lib.cli.main", "run", self.train, self.test, self.out),
-            *("--n-train-sizes", sizes, "--trials", str(self.trials), "--arms", "pinn"),
+            *("--n-train-sizes", sizes, "--trials", str(self.trials), "--models", "pinn"),
             *("--template", self.template, "--no-report", *options),
         ]
 

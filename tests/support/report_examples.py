@@ -21,7 +21,7 @@ from ptycho_lib.physics import diffraction, objects, probes, scan
 from ptycho_lib.resource_usage import Usage
 from ptycho_lib.study.execution.plan import CONFIG, plan_study, prepare_run
 from ptycho_lib.study.folder.manifest import PlannedRun, write_manifest
-from ptycho_lib.study.folder.record import ArmOutcome
+from ptycho_lib.study.folder.record import ModelOutcome
 from ptycho_lib.study.folder.templates import TEMPLATE_VARIABLE
 from ptycho_lib.study.run_session import finish_run, open_run
 from tests.support.miniature import write_template
@@ -70,9 +70,7 @@ def history(epochs: int = 12, offset: float = 0.0) -> pd.DataFrame:
     loss = 0.1 + np.exp(-epoch / 3.0)
     rate = 1e-3 * np.cos(np.pi * epoch / 2 / epochs) ** 2
     validation = loss + 0.02 * np.maximum(0, epoch - 8)
-    return pd.DataFrame(
-        {"epoch": epoch, "loss": loss + offset, "val_loss": validation + offset, "learning_rate": rate}
-    )
+    return pd.DataFrame({"epoch": epoch, "loss": loss + offset, "val_loss": validation + offset, "learning_rate": rate})
 
 
 def tidy_table(
@@ -136,7 +134,7 @@ def _rows(n_train: int, trial: int, model: str, condition: str, level: float) ->
 
 
 class FinishedStudy:
-    """A study folder made by the study wing itself; only the networks are replaced, by blurred truths."""
+    """A study folder made by the study subpackage itself; only the networks are replaced, by blurred truths."""
 
     def __init__(
         self,
@@ -151,9 +149,7 @@ class FinishedStudy:
         for number, name in enumerate(("train", "test")):
             made = replace(dataset(n_side=6 - number), history=history)
             save_dataset(made, folder / f"{name}.npz")
-        config = parse_config(
-            {"name": "a_study", "n_train_sizes": sizes, "trials": trials} | settings, "test"
-        )
+        config = parse_config({"name": "a_study", "n_train_sizes": sizes, "trials": trials} | settings, "test")
         self.folder = folder / "study"
         files = (folder / "train.npz", folder / "test.npz")
         self.plan = plan_study(*files, self.folder, config, template=template)
@@ -176,23 +172,21 @@ class FinishedStudy:
             run = open_run(*files, planned.n_train, planned.identity.n_test, planned.trial, config_file)
             inside = comparison_mask(run.test.positions_px, run.test.probe, run.test.obj.shape)
             tables, outcomes, made = [], {}, {}
-            for arm in run.config.arms:
-                blur = (1.0 if arm == "pinn" else 2.0) * (8 / run.n_train) ** 0.5
+            for model in run.config.models:
+                blur = (1.0 if model == "pinn" else 2.0) * (8 / run.n_train) ** 0.5
                 obj = estimate(run.test.obj, blur, seed=run.trial)
-                collapsed = constant and arm == "baseline"
+                collapsed = constant and model == "baseline"
                 obj = np.ones_like(obj) if collapsed else obj
-                run.arm_dir(arm).mkdir(exist_ok=True)
-                np.savez(
-                    run.arm_dir(arm) / "reconstruction.npz", object=obj.astype(np.complex64), mask=inside
-                )
-                history().to_csv(run.arm_dir(arm) / "history.csv", index=False)
+                run.model_dir(model).mkdir(exist_ok=True)
+                np.savez(run.model_dir(model) / "reconstruction.npz", object=obj.astype(np.complex64), mask=inside)
+                history().to_csv(run.model_dir(model) / "history.csv", index=False)
                 scores = compare_objects(run.test.obj, obj, inside, pixel_size_m=PIXEL_M)
-                tables.append(scores.assign(model=arm, condition="nominal"))
+                tables.append(scores.assign(model=model, condition="nominal"))
                 for condition in run.config.conditions:
-                    worse = scores.assign(value=0.9 * scores["value"], model=arm, condition=condition.name)
+                    worse = scores.assign(value=0.9 * scores["value"], model=model, condition=condition.name)
                     tables.append(worse)
                 reason = "the loss became NaN" if collapsed else ""
-                outcomes[arm] = ArmOutcome(seconds=1.5, collapsed=collapsed, reason=reason)
+                outcomes[model] = ModelOutcome(seconds=1.5, collapsed=collapsed, reason=reason)
                 nothing = np.zeros(obj.shape, np.float32)
                 result = Reconstruction(
                     run.test.obj,
@@ -202,8 +196,6 @@ class FinishedStudy:
                     nothing,
                     usage=Usage(0.02 / run.n_train, 2 * 10**8, True),
                 )
-                made |= {
-                    (arm, name): result for name in ("nominal", *(c.name for c in run.config.conditions))
-                }
+                made |= {(model, name): result for name in ("nominal", *(c.name for c in run.config.conditions))}
             finish_run(run, pd.concat(tables), outcomes, made)
         shutil.copy(self.plan.template, planned.folder / "train_and_compare.ipynb")

@@ -1,7 +1,7 @@
 """The usual suspects: transformations that might explain why object × probe does not give the patterns.
 
 `verdict` tries each by re-projection, alone and in pairs, and names what explains the data, with the option
-of `prepare` that mends it.
+of `prepare` that fixes it.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ class Sample:
     def take(self, chosen: Array) -> Sample:
         """Return the sample with some of its patterns."""
         last = None if self.axis_last is None else self.axis_last[chosen]
-        return replace(
-            self, measured=self.measured[chosen], positions_px=self.positions_px[chosen], axis_last=last
-        )
+        return replace(self, measured=self.measured[chosen], positions_px=self.positions_px[chosen], axis_last=last)
 
     def moved(self, function: Callable[[Array], Array]) -> Sample:
         """Return the sample with transformed positions."""
@@ -97,7 +95,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A fault of convention.
+    """A problem of convention.
 
     Parameters
     ----------
@@ -106,15 +104,15 @@ class Suspect:
     name : str
         What is wrong, in words.
     option : str
-        The option of `prepare` that mends it.
-    mend : callable
+        The option of `prepare` that fixes it.
+    fix : callable
         Undoes it on a sample.
     """
 
     code: str
     name: str
     option: str
-    mend: Callable[[Sample], Sample]
+    fix: Callable[[Sample], Sample]
 
 
 def _axis_last(sample: Sample) -> Sample:
@@ -126,7 +124,7 @@ def _reversed(*axes: int) -> Callable[[Sample], Sample]:
 
 
 def shifted(rows: float, columns: float) -> Suspect:
-    """Return the fault that all positions are off by a constant; the remedy adds (rows, columns) pixels."""
+    """Return the problem that all positions are off by a constant; the remedy adds (rows, columns) pixels."""
     flags = (("--shift-rows-px", rows), ("--shift-columns-px", columns))
     return Suspect(
         "position-offset",
@@ -153,21 +151,19 @@ def _mirrored(axis: int) -> Callable[[Sample], Sample]:
 def _in_unit(unit: str) -> Callable[[Sample], Sample]:
     """Read positions as lengths, the scan centred in the object; only if it then about fills the object."""
 
-    def mend(sample: Sample) -> Sample:
+    def fix(sample: Sample) -> Sample:
         low, high = sample.scan_px.min(axis=0), sample.scan_px.max(axis=0)
         room = np.asarray(sample.obj.shape) - sample.measured.shape[-1]
         scale = np.nan if sample.pixel_size_m is None else METRES[unit] / sample.pixel_size_m
         extent = (high - low).max() * scale
         if not FILLED * room.max() < extent <= room.max() + 1:  # NaN, too
             return sample
-        return sample.moved(
-            lambda positions: (positions - (low + high) / 2) * scale + np.asarray(sample.obj.shape) / 2
-        )
+        return sample.moved(lambda positions: (positions - (low + high) / 2) * scale + np.asarray(sample.obj.shape) / 2)
 
-    return mend
+    return fix
 
 
-# In the order in which `prepare` mends them: where two do not commute, the pair means the same there.
+# In the order in which `prepare` fixes them: where two do not commute, the pair means the same there.
 SUSPECTS = (
     Suspect("patterns-last", "the last axis counts the patterns", "--pattern-axis last", _axis_last),
     Suspect(

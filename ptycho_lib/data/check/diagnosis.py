@@ -79,7 +79,7 @@ class Verdict:
     best : float
         Residual with the suspects' remedy; that of the file if there are none.
     suspects : tuple of Suspect
-        Faults that explain the data.
+        Problems that explain the data.
     certainty : {'certain', 'likely'}
         `likely` if most patterns fit better, but are not explained.
     better : float
@@ -103,7 +103,7 @@ class Verdict:
 def judge(sample: Sample) -> Verdict:
     """Try every suspect, alone and in pairs, then a constant offset of the positions on top."""
     as_is = fit(sample)
-    able = tuple(one for one in CANDIDATES if one.mend(sample) is not sample)
+    able = tuple(one for one in CANDIDATES if one.fix(sample) is not sample)
     tried: dict[Suspects, Fit | None] = {(one,): _tried(sample, (one,), as_is) for one in able}
     alone = {suspects: found for suspects, found in tried.items() if found is not None}
     chosen, found = min(alone.items(), key=lambda item: item[1].mean, default=((), as_is))
@@ -118,7 +118,7 @@ def judge(sample: Sample) -> Verdict:
     if offset is not None:
         chosen, found = offset
         certainty = certainty or _certainty(sample, chosen, found, as_is)
-    noise = noise_fit(_mended(sample, chosen), found).residual
+    noise = noise_fit(_fixed(sample, chosen), found).residual
     if certainty is None:
         helps = _object_helps(sample, as_is)
         rivals = _rivals(as_is, alone) if np.isfinite(as_is.residual) else ()
@@ -156,15 +156,15 @@ def noise_fit(sample: Sample, found: Fit) -> Fit:
     return fit(sample, drawn)
 
 
-def _mended(sample: Sample, suspects: Suspects) -> Sample:
+def _fixed(sample: Sample, suspects: Suspects) -> Sample:
     for suspect in suspects:
-        sample = suspect.mend(sample)
+        sample = suspect.fix(sample)
     return sample
 
 
 def _tried(sample: Sample, suspects: Suspects, as_is: Fit) -> Fit | None:
-    """Return the fit of the mended sample; None if the remedy changes nothing, or leads outside."""
-    found = fit(_mended(sample, suspects))
+    """Return the fit of the fixed sample; None if the remedy changes nothing, or leads outside."""
+    found = fit(_fixed(sample, suspects))
     same = np.isfinite(as_is.residual) and np.allclose(found.misfit, as_is.misfit, rtol=1e-4, atol=1e-12)
     return found if np.isfinite(found.residual) and not same else None
 
@@ -173,7 +173,7 @@ def _best_pair(sample: Sample, able: tuple[Suspect, ...], single: Suspects) -> t
     """Return the pair that explains the data clearly better than the best single suspect, if there is one."""
     few = sample.take(spread_indices(len(sample.measured), IN_PAIRS))
     pairs = ((one, two) for one, two in combinations(able, 2) if one.code != two.code)
-    fits = {pair: fit(_mended(few, pair)) for pair in pairs}
+    fits = {pair: fit(_fixed(few, pair)) for pair in pairs}
     pair = min(fits, key=lambda suspects: fits[suspects].mean)
     return _improvement(sample, few, single, pair) if np.isfinite(fits[pair].residual) else None
 
@@ -183,31 +183,29 @@ def _best_offset(sample: Sample, suspects: Suspects, found: Fit) -> tuple[Suspec
     if not np.isfinite(found.residual) or found.mean < PERFECT or _within_noise(sample, suspects, found):
         return None
     few = sample.take(spread_indices(len(sample.measured), IN_PAIRS))
-    base = _mended(few, suspects)
+    base = _fixed(few, suspects)
     best = np.zeros(2)
     for step, reach in OFFSET_SEARCH:
         ladder = np.arange(-reach, reach + 1) * step
         around = [best + np.array([row, column]) for row in ladder for column in ladder]
-        fits = [fit(shifted(*place).mend(base)).mean for place in around]
+        fits = [fit(shifted(*place).fix(base)).mean for place in around]
         best = around[int(np.argmin(fits))]
     return _improvement(sample, few, suspects, (*suspects, shifted(*best))) if best.any() else None
 
 
 def _improvement(sample: Sample, few: Sample, old: Suspects, new: Suspects) -> tuple[Suspects, Fit] | None:
     """Return the new suspects and their fit if they beat the old ones clearly on a few patterns."""
-    before, after = fit(_mended(few, old)), fit(_mended(few, new))
+    before, after = fit(_fixed(few, old)), fit(_fixed(few, new))
     less = _beyond(few, new, after) < ALSO * _beyond(few, old, before)
-    return (new, fit(_mended(sample, new))) if less and _lead(before, after) > DOUBT else None
+    return (new, fit(_fixed(sample, new))) if less and _lead(before, after) > DOUBT else None
 
 
-def _certainty(
-    sample: Sample, suspects: Suspects, found: Fit, as_is: Fit
-) -> Literal["certain", "likely"] | None:
+def _certainty(sample: Sample, suspects: Suspects, found: Fit, as_is: Fit) -> Literal["certain", "likely"] | None:
     if not suspects:
         return None
     beyond = _beyond(sample, suspects, found)
     if not np.isfinite(as_is.residual):
-        if _lead(fit(_mixed_up(_mended(sample, suspects))), found) < DOUBT and len(found.misfit) >= FEW:
+        if _lead(fit(_mixed_up(_fixed(sample, suspects))), found) < DOUBT and len(found.misfit) >= FEW:
             return None  # the positions say nothing so: these are others
         return "certain" if beyond < EXPLAINED else "likely"
     if suspects == INTENSITY and whole_numbers(sample):
@@ -233,13 +231,13 @@ def _mixed_up(sample: Sample) -> Sample:
 
 def _beyond(sample: Sample, suspects: Suspects, found: Fit) -> float:
     """Return the mean misfit that photon noise does not explain."""
-    return max(found.mean - noise_fit(_mended(sample, suspects), found).mean, 0.0)
+    return max(found.mean - noise_fit(_fixed(sample, suspects), found).mean, 0.0)
 
 
 def _within_noise(sample: Sample, suspects: Suspects, found: Fit) -> bool:
     if sample.photons_per_pattern is None:
         return False
-    noise = noise_fit(_mended(sample, suspects), found)
+    noise = noise_fit(_fixed(sample, suspects), found)
     return found.mean - noise.mean < max(DOUBT * _error(found, noise), 0.02 * noise.mean)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a file, and how to mend it: the contract, then the numbers, then physics."""
+"""What is wrong with a file, and how to fix it: the contract, then the numbers, then physics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ptycho_lib.data.options import ReadOptions, parse_options
 from ptycho_lib.data.readers import read_file, read_parts
 from ptycho_lib.data.readers.convert import complete
 from ptycho_lib.data.reprojection import spread_indices
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import read_patterns
 from ptycho_lib.io.npz import NpzArchive
 
@@ -82,7 +82,7 @@ class CheckReport:
         """
         if self.dataset is None:
             why = self.findings[0]
-            raise InputError(Fault(self.source, "", why.message, "a file that can be read", why.mend))
+            raise InputError(Problem(self.source, "", why.message, "a file that can be read", why.fix))
         return self.dataset
 
 
@@ -105,7 +105,7 @@ def check_file(path: str | Path, **options: Any) -> CheckReport:
         dataset, mask = read_file(path, settings)
     except InputError as error:
         numbers, findings = _measurement_alone(path, settings)
-        told = [_told("unreadable", fault) for fault in error.faults]
+        told = [_told("unreadable", problem) for problem in error.problems]
         return CheckReport(str(path), (*told, *findings), numbers)
     report = check(dataset)
     if mask is not None and mask.any():
@@ -119,7 +119,7 @@ def check_file(path: str | Path, **options: Any) -> CheckReport:
 
 def check(dataset: PtychoDataset) -> CheckReport:
     """Check a dataset that may break the contract."""
-    findings = [_told("contract", fault) for fault in check_dataset(dataset)]
+    findings = [_told("contract", problem) for problem in check_dataset(dataset)]
     numbers: Numbers = {}
     if dataset.diffraction.ndim == 3 and len(dataset):
         inspect_size(dataset, numbers)
@@ -157,9 +157,9 @@ def _measurement_alone(path: str | Path, settings: ReadOptions) -> tuple[Numbers
         return {}, []
 
 
-def _told(code: str, fault: Fault) -> Finding:
-    message = f"{fault.key or 'file'}: found {fault.found}; expected {fault.expected}"
-    return Finding(code, "error", message, fault.mend)
+def _told(code: str, problem: Problem) -> Finding:
+    message = f"{problem.key or 'file'}: found {problem.found}; expected {problem.expected}"
+    return Finding(code, "error", message, problem.fix)
 
 
 def _without_echoes(findings: list[Finding], physics: list[Finding]) -> list[Finding]:
@@ -172,10 +172,10 @@ def _without_echoes(findings: list[Finding], physics: list[Finding]) -> list[Fin
 def _why_prepare(path: str | Path) -> str:
     """Return why studies cannot read the file as it is, whatever `prepare` makes of it; empty if they can."""
     try:
-        _, faults = validate(NpzArchive(path))
+        _, problems = validate(NpzArchive(path))
     except InputError as error:
-        faults = list(error.faults)
-    return "; ".join(": ".join(filter(None, (fault.key, fault.found))) for fault in faults)
+        problems = list(error.problems)
+    return "; ".join(": ".join(filter(None, (problem.key, problem.found))) for problem in problems)
 
 
 def _physics(dataset: PtychoDataset, numbers: Numbers) -> list[Finding]:
@@ -231,17 +231,17 @@ def _normalised(sample: Sample) -> list[Finding]:
 def _named(verdict: Verdict) -> list[Finding]:
     """Put into words what explains the data."""
     before = f"residual {verdict.residual:.3g}" if verdict.residual < np.inf else "now outside the object"
-    change = f"{before}, so mended {verdict.best:.3g}"
+    change = f"{before}, so fixed {verdict.best:.3g}"
     names = " and ".join(suspect.name for suspect in verdict.suspects)
     options = " ".join(suspect.option for suspect in verdict.suspects)
     code = "+".join(suspect.code for suspect in verdict.suspects)
     if verdict.suspects and verdict.certainty == "certain":
-        mend = f"Run `ptycho-study prepare {options}`."
-        return [Finding(code, "error", f"{names}: explains the data ({change})", mend)]
+        fix = f"Run `ptycho-study prepare {options}`."
+        return [Finding(code, "error", f"{names}: explains the data ({change})", fix)]
     if verdict.suspects:
         message = f"perhaps {names}: {verdict.better:.0%} of the patterns fit better, none well ({change})"
-        mend = f"Compare with `ptycho-study check {options}`; something else is wrong, too."
-        return [Finding(code, "warning", message, mend)]
+        fix = f"Compare with `ptycho-study check {options}`; something else is wrong, too."
+        return [Finding(code, "warning", message, fix)]
     if not verdict.object_helps:
         message = f"a uniform object explains the patterns as well (residual {verdict.residual:.2f})"
         return [finding("object-unrelated", message)]
@@ -256,5 +256,5 @@ def _undecided(verdict: Verdict) -> list[Finding]:
     if not verdict.rivals:
         return []
     names = ", ".join(f"{rival.name} (`{rival.option}`)" for rival in verdict.rivals)
-    subject = "the mended file" if verdict.suspects else "the file as it stands"
+    subject = "the fixed file" if verdict.suspects else "the file as it stands"
     return [finding("undecided", f"these data cannot tell {subject} from: {names}")]

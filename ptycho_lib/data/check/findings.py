@@ -30,7 +30,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     ),
     "patches-differ": (
         "warning",
-        "Run `ptycho-study prepare --patches`, which cuts them from the object, or mend the object.",
+        "Run `ptycho-study prepare --patches`, which cuts them from the object, or fix the object.",
     ),
     "one-pattern": ("warning", "Give a scan."),
     "low-overlap": ("warning", "Stitching needs overlap; scan more densely."),
@@ -65,17 +65,17 @@ class Finding:
     severity : {'error', 'warning', 'note'}
         An error makes results wrong; a warning may.
     message : str
-    mend : str
+    fix : str
         What to do; may be empty for a note.
     """
 
     code: str
     severity: Severity
     message: str
-    mend: str = ""
+    fix: str = ""
 
 
 def finding(code: str, message: str) -> Finding:
     """Return a finding of the catalogue."""
-    severity, mend = CATALOGUE[code]
-    return Finding(code, severity, message, mend)
+    severity, fix = CATALOGUE[code]
+    return Finding(code, severity, message, fix)

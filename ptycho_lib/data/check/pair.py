@@ -19,15 +19,13 @@ def check_pair(train: PtychoDataset, test: PtychoDataset) -> tuple[Finding, ...]
     findings: list[Finding] = []
     if train.patch_size != test.patch_size:
         message = f"patterns of {train.patch_size} and {test.patch_size} pixels"
-        findings.append(
-            Finding("pair-size", "error", message, "Prepare both with the same `--crop` and `--bin`.")
-        )
+        findings.append(Finding("pair-size", "error", message, "Prepare both with the same `--crop` and `--bin`."))
         return tuple(findings)
     similarity = probe_similarity(train.probe, test.probe)
     if similarity < SIMILAR_PROBE:
         message = f"the probes differ (correlation {similarity:.2f})"
-        mend = "Fine for a transfer study; otherwise prepare both from one reconstruction."
-        findings.append(Finding("pair-probe", "warning", message, mend))
+        fix = "Fine for a transfer study; otherwise prepare both from one reconstruction."
+        findings.append(Finding("pair-probe", "warning", message, fix))
     if train.photons_per_pattern and test.photons_per_pattern:
         ratio = train.photons_per_pattern / test.photons_per_pattern
         if not 0.5 < ratio < 2:
@@ -36,8 +34,8 @@ def check_pair(train: PtychoDataset, test: PtychoDataset) -> tuple[Finding, ...]
     brightness = _mean_intensity(train) / max(_mean_intensity(test), 1e-300)
     if not 0.5 < brightness < 2:
         message = f"mean Σ diffraction² differs by a factor of {max(brightness, 1 / brightness):.3g}"
-        mend = "Fine if the exposure changed; otherwise one file holds another unit or normalisation."
-        findings.append(Finding("pair-scale", "warning", message, mend))
+        fix = "Fine if the exposure changed; otherwise one file holds another unit or normalisation."
+        findings.append(Finding("pair-scale", "warning", message, fix))
     findings += _leakage(train, test)
     return tuple(findings)
 
@@ -50,9 +48,7 @@ def probe_similarity(first: np.ndarray, second: np.ndarray) -> float:
 
 def _leakage(train: PtychoDataset, test: PtychoDataset) -> list[Finding]:
     leakage = find_leakage(train, test)
-    split = (
-        "Split the scan with `ptycho-study prepare`: it keeps training windows out of the test's coverage."
-    )
+    split = "Split the scan with `ptycho-study prepare`: it keeps training windows out of the test's coverage."
     findings = []
     if leakage.shared_patterns:
         message = f"{leakage.shared_patterns} test patterns are also in the training file"
@@ -65,9 +61,7 @@ def _leakage(train: PtychoDataset, test: PtychoDataset) -> list[Finding]:
         findings.append(Finding("pair-leak-area", "error", message, split))
     if not leakage.same_object:
         message = "training and test belong to different objects"
-        findings.append(
-            Finding("pair-object", "note", message, "Right for a held-out object, else the wrong file.")
-        )
+        findings.append(Finding("pair-object", "note", message, "Right for a held-out object, else the wrong file."))
     return findings
 
 

@@ -15,7 +15,7 @@ from scipy.ndimage import median_filter, uniform_filter
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.reprojection import spread_indices
 from ptycho_lib.data.value_checks import copied_patterns, faulty_patterns, inside
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, StackView, blocks
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
 from ptycho_lib.physics.probes import resize
@@ -37,7 +37,7 @@ def find_bad_pixels(dataset: PtychoDataset) -> tuple[Array, Array]:
 
     Dead: zero in every pattern, though the median of the 5 × 5 neighbourhood is clearly above zero. Hot: far
     above the same median. Where object and probe explain the mean pattern, they must contradict the pixel,
-    too: the sharp rings of a weak object under an even probe are no faults.
+    too: the sharp rings of a weak object under an even probe are no problems.
     """
     count = len(dataset)
     total = np.zeros(dataset.diffraction.shape[1:])
@@ -65,11 +65,7 @@ def _expected_total(dataset: PtychoDataset, total: Array) -> Array | None:
     size, probe = dataset.patch_size, dataset.probe
     chosen = spread_indices(len(dataset), PREDICTED)
     positions = dataset.positions_px[chosen]
-    if (
-        probe.shape != total.shape
-        or dataset.obj.ndim != 2
-        or not inside(positions, size, dataset.obj.shape).all()
-    ):
+    if probe.shape != total.shape or dataset.obj.ndim != 2 or not inside(positions, size, dataset.obj.shape).all():
         return None
     predicted = amplitude(extract_patches(dataset.obj, positions, size), probe)
     mean = np.square(predicted, dtype=np.float64).mean(axis=0)
@@ -83,7 +79,7 @@ def _core(shape: tuple[int, ...]) -> Array:
     return np.hypot(rows - shape[0] // 2, columns - shape[1] // 2) <= max(2, shape[0] // 16)
 
 
-def mend_pixels(dataset: PtychoDataset, mask: Array | None, how: str) -> PtychoDataset:
+def repair_pixels(dataset: PtychoDataset, mask: Array | None, how: str) -> PtychoDataset:
     """Repair or zero bad pixels: named, dead and hot ones, and NaN, infinite or negative values.
 
     Parameters
@@ -98,7 +94,7 @@ def mend_pixels(dataset: PtychoDataset, mask: Array | None, how: str) -> PtychoD
     named = np.zeros_like(dead) if mask is None else mask
     static = dead | hot | named
 
-    def mend(block: Array) -> Array:
+    def fix(block: Array) -> Array:
         bad = static | ~np.isfinite(block) | (block < 0)
         good = np.where(bad, 0, block)
         return _fill(good, bad) if how == "repair" else good
@@ -108,7 +104,7 @@ def mend_pixels(dataset: PtychoDataset, mask: Array | None, how: str) -> PtychoD
         f"bad pixels: {int(dead.sum())} dead, {int(hot.sum())} hot, {int(named.sum())} named by the file; "
         f"these, and NaN, infinite and negative values, {words}"
     )
-    view = StackView(dataset.diffraction, function=mend, dtype=np.float32)
+    view = StackView(dataset.diffraction, function=fix, dtype=np.float32)
     return replace(dataset, diffraction=view, history=(*dataset.history, note))
 
 
@@ -132,8 +128,8 @@ def drop_bad_patterns(dataset: PtychoDataset) -> PtychoDataset:
     found = faulty_patterns(dataset.diffraction) | {"copies": copied_patterns(dataset.diffraction)}
     bad = np.unique(np.concatenate(list(found.values())))
     if len(bad) == len(dataset):
-        mend = "Check the file: every pattern is unusable."
-        raise InputError(Fault(dataset.source, "diffraction", "no good pattern", "at least one", mend))
+        fix = "Check the file: every pattern is unusable."
+        raise InputError(Problem(dataset.source, "diffraction", "no good pattern", "at least one", fix))
     reasons = ", ".join(f"{what}: {len(indices)}" for what, indices in found.items() if len(indices))
     note = f"bad patterns: {len(bad)} of {len(dataset)} left out{f' ({reasons})' if reasons else ''}"
     kept = dataset.select(np.setdiff1d(np.arange(len(dataset)), bad)) if len(bad) else dataset
@@ -160,8 +156,8 @@ def crop(dataset: PtychoDataset, size: int) -> PtychoDataset:
         return replace(dataset, diffraction=view, patches=None, history=(*dataset.history, note))
     if rows != columns or dataset.probe.shape != (rows, columns):
         found = f"a probe of {dataset.probe.shape} for patterns of {rows}×{columns}"
-        mend = "Give a probe of the size of the patterns, or of the size they are cut to."
-        raise InputError(Fault(dataset.source, "probe", found, f"({rows}, {rows}) or ({size}, {size})", mend))
+        fix = "Give a probe of the size of the patterns, or of the size they are cut to."
+        raise InputError(Problem(dataset.source, "probe", found, f"({rows}, {rows}) or ({size}, {size})", fix))
     factor = size / rows
     obj = resample(dataset.obj, rows, size)
     coverage = dataset.coverage
@@ -193,9 +189,9 @@ def bin_pixels(dataset: PtychoDataset, factor: int) -> PtychoDataset:
     if factor == 1:
         return dataset
     if size % factor or new % 2 or new < 4:
-        mend = "Choose a factor that leaves an even size, or crop first with `--crop`."
+        fix = "Choose a factor that leaves an even size, or crop first with `--crop`."
         found = f"{size} pixels in bins of {factor}"
-        raise InputError(Fault(dataset.source, "bin", found, "an even number of bins, at least 4", mend))
+        raise InputError(Problem(dataset.source, "bin", found, "an even number of bins, at least 4", fix))
 
     def sum_bins(block: Array) -> Array:
         intensity = np.square(block, dtype=np.float64).reshape(len(block), new, factor, new, factor)

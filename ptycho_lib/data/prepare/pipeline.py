@@ -11,11 +11,11 @@ import numpy as np
 
 from ptycho_lib.data.dataset import PtychoDataset, check_dataset, save_dataset
 from ptycho_lib.data.options import PrepareOptions, parse_options
-from ptycho_lib.data.prepare.detector import bin_pixels, crop, drop_bad_patterns, mend_pixels
+from ptycho_lib.data.prepare.detector import bin_pixels, crop, drop_bad_patterns, repair_pixels
 from ptycho_lib.data.prepare.split import split
 from ptycho_lib.data.readers import read_file
 from ptycho_lib.data.sampling import subset_order
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, StackView, mean_total
 
 
@@ -33,9 +33,7 @@ class PreparedFile:
     dataset: PtychoDataset
 
 
-def prepare(
-    raw_path: str | Path, out_dir: str | Path, *, overwrite: bool = False, **options: Any
-) -> tuple[Path, ...]:
+def prepare(raw_path: str | Path, out_dir: str | Path, *, overwrite: bool = False, **options: Any) -> tuple[Path, ...]:
     """Write ``NAME_train.npz`` and ``NAME_test.npz`` (or, without a split, ``NAME.npz``).
 
     The same input and options give the same bytes; files appear complete or not at all.
@@ -58,14 +56,14 @@ def prepare(
     Raises
     ------
     InputError
-        With every fault of the file or the options, or if an output exists. Nothing is written then.
+        With every problem of the file or the options, or if an output exists. Nothing is written then.
     """
     plan = plan_preparation(raw_path, out_dir, overwrite=overwrite, **options)
     return tuple(save_dataset(item.dataset, item.path, overwrite=overwrite) for item in plan)
 
 
 Reconstruct = Callable[[PtychoDataset, PrepareOptions], PtychoDataset]
-"""Gives a dataset an object; `iterative.reference` has one, which this wing knows nothing of."""
+"""Gives a dataset an object; `iterative.reference` has one, which this subpackage knows nothing of."""
 
 
 def plan_preparation(
@@ -85,8 +83,7 @@ def plan_preparation(
     dataset = prepare_dataset(raw_path, settings, reconstruct)
     parts = (dataset,) if settings.split == "none" else split(dataset, settings)
     plan = tuple(
-        PreparedFile(path, part)
-        for path, part in zip(output_paths(raw_path, out_dir, len(parts)), parts, strict=True)
+        PreparedFile(path, part) for path, part in zip(output_paths(raw_path, out_dir, len(parts)), parts, strict=True)
     )
     _refuse(raw_path, plan, overwrite)
     return plan
@@ -100,16 +97,16 @@ def prepare_dataset(
     Raises
     ------
     InputError
-        With every fault that is left after all steps.
+        With every problem that is left after all steps.
     """
     dataset = _take_steps(*read_file(raw_path, settings), settings)
-    faults = check_dataset(dataset)
-    if faults:
-        raise InputError(faults)
+    problems = check_dataset(dataset)
+    if problems:
+        raise InputError(problems)
     if settings.reference == "iterative":
         if reconstruct is None:
-            mend = "Use `ptycho-study prepare --reference iterative`."
-            raise InputError(Fault("options", "reference", "'iterative'", "'file' in this call", mend))
+            fix = "Use `ptycho-study prepare --reference iterative`."
+            raise InputError(Problem("options", "reference", "'iterative'", "'file' in this call", fix))
         dataset = reconstruct(dataset, settings)
     return _with_patches(dataset) if settings.patches else dataset
 
@@ -124,7 +121,7 @@ def output_paths(raw_path: str | Path, out_dir: str | Path, number: int = 2) -> 
 def _subset(dataset: PtychoDataset, size: int, seed: int) -> PtychoDataset:
     if size > len(dataset):
         found = f"{size} of {len(dataset)} patterns"
-        raise InputError(Fault("options", "subset", found, "at most as many as there are", "Lower it."))
+        raise InputError(Problem("options", "subset", found, "at most as many as there are", "Lower it."))
     chosen = np.sort(subset_order(dataset.positions_px, "representative", seed)[:size])
     note = f"subset: {size} of {len(dataset)} patterns, spread over the scan (seed {seed})"
     part = dataset.select(chosen)
@@ -137,7 +134,7 @@ def _take_steps(as_read: PtychoDataset, mask: Array | None, settings: PrepareOpt
     if settings.subset is not None:
         dataset = _subset(dataset, settings.subset, settings.seed)
     if settings.bad_pixels != "keep":
-        dataset = mend_pixels(dataset, mask, settings.bad_pixels)
+        dataset = repair_pixels(dataset, mask, settings.bad_pixels)
     elif mask is not None and mask.any():
         note = f"bad pixels: the {int(mask.sum())} that the file names are kept as they are"
         dataset = replace(dataset, history=(*dataset.history, note))
@@ -178,13 +175,13 @@ def _with_patches(dataset: PtychoDataset) -> PtychoDataset:
 
 def _refuse(raw_path: Path, plan: tuple[PreparedFile, ...], overwrite: bool) -> None:
     """Refuse to overwrite an existing file without leave, and the input itself in any case."""
-    faults = []
+    problems = []
     for item in plan:
         if item.path.exists() and item.path.samefile(raw_path):
-            mend = "Choose another output folder; the input is never changed."
-            faults.append(Fault(str(item.path), "", "the input file", "another file", mend))
+            fix = "Choose another output folder; the input is never changed."
+            problems.append(Problem(str(item.path), "", "the input file", "another file", fix))
         elif item.path.exists() and not overwrite:
-            mend = "Choose another folder, or allow it with `--overwrite`."
-            faults.append(Fault(str(item.path), "", "an existing file", "a new one", mend))
-    if faults:
-        raise InputError(faults)
+            fix = "Choose another folder, or allow it with `--overwrite`."
+            problems.append(Problem(str(item.path), "", "an existing file", "a new one", fix))
+    if problems:
+        raise InputError(problems)

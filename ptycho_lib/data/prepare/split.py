@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.options import PrepareOptions
 from ptycho_lib.data.sampling import subset_order
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, blocks
 from ptycho_lib.physics.scan import window_union
 
@@ -88,9 +88,7 @@ def split(dataset: PtychoDataset, options: PrepareOptions) -> tuple[PtychoDatase
         train, test = half(positions, axis=options.axis, test_side=options.test_side)
         how = f"half of the scan, cut at the median {options.axis}, test side {options.test_side}"
     elif options.split == "blocks":
-        train, test = stripes(
-            positions, axis=options.axis, blocks=options.blocks, test_fraction=options.test_fraction
-        )
+        train, test = stripes(positions, axis=options.axis, blocks=options.blocks, test_fraction=options.test_fraction)
         how = f"{options.blocks} stripes of {options.axis}s, {options.test_fraction:.0%} of them for the test"
     else:
         train, test = interleaved(positions, test_fraction=options.test_fraction, seed=options.seed)
@@ -101,22 +99,20 @@ def split(dataset: PtychoDataset, options: PrepareOptions) -> tuple[PtychoDatase
     return divide(dataset, kept, test, how)
 
 
-def divide(
-    dataset: PtychoDataset, train: Array, test: Array, how: str
-) -> tuple[PtychoDataset, PtychoDataset]:
+def divide(dataset: PtychoDataset, train: Array, test: Array, how: str) -> tuple[PtychoDataset, PtychoDataset]:
     """Return the two parts; `how` goes into their histories."""
     source = dataset.source or "dataset"
     if not len(train) or not len(test):
-        mend = "Choose another split, a smaller `--guard-px`, or give more patterns."
+        fix = "Choose another split, a smaller `--guard-px`, or give more patterns."
         found = f"{len(train)} training and {len(test)} test patterns"
-        raise InputError(Fault(source, "split", found, "at least one of each", mend))
+        raise InputError(Problem(source, "split", found, "at least one of each", fix))
     area = comparison_area(dataset, dataset.positions_px[train])
     size = dataset.patch_size
     seen = area & window_union(dataset.positions_px[test], size // 2, dataset.obj.shape)
     if not seen.any():
-        mend = "Cut along the longer axis, use fewer blocks or `--guard-px`, or test on another scan."
+        fix = "Cut along the longer axis, use fewer blocks or `--guard-px`, or test on another scan."
         found = "training windows cover all that the test sees"
-        raise InputError(Fault(source, "split", found, "an area that only the test sees", mend))
+        raise InputError(Problem(source, "split", found, "an area that only the test sees", fix))
     words = f"split: {how}; {len(train)} patterns to train, {len(test)} to test"
     removed = (
         f"test coverage: without the {size}×{size} windows of all training patterns, "

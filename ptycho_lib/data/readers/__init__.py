@@ -12,7 +12,7 @@ from ptycho_lib.data.readers import hdf5_formats, npz_formats
 from ptycho_lib.data.readers.convert import complete
 from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.data.readers.store import Hdf5Store, NpzStore, open_store
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array
 
 __all__ = ["RawScan", "open_dataset", "read_file", "read_parts", "read_scan"]
@@ -45,12 +45,12 @@ def open_dataset(path: str | Path, **options: Any) -> PtychoDataset:
     Raises
     ------
     InputError
-        With every fault of the file.
+        With every problem of the file.
     """
     dataset, _ = read_file(path, parse_options(ReadOptions, "options", options))
-    faults = check_dataset(dataset)
-    if faults:
-        raise InputError(faults)
+    problems = check_dataset(dataset)
+    if problems:
+        raise InputError(problems)
     return dataset
 
 
@@ -75,10 +75,8 @@ def read_parts(path: str | Path, options: ReadOptions) -> RawScan:
         if companion is not None:
             other = read_scan(companion, _with_keys(options, key))
             if getattr(other, names[0]) is None:
-                mend = f"Name another file, or the array in it with `--{key.replace('_', '-')}`."
-                raise InputError(
-                    Fault(companion, names[0], f"none in this {other.program}", f"the {names[0]}", mend)
-                )
+                fix = f"Name another file, or the array in it with `--{key.replace('_', '-')}`."
+                raise InputError(Problem(companion, names[0], f"none in this {other.program}", f"the {names[0]}", fix))
             if names is OBJECT_FRAME:  # what belonged to the other object goes with it
                 raw = replace(raw, coverage=None, patches=None)
             raw = raw.taking(other, names)
@@ -107,8 +105,8 @@ def read_scan(path: str | Path, options: ReadOptions) -> RawScan:
     if known is not None:
         return known
     arrays = "; ".join(list(store.describe())[:12]) or "nothing"
-    mend = "Name the arrays with `--diffraction-key`, `--positions-key`, `--probe-key` and `--object-key`."
-    raise InputError(Fault(str(path), "", f"an unknown layout ({arrays})", "a known layout", mend))
+    fix = "Name the arrays with `--diffraction-key`, `--positions-key`, `--probe-key` and `--object-key`."
+    raise InputError(Problem(str(path), "", f"an unknown layout ({arrays})", "a known layout", fix))
 
 
 def _read_known(store: NpzStore | Hdf5Store) -> RawScan | None:

@@ -18,7 +18,7 @@ from ptycho_lib.data.readers.patterns import (
     rearrangements,
 )
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, select
 from ptycho_lib.physics.scan import frame
 
@@ -59,8 +59,8 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
         positions = _positions_px(raw, obj.shape, size, pixel, options, notes)
     if len(positions) != count:
         found = f"{len(positions)} positions for {count} patterns"
-        mend = "Give the positions and the patterns of one scan; mind `--pattern-axis`."
-        raise InputError(Fault(raw.source, "positions", found, "one for each", mend))
+        fix = "Give the positions and the patterns of one scan; mind `--pattern-axis`."
+        raise InputError(Problem(raw.source, "positions", found, "one for each", fix))
     probe = _strongest_mode(raw, notes)
     if options.conjugate_probe:
         probe = probe.conj()
@@ -101,21 +101,20 @@ def _apply(raw: RawScan, options: ReadOptions) -> RawScan:
 
 
 def _refuse_incomplete(raw: RawScan, *, unless: str = "") -> None:
-    mends = {
+    fixes = {
         "patterns": "Name the file that holds them with `--patterns-file`.",
         "positions": "Name them with `--positions-key`, or `--x-key` and `--y-key`.",
         "probe": "Name a file that holds it with `--probe-file`.",
-        "obj": "A study needs a reference: `--reference iterative` reconstructs one, or give it with "
-        "`--object-file`.",
+        "obj": "A study needs a reference: `--reference iterative` reconstructs one, or give it with `--object-file`.",
     }
     words = {"patterns": "diffraction patterns", "positions": "positions", "probe": "probe", "obj": "object"}
-    faults = [
-        Fault(raw.source, words[name], f"none in this {raw.program}", f"the {words[name]}", mend)
-        for name, mend in mends.items()
+    problems = [
+        Problem(raw.source, words[name], f"none in this {raw.program}", f"the {words[name]}", fix)
+        for name, fix in fixes.items()
         if getattr(raw, name) is None and name != unless
     ]
-    if faults:
-        raise InputError(faults)
+    if problems:
+        raise InputError(problems)
 
 
 def _paired(raw: RawScan, patterns: Any, notes: list[str]) -> tuple[RawScan, Any]:
@@ -135,8 +134,8 @@ def _paired(raw: RawScan, patterns: Any, notes: list[str]) -> tuple[RawScan, Any
     common, at_pattern, at_position = np.intersect1d(taken, numbers, return_indices=True)
     if not len(common):
         found = "no exposure that has both a pattern and a position"
-        mend = "Give the patterns that belong to this reconstruction with `--patterns-file`."
-        raise InputError(Fault(raw.source, "positions", found, "the same exposures", mend))
+        fix = "Give the patterns that belong to this reconstruction with `--patterns-file`."
+        raise InputError(Problem(raw.source, "positions", found, "the same exposures", fix))
     notes.append(
         f"patterns and positions: brought together by their numbers; {len(common)} exposures have both, "
         f"of {len(taken)} patterns and {len(numbers)} positions"
@@ -147,25 +146,21 @@ def _paired(raw: RawScan, patterns: Any, notes: list[str]) -> tuple[RawScan, Any
 def _single_slice(raw: RawScan, notes: list[str]) -> Array:
     obj = np.asarray(raw.obj)
     if obj.ndim > 2 and np.prod(obj.shape[:-2]) != 1:
-        mend = "Give the reconstruction of one thin slice (or the product of the slices)."
-        raise InputError(Fault(raw.source, "object", f"shape {obj.shape}", "one slice (H, W)", mend))
+        fix = "Give the reconstruction of one thin slice (or the product of the slices)."
+        raise InputError(Problem(raw.source, "object", f"shape {obj.shape}", "one slice (H, W)", fix))
     if obj.ndim > 2:
         notes.append(f"object: {obj.shape} -> its only slice")
     if obj.ndim < 2 or obj.dtype.kind != "c":
-        mend = "Give amplitude and phase as one complex array (H, W)."
-        raise InputError(
-            Fault(raw.source, "object", f"shape {obj.shape} of {obj.dtype}", "complex (H, W)", mend)
-        )
+        fix = "Give amplitude and phase as one complex array (H, W)."
+        raise InputError(Problem(raw.source, "object", f"shape {obj.shape} of {obj.dtype}", "complex (H, W)", fix))
     return obj.reshape(obj.shape[-2:])
 
 
 def _strongest_mode(raw: RawScan, notes: list[str]) -> Array:
     probe = np.asarray(raw.probe)
     if probe.ndim < 2 or probe.dtype.kind != "c" or 0 in probe.shape:
-        mend = "Give amplitude and phase as one complex array (N, N)."
-        raise InputError(
-            Fault(raw.source, "probe", f"shape {probe.shape} of {probe.dtype}", "complex (N, N)", mend)
-        )
+        fix = "Give amplitude and phase as one complex array (N, N)."
+        raise InputError(Problem(raw.source, "probe", f"shape {probe.shape} of {probe.dtype}", "complex (N, N)", fix))
     modes = probe.reshape(-1, *probe.shape[-2:])
     power = np.sum(np.abs(modes) ** 2, axis=(1, 2))
     best = int(np.argmax(power))
@@ -199,8 +194,8 @@ def _positions_px(
     given = np.asarray(raw.positions)
     if given.ndim != 2 or given.shape[1] != 2 or not len(given) or given.dtype.kind not in "fiu":
         found = f"shape {given.shape} of {given.dtype}"
-        mend = "Give row and column of each pattern."
-        raise InputError(Fault(raw.source, "positions", found, "(n, 2) real numbers", mend))
+        fix = "Give row and column of each pattern."
+        raise InputError(Problem(raw.source, "positions", found, "(n, 2) real numbers", fix))
     positions = given.astype(np.float64)
     steps: tuple[tuple[bool, str, Callable[[Array], Array]], ...] = (
         (options.swap_xy, "x and y exchanged", lambda where: where[:, ::-1]),
@@ -234,10 +229,8 @@ def _metres_to_pixels(
     positions: Array, raw: RawScan, shape: tuple[int, ...], pixel: float | None, notes: list[str]
 ) -> Array:
     if pixel is None:
-        mend = "Give it with `--pixel-size-m`."
-        raise InputError(
-            Fault(raw.source, "pixel_size_m", "nothing", "the object pixel, to convert metres", mend)
-        )
+        fix = "Give it with `--pixel-size-m`."
+        raise InputError(Problem(raw.source, "pixel_size_m", "nothing", "the object pixel, to convert metres", fix))
     if raw.origin_m is not None:
         notes.append(f"positions: lengths -> pixels of {pixel:.4g} m, from the object's corner")
         return (positions - raw.origin_m) / pixel

@@ -9,11 +9,11 @@ import numpy as np
 from ptycho_lib.data.readers.npz_formats import ELECTRON_VOLT_J, detector_mask, optional, wavelength
 from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.data.readers.store import Hdf5Store, positive, scalar
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, read_patterns
 
 CXI_SIGNAL_ONLY = 0x1000
-"""Bit of a CXI mask that marks a good pixel with signal; any other bit is a fault of the pixel."""
+"""Bit of a CXI mask that marks a good pixel with signal; any other bit is a problem of the pixel."""
 
 
 CXI_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
@@ -58,9 +58,7 @@ def read_cxi(store: Hdf5Store) -> RawScan:
     wave = positive(scalar(store, f"{instrument}/source_1/wavelength"))
     mask = detector_mask(store, f"{detector}/mask")
     images = {name: f"entry_1/image_{number}/data" for name, number in (("probe", 1), ("obj", 2))}
-    probe = _first(
-        store, f"{instrument}/source_1/illumination", f"{instrument}/source_1/probe", images["probe"]
-    )
+    probe = _first(store, f"{instrument}/source_1/illumination", f"{instrument}/source_1/probe", images["probe"])
     obj = _first(store, images["obj"], "entry_1/object_1/data")
     by_ptychodus = bool(store.groups("entry_1/ptychodus"))
     basis = optional(store, f"{detector}/basis_vectors")
@@ -104,21 +102,19 @@ def read_ptyd(store: Hdf5Store) -> RawScan:
     """Read ptypy's .ptyd: chunks of intensity and of positions (row, column; metres); energy in keV."""
     chunks = [f"chunks/{name}" for name in store.groups("chunks") if f"chunks/{name}/data" in store]
     if not chunks:
-        mend = "The acquisition may have been interrupted: link or copy its chunk files."
-        raise InputError(
-            Fault(str(store.path), "chunks", "no chunk with data", "chunks/0/data and so on", mend)
-        )
+        fix = "The acquisition may have been interrupted: link or copy its chunk files."
+        raise InputError(Problem(str(store.path), "chunks", "no chunk with data", "chunks/0/data and so on", fix))
     positions = [store.array(f"{chunk}/positions") for chunk in chunks]
     stacks = [store.stack(f"{chunk}/data") for chunk in chunks]
     for chunk, stack, part in zip(chunks, stacks, positions, strict=True):
         if len(stack.shape) != 3 or stack.shape[1:] != stacks[0].shape[1:]:
-            mend = "Write patterns of one size (n, rows, columns) into each chunk."
+            fix = "Write patterns of one size (n, rows, columns) into each chunk."
             raise InputError(
-                Fault(str(store.path), f"{chunk}/data", f"shape {stack.shape}", "(n, rows, columns)", mend)
+                Problem(str(store.path), f"{chunk}/data", f"shape {stack.shape}", "(n, rows, columns)", fix)
             )
         if part.shape != (stack.shape[0], 2) or part.dtype.kind not in "fiu":
-            found, mend = f"shape {part.shape} of {part.dtype}", "Write a position for each pattern."
-            raise InputError(Fault(str(store.path), f"{chunk}/positions", found, "(n, 2) numbers", mend))
+            found, fix = f"shape {part.shape} of {part.dtype}", "Write a position for each pattern."
+            raise InputError(Problem(str(store.path), f"{chunk}/positions", found, "(n, 2) numbers", fix))
     meta = {name: _meta(store, name) for name in ("energy", "distance", "psize", "lam")}
     weight = detector_mask(store, _first(store, "common/weight2d", "meta/weight2d") or "")
     energy = meta["energy"]
@@ -212,6 +208,6 @@ def _translations(store: Hdf5Store, axes: Array) -> Array | None:
     translation = store.array(key)
     if translation.ndim != 2 or translation.shape[1] not in (2, 3) or translation.dtype.kind not in "fiu":
         found = f"shape {translation.shape} of {translation.dtype}"
-        mend = "CXI wants x, y and z of each pattern."
-        raise InputError(Fault(str(store.path), key, found, "(n, 3), metres", mend))
+        fix = "CXI wants x, y and z of each pattern."
+        raise InputError(Problem(str(store.path), key, found, "(n, 3), metres", fix))
     return -translation.astype(np.float64) @ axes[:, : translation.shape[1]].T

@@ -11,7 +11,7 @@ import numpy as np
 from ptycho_lib.data.options import ReadOptions
 from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.data.readers.store import NpzStore, Store, as_number, positive, scalar
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array
 
 PLANCK_J_S = 6.62607015e-34
@@ -170,8 +170,8 @@ def _named_positions(store: Store, options: ReadOptions) -> Array | None:
     columns, rows = store.array(options.x_key), store.array(options.y_key)
     if rows.size != columns.size:
         found = f"{columns.size} numbers, and {rows.size} in {options.y_key}"
-        mend = "Give one row and one column for each pattern."
-        raise InputError(Fault(str(store.path), options.x_key, found, "as many of both", mend))
+        fix = "Give one row and one column for each pattern."
+        raise InputError(Problem(str(store.path), options.x_key, found, "as many of both", fix))
     return np.stack([rows.reshape(-1), columns.reshape(-1)], axis=1)
 
 
@@ -212,8 +212,8 @@ def pair(store: Store, rows: str, columns: str) -> Array | None:
     for key, array, other in ((rows, first, second), (columns, second, first)):
         if array.ndim != 1 or array.dtype.kind not in "fiu" or array.shape != other.shape:
             found = f"shape {array.shape} of {array.dtype}"
-            mend = "Give one row and one column for each pattern."
-            raise InputError(Fault(str(store.path), key, found, f"real numbers, as many as in {rows}", mend))
+            fix = "Give one row and one column for each pattern."
+            raise InputError(Problem(str(store.path), key, found, f"real numbers, as many as in {rows}", fix))
     return np.stack([first, second], axis=1).astype(np.float64)
 
 

@@ -10,7 +10,7 @@ import scipy.fft
 
 from ptycho_lib.data.options import ReadOptions
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import CHUNK_BYTES, Array, StackView, blocks
 
 FLAGGED = (np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64))
@@ -47,27 +47,25 @@ def patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
     """
     shape, dtype = raw.patterns.shape, np.dtype(raw.patterns.dtype)
     if len(shape) != 3:
-        mend = "Give one scan, as a stack of patterns."
-        raise InputError(Fault(raw.source, "diffraction", f"shape {shape}", "(n, rows, columns)", mend))
+        fix = "Give one scan, as a stack of patterns."
+        raise InputError(Problem(raw.source, "diffraction", f"shape {shape}", "(n, rows, columns)", fix))
     if dtype.kind not in "fiub":
-        mend = "Give real numbers: counts, intensity or amplitude."
-        raise InputError(Fault(raw.source, "diffraction", f"dtype {dtype}", "real numbers", mend))
+        fix = "Give real numbers: counts, intensity or amplitude."
+        raise InputError(Problem(raw.source, "diffraction", f"dtype {dtype}", "real numbers", fix))
     count = None if raw.positions is None else np.shape(raw.positions)[:1]
     last = options.pattern_axis == "last"
     if options.pattern_axis == "auto":
         last = shape[-1:] == count and shape[:1] != count
     if np.prod(shape[:2] if last else shape[1:], dtype=object) > MOST_PIXELS:
-        mend = "Cut or bin them to what the study needs, a few hundred pixels."
-        raise InputError(Fault(raw.source, "diffraction", f"shape {shape}", "patterns up to 8192×8192", mend))
+        fix = "Cut or bin them to what the study needs, a few hundred pixels."
+        raise InputError(Problem(raw.source, "diffraction", f"shape {shape}", "patterns up to 8192×8192", fix))
     if not last:
         return raw.patterns
     notes.append(f"patterns: {shape} -> patterns first")
     return LastAxis(raw.patterns)
 
 
-def rearrangements(
-    raw: RawScan, options: ReadOptions, notes: list[str]
-) -> tuple[Callable[[Array], Array], ...]:
+def rearrangements(raw: RawScan, options: ReadOptions, notes: list[str]) -> tuple[Callable[[Array], Array], ...]:
     """Return what brings the pixels of patterns (n, rows, columns) to their places, DC to the centre."""
     steps: list[Callable[[Array], Array]] = []
     if options.transpose_patterns:
@@ -165,9 +163,7 @@ def mean_photons(raw: RawScan, patterns: Any, notes: list[str]) -> float | None:
         return raw.photons_per_pattern
     if raw.quantity != "intensity" or not patterns.shape[0] or not holds_counts(patterns):
         return None
-    values = (
-        np.clip(np.nan_to_num(measured_values(block), posinf=0), 0, None) for _, block in blocks(patterns)
-    )
+    values = (np.clip(np.nan_to_num(measured_values(block), posinf=0), 0, None) for _, block in blocks(patterns))
     total = sum(float(block.sum(dtype=np.float64)) for block in values)
     if total <= 0:
         return None

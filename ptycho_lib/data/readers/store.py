@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import psutil
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array
 from ptycho_lib.io.npz import HOW_TO_CONVERT, NpzArchive, file_kind, open_binary
 
@@ -136,12 +136,12 @@ class Hdf5Store:
         dataset = self._dataset(key)
         if dataset.dtype.kind not in "fiubc":
             found = f"dtype {dataset.dtype}"
-            raise InputError(Fault(str(self.path), key, found, "numbers", "Name the array of the patterns."))
+            raise InputError(Problem(str(self.path), key, found, "numbers", "Name the array of the patterns."))
         chunk = int(np.prod(dataset.chunks or (1,), dtype=object)) * dataset.dtype.itemsize
         if chunk > psutil.virtual_memory().available // 4:
             found = f"chunks of {chunk / 1e9:.1f} GB, each read whole even for one pattern"
-            mend = "Write it in chunks of one pattern, with h5repack for instance."
-            raise InputError(Fault(str(self.path), key, found, "chunks that fit in memory", mend))
+            fix = "Write it in chunks of one pattern, with h5repack for instance."
+            raise InputError(Problem(str(self.path), key, found, "chunks that fit in memory", fix))
         return Hdf5Stack(self._file, dataset)
 
     def array(self, key: str) -> Array:
@@ -155,8 +155,8 @@ class Hdf5Store:
         except HDF5_ERRORS as error:
             raise InputError(_damaged(str(self.path), key, error)) from None
         found = f"{nbytes / 1e9:.1f} GB; {free / 1e9:.1f} GB of memory are free"
-        mend = "This array is read whole; give a smaller one."
-        raise InputError(Fault(str(self.path), key, found, "an array that fits in memory", mend))
+        fix = "This array is read whole; give a smaller one."
+        raise InputError(Problem(str(self.path), key, found, "an array that fits in memory", fix))
 
     def attribute(self, key: str, name: str) -> Any:
         """Return an attribute of a dataset, a group or (key '/') the file; None if there is none."""
@@ -185,7 +185,7 @@ def open_store(path: str | Path) -> NpzStore | Hdf5Store:
         return NpzStore(path)
     if kind == "an HDF5 file":
         return Hdf5Store(path)
-    raise InputError(Fault(str(path), "", kind, "an npz or HDF5 file", HOW_TO_CONVERT))
+    raise InputError(Problem(str(path), "", kind, "an npz or HDF5 file", HOW_TO_CONVERT))
 
 
 def scalar(store: Store, key: str) -> float | None:
@@ -205,11 +205,11 @@ def positive(value: Any) -> float | None:
     return number if number is not None and np.isfinite(number) and number > 0 else None
 
 
-def _missing(store: Store, key: str, found: str) -> Fault:
-    mend = f"The file holds: {'; '.join(list(store.describe())[:12]) or 'nothing'}."
-    return Fault(str(store.path), key, found, "an array", mend)
+def _missing(store: Store, key: str, found: str) -> Problem:
+    fix = f"The file holds: {'; '.join(list(store.describe())[:12]) or 'nothing'}."
+    return Problem(str(store.path), key, found, "an array", fix)
 
 
-def _damaged(path: str, key: str, error: BaseException) -> Fault:
+def _damaged(path: str, key: str, error: BaseException) -> Problem:
     found = f"unreadable data ({' '.join(str(error).split()) or type(error).__name__})"
-    return Fault(path, key, found, "a complete HDF5 file", "Copy or export the file again.")
+    return Problem(path, key, found, "a complete HDF5 file", "Copy or export the file again.")

@@ -21,9 +21,7 @@ PartName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 class ObjectConfig(Section):
     """The object and its contrast."""
 
-    kind: Literal["lines", "siemens_star", "gaussian_random_field", "blobs", "manhattan", "natural_image"] = (
-        "lines"
-    )
+    kind: Literal["lines", "siemens_star", "gaussian_random_field", "blobs", "manhattan", "natural_image"] = "lines"
     """Generator of `ptycho_lib.physics.objects`."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the generator, as `count` and `width_px` of lines."""
@@ -149,9 +147,7 @@ class SimulationConfig(Section):
 
     @model_validator(mode="after")
     def _unseen_objects(self) -> SimulationConfig:
-        stars = [
-            name for name, part in self.parts.items() if (part.object or self.object).kind == "siemens_star"
-        ]
+        stars = [name for name, part in self.parts.items() if (part.object or self.object).kind == "siemens_star"]
         if len(stars) > 1:
             raise ValueError(f"parts {stars} would share one object: a Siemens star draws nothing at random")
         pictures = [name for names in self.pictures().values() for name in names]
@@ -179,12 +175,8 @@ class SimulationConfig(Section):
         for name, obj in shown.items():
             number = 2 if obj.phase == "independent" else 1
             if name not in named and len(drawn) < number:
-                raise ValueError(
-                    f"there are {len(NATURAL_IMAGES)} photographs, too few for parts {list(shown)}"
-                )
-            result[name] = (
-                (str(named[name]),) if name in named else tuple(str(drawn.pop(0)) for _ in range(number))
-            )
+                raise ValueError(f"there are {len(NATURAL_IMAGES)} photographs, too few for parts {list(shown)}")
+            result[name] = (str(named[name]),) if name in named else tuple(str(drawn.pop(0)) for _ in range(number))
         return result
 
 
@@ -194,7 +186,7 @@ def load_simulation(path: str | Path) -> SimulationConfig:
     Raises
     ------
     InputError
-        With one fault for each unknown key and each value out of its limits.
+        With one problem for each unknown key and each value out of its limits.
     """
     how = "Give a YAML file as in studies/lines; docs/data_contracts.md explains it."
     return parse_options(SimulationConfig, str(path), read_settings(path, how))

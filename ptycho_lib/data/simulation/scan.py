@@ -94,9 +94,7 @@ def simulate_dataset(
         counts = np.square(ideal, dtype=np.float64) * gain
         return np.sqrt(_detect(counts, detector, indices, seed) * alive)
 
-    view = StackView(
-        np.arange(len(positions_px)), function=measure, pattern_shape=(size, size), dtype=np.float32
-    )
+    view = StackView(np.arange(len(positions_px)), function=measure, pattern_shape=(size, size), dtype=np.float32)
     strongest = modes[np.argmax(np.sum(np.abs(modes) ** 2, axis=(1, 2)))]
     return PtychoDataset(
         diffraction=view,

@@ -19,7 +19,7 @@ from ptycho_lib.data.simulation.config import (
     load_simulation,
 )
 from ptycho_lib.data.simulation.scan import Detector, simulate_dataset
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array
 from ptycho_lib.physics import objects, probes, scan
 
@@ -39,10 +39,7 @@ def simulate_part(config: SimulationConfig, part: str, folder: str | Path = ".")
         Where relative paths of probe files begin.
     """
     chosen = config.parts[part]
-    merged = {
-        name: getattr(chosen, name) or getattr(config, name)
-        for name in ("object", "probe", "scan", "detector")
-    }
+    merged = {name: getattr(chosen, name) or getattr(config, name) for name in ("object", "probe", "scan", "detector")}
     probe = make_probe(merged["probe"], config.size, folder)
     positions, shape = make_scan(
         merged["scan"], chosen.n, config.size, scan.probe_diameter(probe), _rng(config, part, "scan")
@@ -62,26 +59,24 @@ def simulate_part(config: SimulationConfig, part: str, folder: str | Path = ".")
     return replace(dataset, history=(label,), source=f"{config.name}_{part}")
 
 
-def simulate_study(
-    config_path: str | Path, out_dir: str | Path, *, overwrite: bool = False
-) -> tuple[Path, ...]:
+def simulate_study(config_path: str | Path, out_dir: str | Path, *, overwrite: bool = False) -> tuple[Path, ...]:
     """Write the files of a simulation, ``NAME_<part>.npz``; memory does not grow with the number of patterns.
 
     Raises
     ------
     InputError
-        For faults of the configuration, or an existing file; then nothing is written.
+        For problems of the configuration, or an existing file; then nothing is written.
     """
     config = load_simulation(config_path)
     paths = {part: Path(out_dir) / f"{config.name}_{part}.npz" for part in config.parts}
-    mend = "Choose another folder, or allow it with `--overwrite`."
-    faults = [
-        Fault(str(path), "", "an existing file", "a new one", mend)
+    fix = "Choose another folder, or allow it with `--overwrite`."
+    problems = [
+        Problem(str(path), "", "an existing file", "a new one", fix)
         for path in paths.values()
         if path.exists() and not overwrite
     ]
-    if faults:
-        raise InputError(faults)
+    if problems:
+        raise InputError(problems)
     folder = Path(config_path).parent
     datasets = {part: simulate_part(config, part, folder) for part in config.parts}
     return tuple(save_dataset(datasets[part], path, overwrite=overwrite) for part, path in paths.items())
@@ -99,9 +94,9 @@ def make_object(
             first = generate(*source, **settings[0])
             second = generate(*source, **settings[1]) if config.phase == "independent" else None
     except (TypeError, ValueError, ArithmeticError) as error:
-        mend = "The generators in ptycho_lib/physics/objects.py say which settings they take."
-        fault = Fault("simulation", "object.settings", str(error), f"settings of {config.kind}", mend)
-        raise InputError(fault) from None
+        fix = "The generators in ptycho_lib/physics/objects.py say which settings they take."
+        problem = Problem("simulation", "object.settings", str(error), f"settings of {config.kind}", fix)
+        raise InputError(problem) from None
     return objects.transmission(first, second, amplitude=config.amplitude, phase_rad=config.phase_rad)
 
 
@@ -116,8 +111,8 @@ def make_probe(config: ProbeConfig, size: int, folder: str | Path = ".") -> Arra
     try:
         return _probe(config, size, folder)
     except ValueError as error:
-        mend = "Mend the section `probe`, or its file."
-        raise InputError(Fault("simulation", "probe", str(error), "an illumination", mend)) from None
+        fix = "Fix the section `probe`, or its file."
+        raise InputError(Problem("simulation", "probe", str(error), "an illumination", fix)) from None
 
 
 def _probe(config: ProbeConfig, size: int, folder: str | Path) -> Array:
@@ -157,8 +152,8 @@ def make_scan(
     positions, shape = scan.frame(positions, size)
     if shape[0] * shape[1] > MOST_PIXELS:
         found = f"an object of {shape[0]}×{shape[1]} pixels"
-        mend = "Take smaller steps, or fewer patterns."
-        raise InputError(Fault("simulation", "scan", found, f"at most {MOST_PIXELS:.1e} pixels", mend))
+        fix = "Take smaller steps, or fewer patterns."
+        raise InputError(Problem("simulation", "scan", found, f"at most {MOST_PIXELS:.1e} pixels", fix))
     return positions, shape
 
 
@@ -166,16 +161,14 @@ def _probe_from_file(path: Path, key: str, size: int) -> Array:
     store = open_store(path)
     if key not in store:
         found = f"the arrays {'; '.join(list(store.describe())[:12]) or 'none'}"
-        raise InputError(
-            Fault(str(path), key, found, f"the key '{key}'", "Name the probe's array with `key`.")
-        )
+        raise InputError(Problem(str(path), key, found, f"the key '{key}'", "Name the probe's array with `key`."))
     probe = store.array(key)
     if probe.ndim > 3 and max(probe.shape[:-3]) == 1:  # as tike and ptychodus store it
         probe = probe.reshape(probe.shape[-3:])
     if probe.dtype.kind != "c" or probe.ndim not in (2, 3) or probe.shape[-2:] != (size, size):
         found = f"shape {probe.shape} of {probe.dtype}"
-        mend = "Choose the array of this size, or another `size` of the simulation."
-        raise InputError(Fault(str(path), key, found, f"complex, (…, {size}, {size})", mend))
+        fix = "Choose the array of this size, or another `size` of the simulation."
+        raise InputError(Problem(str(path), key, found, f"complex, (…, {size}, {size})", fix))
     return probe
 
 

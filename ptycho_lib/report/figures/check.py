@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.reprojection import reprojection, spread_indices
 from ptycho_lib.data.value_checks import inside
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import read_patterns
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
 from ptycho_lib.report.figures.panels import centred_phase, log_counts
@@ -86,10 +86,8 @@ def write_check_figure(dataset: PtychoDataset, path: str | Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_figure(dataset).savefig(path, dpi=150)
     except (OSError, ValueError) as error:
-        fault = Fault(
-            str(path), "", str(error), "a picture file", "Choose a name ending in .png, .pdf or .svg."
-        )
-        raise InputError(fault) from None
+        problem = Problem(str(path), "", str(error), "a picture file", "Choose a name ending in .png, .pdf or .svg.")
+        raise InputError(problem) from None
     return path
 
 

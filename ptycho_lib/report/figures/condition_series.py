@@ -1,4 +1,4 @@
-"""Quality along ordered test conditions: against the overlap of the scan, against the dose; a line an arm."""
+"""Quality along ordered test conditions: against the overlap of the scan, against the dose; a line a model."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def sweep_figure(
     components: Sequence[str] = ("amplitude", "phase"),
     alignment: str = "aligned",
 ) -> Figure:
-    """Show where the curves of the arms cross when the scan thins out or the dose falls.
+    """Show where the curves of the models cross when the scan thins out or the dose falls.
 
-    A column a sweep, harder conditions to the right; a line an arm, its largest training size; bars span the
+    A column a sweep, harder conditions to the right; a line a model, its largest training size; bars span the
     trials. The lowest row shows how much of the area is left to be compared, which shrinks for a sparse scan.
 
     Parameters
@@ -56,8 +56,7 @@ def sweep_figure(
         raise ValueError("there is no sweep: at least three conditions must differ in overlap or dose alone")
     looks = model_looks(table["model"])
     compared = (
-        costs.groupby("condition")["compared_px"].mean()
-        / costs[costs["condition"] == NOMINAL]["compared_px"].mean()
+        costs.groupby("condition")["compared_px"].mean() / costs[costs["condition"] == NOMINAL]["compared_px"].mean()
     )
     figure = new_figure(1.75 * len(components) + 1.3, width=min(FULL_WIDTH, 3.6 * len(sweeps)), used=0.985)
     panels = figure.subplots(
@@ -70,9 +69,7 @@ def sweep_figure(
     )
     for column, sweep in zip(panels.T, sweeps, strict=True):
         for ax, component in zip(column, components, strict=False):
-            rows = curves(
-                select(table, metric=metric, component=component, alignment=alignment), costs, sweep
-            )
+            rows = curves(select(table, metric=metric, component=component, alignment=alignment), costs, sweep)
             for model, look in looks.items():
                 _draw(ax, rows[rows["model"] == model], look)
         column[-1].plot(sweep.values, [100 * compared[name] for name in sweep.conditions], ".-", color=GREY)

@@ -1,4 +1,4 @@
-"""Quality against time: what each arm reaches, and what it takes to get there."""
+"""Quality against time: what each model reaches, and what it takes to get there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def time_figure(
 ) -> Figure:
     """Show quality against the wall time that it took, log scale: training included, and without.
 
-    An arm that is trained has a point for each training size, joined in order, the best labelled; one that is
+    A model that is trained has a point for each training size, joined in order, the best labelled; one that is
     not trained has a single point, and a dotted line at its quality. Bars span the trials.
 
     Parameters
@@ -84,7 +84,7 @@ def time_figure(
 
 
 def _draw(ax: Axes, rows: pd.DataFrame, column: str, look: ModelLook) -> None:
-    """Draw one arm: means, and bars from the least to the largest trial."""
+    """Draw one model: means, and bars from the least to the largest trial."""
     groups = rows.groupby("n_train")
     x, y = groups[column].mean(), groups["value"].mean()
     bars = [
@@ -118,7 +118,7 @@ def seconds_axis(ax: Axes, seconds: pd.Series) -> None:
 
 
 def _label_sizes(ax: Axes, rows: pd.DataFrame) -> None:
-    """Write training sizes above the best arm of each, clear of its bar; of many, some."""
+    """Write training sizes above the best model of each, clear of its bar; of many, some."""
     groups = rows.groupby(["n_train", "model"])
     points = groups.agg(x=("total_s", "mean"), value=("value", "mean"), top=("value", "max")).dropna()
     sizes = points.index.unique("n_train")

@@ -21,9 +21,9 @@ THRESHOLDS = (("half-bit", half_bit_threshold, ":"), ("1-bit", one_bit_threshold
 
 @styled
 def history_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Show loss, validation loss and learning rate of each arm against the epoch.
+    """Show loss, validation loss and learning rate of each model against the epoch.
 
-    Each arm has its own axes: the losses are different quantities and rank nothing.
+    Each model has its own axes: the losses are different quantities and rank nothing.
 
     Parameters
     ----------

@@ -70,9 +70,7 @@ def dataset_figure(dataset: PtychoDataset, indices: Sequence[int] | None = None)
 
     draw_backdrop(panels[1], dataset.obj, None)
     draw_positions(panels[1], positions, CHOSEN, "scan")
-    panels[1].plot(
-        positions[chosen, 1], positions[chosen, 0], "o", markersize=6, markerfacecolor="none", color=TEST
-    )
+    panels[1].plot(positions[chosen, 1], positions[chosen, 0], "o", markersize=6, markerfacecolor="none", color=TEST)
     panels[1].set_title(f"{len(positions)} scan positions")
 
     draw_probe(below, panels[2:], np.asarray(dataset.probe), dataset.pixel_size_m)
@@ -81,9 +79,7 @@ def dataset_figure(dataset: PtychoDataset, indices: Sequence[int] | None = None)
 
 
 @styled
-def pattern_figure(
-    dataset: PtychoDataset, index: int, *, logarithmic: bool = True, upper_share: float = 1.0
-) -> Figure:
+def pattern_figure(dataset: PtychoDataset, index: int, *, logarithmic: bool = True, upper_share: float = 1.0) -> Figure:
     """Show one diffraction pattern, where on the object it was taken, and with which probe.
 
     Parameters

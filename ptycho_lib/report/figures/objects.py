@@ -75,9 +75,7 @@ class Comparison:
         centre: tuple[float, float] = (0.5, 0.5),
     ) -> None:
         if truth.shape != mask.shape:
-            raise ValueError(
-                f"truth has shape {truth.shape}, mask has shape {mask.shape}; they must be equal"
-            )
+            raise ValueError(f"truth has shape {truth.shape}, mask has shape {mask.shape}; they must be equal")
         if not mask.any():
             raise ValueError("the mask holds no pixel; there is nothing to compare")
         shown = mask if seen is None else mask | seen

@@ -21,9 +21,7 @@ def log_counts(amplitude: ArrayLike) -> NDArray[np.float64]:
     return np.log10(1.0 + np.square(np.asarray(amplitude, dtype=np.float64)))
 
 
-def centred_phase(
-    obj: NDArray[np.complexfloating], mask: NDArray[np.bool_] | None = None
-) -> NDArray[np.float64]:
+def centred_phase(obj: NDArray[np.complexfloating], mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Return arg(`obj`) about its circular mean in `mask`, in (−π, π]."""
     mean = np.sum(obj if mask is None else obj[mask])
     return np.angle(obj * np.exp(-1j * np.angle(mean)))

@@ -84,9 +84,7 @@ def coverage_figure(
         ax.set_title("test object")
     for ax in (panels[0], panels[-1]):
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(
-                loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, handletextpad=0.1, columnspacing=0.8
-            )
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, handletextpad=0.1, columnspacing=0.8)
     if n_panels > 1:
         letter(panels)
     return figure
@@ -110,9 +108,7 @@ def overlap_figure(dataset: PtychoDataset) -> Figure:
     steps_ax.hist(distances, bins=40, color=CHOSEN)
     steps_ax.axvline(step, color=TEST, label=f"median {step:.1f} px")
     steps_ax.axvline(diameter, color="black", linestyle=":", label=f"probe diameter {diameter:.1f} px")
-    overlaps = (
-        f"overlap {linear_overlap(step, diameter):.2f} linear, {area_overlap(step, diameter):.2f} by area"
-    )
+    overlaps = f"overlap {linear_overlap(step, diameter):.2f} linear, {area_overlap(step, diameter):.2f} by area"
     steps_ax.set(xlabel="distance to the nearest position (px)", ylabel="positions", title=overlaps)
     steps_ax.set_xlim(0, None)
     steps_ax.legend(loc="center")

@@ -213,14 +213,10 @@ def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.Dat
     n_trials = rows.groupby("n_train")["trial"].nunique().max()
     band = intervals.sort_values("n_train")
     if n_trials > 1 and not band.empty:
-        ax.fill_between(
-            band["n_train"], band["low"], band["high"], color=look.colour, alpha=0.18, linewidth=0
-        )
+        ax.fill_between(band["n_train"], band["low"], band["high"], color=look.colour, alpha=0.18, linewidth=0)
     marker = look.marker
     size = 4 if len(means) <= MOST_POINTS else 2.5
-    ax.plot(
-        means.index, means, look.line, marker=marker, markersize=size, color=look.colour, label=look.label
-    )
+    ax.plot(means.index, means, look.line, marker=marker, markersize=size, color=look.colour, label=look.label)
     if 1 < n_trials <= MOST_POINTS:
         ax.plot(rows["n_train"], rows["value"], marker, markersize=2.5, color=look.colour, alpha=0.35, mew=0)
     censored = rows[rows["censored"].fillna(False).astype(bool)]
@@ -258,9 +254,7 @@ def _reached(crossings: pd.DataFrame | None, *of_panel: str) -> Iterable[Any]:
     return within.sort_values("n_train").tail(1).itertuples()
 
 
-def _of_panel(
-    rows: pd.DataFrame, component: str, metric: str, alignment: str, condition: str
-) -> pd.DataFrame:
+def _of_panel(rows: pd.DataFrame, component: str, metric: str, alignment: str, condition: str) -> pd.DataFrame:
     wanted = {"component": component, "metric": metric, "alignment": alignment, "condition": condition}
     return rows[np.logical_and.reduce([rows[column] == value for column, value in wanted.items()])]
 

@@ -8,7 +8,7 @@ import nbformat
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import write_atomically
 from ptycho_lib.study.execution.summary import SUMMARY, execute_summary
 from ptycho_lib.study.folder.manifest import read_manifest
@@ -28,9 +28,9 @@ def make_report(study_dir: str | Path) -> Path:
     folder = Path(study_dir).resolve()
     ending = execute_summary(folder)
     if not ending.succeeded:
-        mend = "See `ptycho-study status`; `ptycho-study run` finishes a study and repeats nothing complete."
+        fix = "See `ptycho-study status`; `ptycho-study run` finishes a study and repeats nothing complete."
         found = f"an error: {ending.reason}"
-        raise InputError(Fault(str(folder / SUMMARY), "", found, "a summary that runs to its end", mend))
+        raise InputError(Problem(str(folder / SUMMARY), "", found, "a summary that runs to its end", fix))
     return write_report(folder)
 
 
@@ -49,9 +49,7 @@ def write_report(study_dir: str | Path) -> Path:
     """
     folder = Path(study_dir).resolve()
     notebook = _executed(folder / SUMMARY)
-    exporter = HTMLExporter(
-        template_name="report", extra_template_basedirs=[str(TEMPLATES)], exclude_anchor_links=True
-    )
+    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)], exclude_anchor_links=True)
     title = f"Generalization study {read_manifest(folder).config.name}"
     body, _ = exporter.from_notebook_node(notebook, resources={"report_title": title})
     write_atomically(folder / REPORT, body)
@@ -59,17 +57,15 @@ def write_report(study_dir: str | Path) -> Path:
 
 
 def _executed(path: Path) -> NotebookNode:
-    mend = "Run `ptycho-study report`, which executes the summary first."
+    fix = "Run `ptycho-study report`, which executes the summary first."
     try:
         notebook = nbformat.read(path, as_version=4)
     except OSError as error:
-        raise InputError(
-            Fault(str(path), "", error.strerror or str(error), "the executed summary", mend)
-        ) from None
+        raise InputError(Problem(str(path), "", error.strerror or str(error), "the executed summary", fix)) from None
     except nbformat.reader.NotJSONError:
-        raise InputError(Fault(str(path), "", "a damaged notebook", "the executed summary", mend)) from None
+        raise InputError(Problem(str(path), "", "a damaged notebook", "the executed summary", fix)) from None
     failed = [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"]
     if failed:
         found = f"an error: {failed[0].ename}: {failed[0].evalue}"
-        raise InputError(Fault(str(path), "", found, "a summary that ran to its end", mend))
+        raise InputError(Problem(str(path), "", found, "a summary that ran to its end", fix))
     return notebook

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 TIMEOUT_S = 120
@@ -29,8 +29,8 @@ def write_pdf(report: str | Path) -> Path:
     """
     source = Path(report).resolve()
     if not source.is_file():
-        mend = "Run `ptycho-study report` first."
-        raise InputError(Fault(str(source), "", "no such file", "a report", mend))
+        fix = "Run `ptycho-study report` first."
+        raise InputError(Problem(str(source), "", "no such file", "a report", fix))
     target = source.with_suffix(".pdf")
     with tempfile.TemporaryDirectory(prefix="ptycho-print-") as folder:
         printed = Path(folder) / target.name
@@ -44,8 +44,8 @@ def write_pdf(report: str | Path) -> Path:
         except subprocess.TimeoutExpired:
             said = [f"no answer within {TIMEOUT_S} s"]
         if not printed.is_file():
-            mend = "Open report.html in a browser and print it from there."
-            raise InputError(Fault(str(source), "PDF", said[0], "a printed page", mend))
+            fix = "Open report.html in a browser and print it from there."
+            raise InputError(Problem(str(source), "PDF", said[0], "a printed page", fix))
         shutil.move(printed, target)
     return target
 
@@ -54,7 +54,5 @@ def _browser(source: Path) -> str:
     for name in BROWSERS:
         if path := shutil.which(name):
             return path
-    mend = "Install Chromium (Debian: apt-get install chromium), or print report.html from any browser."
-    raise InputError(
-        Fault(str(source), "PDF", "no Chromium on this machine", f"one of {', '.join(BROWSERS)}", mend)
-    )
+    fix = "Install Chromium (Debian: apt-get install chromium), or print report.html from any browser."
+    raise InputError(Problem(str(source), "PDF", "no Chromium on this machine", f"one of {', '.join(BROWSERS)}", fix))

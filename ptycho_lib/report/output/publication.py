@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import write_atomically
 from ptycho_lib.report.figures.condition_series import sweep_figure
 from ptycho_lib.report.figures.cost import time_figure
@@ -40,9 +40,7 @@ def publish(results: StudyResults, figure: Figure | None = None) -> list[Path]:
     """
     evidence = results.evidence
     figure = figure or publication_figure(results)
-    written = [
-        save_figure(figure, results.folder / f"{FIGURE}{ending}", results) for ending in (".png", ".pdf")
-    ]
+    written = [save_figure(figure, results.folder / f"{FIGURE}{ending}", results) for ending in (".png", ".pdf")]
     written += [
         save_figure(extra, results.folder / f"{name}{ending}", results)
         for name, extra in further_figures(results).items()
@@ -102,8 +100,8 @@ def write_study_figure(
     if output_plot is not None:
         path = Path(output_plot)
         if path.suffix.lower() not in FORMATS:
-            mend = "Give a file name with one of these endings."
-            raise InputError(Fault(str(path), "--output-plot", f"'{path.suffix}'", ", ".join(FORMATS), mend))
+            fix = "Give a file name with one of these endings."
+            raise InputError(Problem(str(path), "--output-plot", f"'{path.suffix}'", ", ".join(FORMATS), fix))
         written.append(save_figure(figure, path, results))
     return written
 

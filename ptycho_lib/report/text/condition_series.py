@@ -1,4 +1,4 @@
-"""Which arm is ahead along the overlap of the scan and along the dose, in words."""
+"""Which model is ahead along the overlap of the scan and along the dose, in words."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def study_sweeps(results: StudyResults) -> list[Sweep]:
 
 
 def change_places(results: StudyResults, *, metric: str = "ssim", component: str = "phase") -> str:
-    """Return where, along each series of conditions, two arms change places.
+    """Return where, along each series of conditions, two models change places.
 
-    Arms that need no training are compared with each that does; without such an arm all are compared.
+    Models that need no training are compared with each that does; without such a model all are compared.
     """
     found = study_sweeps(results)
     if not found:
@@ -46,7 +46,7 @@ def change_places(results: StudyResults, *, metric: str = "ssim", component: str
 
 
 def sentence(sweep: Sweep, pair: tuple[str, str], rows: pd.DataFrame, metric: str) -> str:
-    """Return which of two arms is ahead along a sweep, and where they change places.
+    """Return which of two models is ahead along a sweep, and where they change places.
 
     Parameters
     ----------
@@ -75,9 +75,7 @@ def sentence(sweep: Sweep, pair: tuple[str, str], rows: pd.DataFrame, metric: st
     if not places:
         return escape(f"{where}: {names[0]} is ahead of {names[1]} throughout.")
     at = listed(_value(sweep, place) for place in places)
-    return (
-        f"{escape(where)}: {escape(names[0])} begins ahead of {escape(names[1])}; they change places at {at}."
-    )
+    return f"{escape(where)}: {escape(names[0])} begins ahead of {escape(names[1])}; they change places at {at}."
 
 
 def sweep_alt(results: StudyResults) -> str:
@@ -99,6 +97,4 @@ def _pairs(costs: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _value(sweep: Sweep, value: float) -> str:
-    return (
-        f"{value:.2f}" if sweep.axis == "overlap" else f"{float(f'{value:.2g}'):,.0f}".replace(",", "\u202f")
-    )
+    return f"{value:.2f}" if sweep.axis == "overlap" else f"{float(f'{value:.2g}'):,.0f}".replace(",", "\u202f")

@@ -1,4 +1,4 @@
-"""What arms cost, for people: the table of times and memory, and when a training has paid off."""
+"""What models cost, for people: the table of times and memory, and when a training has paid off."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ptycho_lib.study.results.costs import spending
 
 NOT_RECORDED = "The runs of this study recorded no times."
 ANY_SIZE = "any"
-"""In the place of a number of training patterns: an arm that is not trained."""
+"""In the place of a number of training patterns: a model that is not trained."""
 
 
 def cost_table(costs: pd.DataFrame, condition: str = NOMINAL) -> Table:
-    """Return time and memory of every arm: a row a size and model, means over the trials.
+    """Return time and memory of every model: a row a size and model, means over the trials.
 
     Parameters
     ----------
@@ -52,19 +52,19 @@ def cost_table(costs: pd.DataFrame, condition: str = NOMINAL) -> Table:
 
 
 def run_costs(record: RunRecord) -> str:
-    """Return time and memory of each arm of one run."""
+    """Return time and memory of each model of one run."""
     costs = spending([("", record)])
     return paragraph(NOT_RECORDED) if costs.empty else to_html(cost_table(costs))
 
 
 def study_costs(results: StudyResults) -> str:
-    """Return time and memory of each arm at each size of a study."""
+    """Return time and memory of each model at each size of a study."""
     costs = results.evidence.costs
     return paragraph(NOT_RECORDED) if costs.empty else to_html(cost_table(costs))
 
 
 def pays_off(results: StudyResults, *, metric: str = "ssim", component: str = "phase") -> str:
-    """Return, for each trained arm at the largest size, when it has cost less than an untrained one.
+    """Return, for each trained model at the largest size, when it has cost less than an untrained one.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def pays_off(results: StudyResults, *, metric: str = "ssim", component: str = "p
     evens = break_evens(costs)
     if not evens:
         return paragraph(
-            "Every arm of this study is trained: there is nothing to say about when a training pays off "
+            "Every model of this study is trained: there is nothing to say about when a training pays off "
             "against reconstructing without a network."
         )
     largest = max(even.n_train for even in evens)
@@ -116,7 +116,7 @@ def _quality(results: StudyResults, even: BreakEven, metric: str, component: str
 
 
 def _groups(rows: pd.DataFrame, models: list[str]) -> list[tuple[int, str, pd.DataFrame]]:
-    """Return size, model and rows of each line of the table; size 0 for an arm that is not trained."""
+    """Return size, model and rows of each line of the table; size 0 for a model that is not trained."""
     trained = set(rows[rows["training_s"] > 0]["model"])
     free = [(0, model, rows[rows["model"] == model]) for model in models if model not in trained]
     groups = [
@@ -156,7 +156,7 @@ def _caption(rows: pd.DataFrame, condition: str) -> str:
     means = f"Means of {trials} trials, largest memory. " if trials > 1 else ""
     own = (
         "Peak memory is that of the process during the step, with all else that it holds: libraries, data, "
-        "networks of other arms."
+        "networks of other models."
         if rows["memory_of_step"].all()
         else "Peak memory is that of the process since its start: this system cannot tell steps apart."
     )

@@ -13,7 +13,7 @@ def findings(report: CheckReport) -> str:
     """Return what `check` found, errors first, each with what to do, and the numbers it measured."""
     items = [
         f"<strong>{MARKS[finding.severity]}</strong> ({escape(finding.code)}): {escape(finding.message)}. "
-        f"{escape(finding.mend)}"
+        f"{escape(finding.fix)}"
         for finding in report.findings
     ]
     wrong = any(finding.severity != "note" for finding in report.findings)

@@ -25,7 +25,7 @@ def run_overview(run: Run) -> str:
             "Trial": f"{run.trial}, seeds {', '.join(f'{k} {v}' for k, v in run.seeds.items())}",
             "Pattern": f"{run.train.patch_size}×{run.train.patch_size} pixels, "
             + (f"{photons:.3g} photons" if photons else "photons unknown"),
-            "Models": ", ".join(look.label for look in model_looks(run.config.arms_of(run.n_train)).values()),
+            "Models": ", ".join(look.label for look in model_looks(run.config.models_of(run.n_train)).values()),
             "Backbone": f"{network.backbone}, width {network.width}, gridsize {network.gridsize}",
             "Schedule": f"{training.epochs} epochs, at least {training.min_steps} steps of "
             f"{training.batch_size}, learning rate {training.learning_rate:g}, {training.precision}",
@@ -57,23 +57,23 @@ def iterative_overview(run: IterativeRun) -> str:
 
 def _compared_with(run: IterativeRun) -> dict[str, str]:
     """Return what the object of the test data is, unless it is a simulated ground truth."""
-    note = reference_note(run.test, run.config.arms_of(getattr(run, "n_train", 0)))
+    note = reference_note(run.test, run.config.models_of(getattr(run, "n_train", 0)))
     return {"Compared with": f"{run.test.standard}. {note}".strip()} if run.test.standard else {}
 
 
 def run_provenance(record: RunRecord) -> str:
     """Return what made the numbers of a run: data, settings, code, versions, machine, durations."""
-    arms = {
-        (f"Training of {look.label}" if arm in NETWORKS else look.label): (
-            f"{record.arms[arm].seconds:.1f} s" if arm in NETWORKS else "no training of its own"
+    models = {
+        (f"Training of {look.label}" if model in NETWORKS else look.label): (
+            f"{record.models[model].seconds:.1f} s" if model in NETWORKS else "no training of its own"
         )
-        + (f"; collapsed: {record.arms[arm].reason}" if record.arms[arm].collapsed else "")
-        for arm, look in model_looks(record.arms).items()
+        + (f"; collapsed: {record.models[model].reason}" if record.models[model].collapsed else "")
+        for model, look in model_looks(record.models).items()
     }
     prints = record.identity.fingerprints
     return definitions(
         {
-            **arms,
+            **models,
             "Whole run": f"{record.seconds:.1f} s, finished {record.finished}",
             "Device": record.device,
             "Machine": ", ".join(f"{name}: {value}" for name, value in record.machine.items()),

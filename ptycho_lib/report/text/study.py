@@ -21,7 +21,7 @@ from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import bullets, definitions, escape, listed, paragraph, table
 from ptycho_lib.report.text.tables import number_text
 from ptycho_lib.study.folder.progress import LOG
-from ptycho_lib.study.folder.record import ArmOutcome
+from ptycho_lib.study.folder.record import ModelOutcome
 from ptycho_lib.study.folder.status import State
 from ptycho_lib.study.folder.templates import execution_name, run_template
 from ptycho_lib.study.results.aggregate import LoadedRun
@@ -43,9 +43,7 @@ def overview(results: StudyResults) -> str:
     conditions = listed(condition.name for condition in config.conditions)
     changed = f" The same networks were also tested under: {conditions}." if conditions else ""
     test = f"{_file(manifest.test.path)}{_seen(manifest.leakage)}"
-    warnings = "".join(
-        paragraph(f"<strong>Warning: {escape(warning)}.</strong>") for warning in manifest.warnings
-    )
+    warnings = "".join(paragraph(f"<strong>Warning: {escape(warning)}.</strong>") for warning in manifest.warnings)
     note = f" <strong>{escape(results.reference_note)}</strong>" if results.reference_note else ""
     return warnings + paragraph(
         f"<strong>{escape(results.name)}</strong>. {models} were trained on {sizes} diffraction patterns "
@@ -57,12 +55,12 @@ def overview(results: StudyResults) -> str:
 def iterative_sentence(results: StudyResults) -> str:
     """Return what was reconstructed without a network, or from its object on, and how; empty if nothing."""
     config, settings = results.config, results.config.iterative
-    if set(config.arms) <= set(config.networks):
+    if set(config.models) <= set(config.networks):
         return ""
     how = ["probe refined" if settings.refine_probe else "probe as known"]
     how += [f"{settings.probe_modes} probe modes"] if settings.probe_modes > 1 else []
     how += ["positions corrected"] if settings.correct_positions else []
-    starts = ["a flat object"] if ITERATIVE in config.arms else []
+    starts = ["a flat object"] if ITERATIVE in config.models else []
     starts += [f"the object of {_model(network)}" for network in config.hybrids.values()]
     return (
         f" The same test patterns were reconstructed iteratively (Pty-chi, {settings.algorithm.upper()}, "
@@ -92,8 +90,7 @@ def run_counts(results: StudyResults) -> str:
         else "No training collapsed."
     )
     items = [
-        f"{_run_name(run.n_train, run.trial)}: {STATE_WORDS[run.state]}. {escape(run.detail)}".strip()
-        for run in others
+        f"{_run_name(run.n_train, run.trial)}: {STATE_WORDS[run.state]}. {escape(run.detail)}".strip() for run in others
     ]
     items += [
         f"{_run_name(row.n_train, row.trial)}: {_model(row.model)} collapsed ({escape(row.reason)})"
@@ -121,17 +118,17 @@ def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> s
         Folder of the page that will hold the links; the study folder by default.
     """
     base = Path(seen_from or results.folder)
-    arms = list(model_looks(results.config.arms))
-    trained = [f"{_model(arm)}, {'training' if arm in NETWORKS else 'all conditions'}" for arm in arms]
+    models = list(model_looks(results.config.models))
+    trained = [f"{_model(model)}, {'training' if model in NETWORKS else 'all conditions'}" for model in models]
     head = ["patterns", "trial", "state", *trained, "whole run", "executed notebook", "log"]
     collapsed = set(results.collapsed[["n_train", "trial", "model"]].itertuples(index=False, name=None))
     rows = []
     for run in results.runs:
         times = []
-        for arm in arms:
-            outcome = run.record.arms.get(arm) if run.record else None
-            remark = ", collapsed" if (run.n_train, run.trial, arm) in collapsed else ""
-            times.append(f"{_seconds(run, arm, outcome):.0f} s{remark}" if outcome else "–")
+        for model in models:
+            outcome = run.record.models.get(model) if run.record else None
+            remark = ", collapsed" if (run.n_train, run.trial, model) in collapsed else ""
+            times.append(f"{_seconds(run, model, outcome):.0f} s{remark}" if outcome else "–")
         whole = f"{run.record.seconds:.0f} s" if run.record else "–"
         place = [str(run.n_train or "none"), str(run.trial), str(run.state)]
         executed = run_template(run.n_train)
@@ -141,10 +138,10 @@ def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> s
     return table("Runs of the study", head, rows)
 
 
-def _seconds(run: LoadedRun, arm: str, outcome: ArmOutcome) -> float:
+def _seconds(run: LoadedRun, model: str, outcome: ModelOutcome) -> float:
     """Return the time of a training, or of iterating under all test conditions (s)."""
-    made = run.record.reconstructions.get(arm, {}) if run.record else {}
-    return outcome.seconds if arm in NETWORKS else sum(cost.seconds for cost in made.values())
+    made = run.record.reconstructions.get(model, {}) if run.record else {}
+    return outcome.seconds if model in NETWORKS else sum(cost.seconds for cost in made.values())
 
 
 def provenance(results: StudyResults) -> str:
@@ -192,28 +189,23 @@ def study_alt(results: StudyResults) -> str:
     rows = results.table.query("metric == 'ssim' and alignment == 'aligned' and condition == 'nominal'")
     phase = rows[rows["component"] == "phase"].groupby(["model", "n_train"])["value"].mean()
     series = [
-        f"{_model(model)}: "
-        + ", ".join(f"{phase[model, n]:.3f} with {n or 'no training'}" for n in phase[model].index)
+        f"{_model(model)}: " + ", ".join(f"{phase[model, n]:.3f} with {n or 'no training'}" for n in phase[model].index)
         for model in model_looks(rows["model"])
     ]
-    return (
-        f"Metrics against number of training patterns. Mean SSIM of the phase. {'; '.join(series)} patterns."
-    )
+    return f"Metrics against number of training patterns. Mean SSIM of the phase. {'; '.join(series)} patterns."
 
 
 def montage_alt(results: StudyResults, component: str) -> str:
     """Return the alternative text of a montage."""
     sizes = listed(str(run.n_train) for run in results.trained if run.trial == 1)
-    models = listed(look.label for look in model_looks(results.config.arms).values())
+    models = listed(look.label for look in model_looks(results.config.models).values())
     return f"The {component} of the test object, and its reconstructions by {models} from {sizes} patterns."
 
 
 def condition_alt(results: StudyResults) -> str:
     """Return the alternative text of the condition figure."""
     names = listed(condition.name for condition in results.config.conditions)
-    return (
-        f"SSIM of the phase against number of training patterns, nominal and under {names}, with the change."
-    )
+    return f"SSIM of the phase against number of training patterns, nominal and under {names}, with the change."
 
 
 def caption(results: StudyResults) -> str:
@@ -264,9 +256,7 @@ def worst_runs(
     base = Path(seen_from or results.folder)
     wanted = {"metric": metric, "component": component, "alignment": "aligned", "condition": NOMINAL}
     better = METRICS[metric].better
-    ranked = select(results.table, **wanted).sort_values(
-        "value", ascending=better == "higher", na_position="first"
-    )
+    ranked = select(results.table, **wanted).sort_values("value", ascending=better == "higher", na_position="first")
     rows = []
     for row in ranked.itertuples():
         run = results.run(row.n_train, row.trial)
@@ -308,8 +298,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _model(arm: str) -> str:
-    return escape(model_looks([arm])[arm].label)
+def _model(model: str) -> str:
+    return escape(model_looks([model])[model].label)
 
 
 def _file(path: str) -> str:

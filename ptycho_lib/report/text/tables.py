@@ -50,9 +50,7 @@ def run_table(scores: pd.DataFrame, *, condition: str = NOMINAL) -> Table:
         text.append([number_text(metric, row[column]) for column in columns])
         groups = [row[[column for column in columns if column[0] == a]] for a in alignments]
         best.append([wins for group in groups for wins in best_of(metric, group)])
-    index = pd.MultiIndex.from_tuples(
-        [(c, metric_title(m, c)) for c, m in order], names=["component", "metric"]
-    )
+    index = pd.MultiIndex.from_tuples([(c, metric_title(m, c)) for c, m in order], names=["component", "metric"])
     header = pd.MultiIndex.from_tuples([(a, looks[m].label) for a, m in columns])
     caption = (
         "Best of each row in bold; the arrow points to better. Raw: only the global phase is removed. "
@@ -90,9 +88,7 @@ def study_table(
         block = pd.DataFrame({m: {k: means.get((*keys[k], m), np.nan) for k in keys} for m in metrics})
         wins = pd.DataFrame({m: best_of(m, block[m]) for m in metrics})
         index += [(component, size or "none", looks[model].label) for model in keys]
-        text += [
-            [number_text(m, block.loc[k, m], half.get((*keys[k], m), np.nan)) for m in metrics] for k in keys
-        ]
+        text += [[number_text(m, block.loc[k, m], half.get((*keys[k], m), np.nan)) for m in metrics] for k in keys]
         best += wins.to_numpy().tolist()
     names = pd.MultiIndex.from_tuples(index, names=["component", "patterns", "model"])
     header = [metric_title(metric, "") for metric in metrics]
@@ -137,9 +133,7 @@ def winner_table(
         labels = [looks[winner].label if winner else "–" for winner in winners]
         text.append([f"({a})" if v == "undecided" else a for a, v in zip(labels, decided, strict=True)])
         best.append([verdict in looks for verdict in decided])
-    names = pd.MultiIndex.from_tuples(
-        [(c, metric_title(m, c)) for c, m in keys], names=["component", "metric"]
-    )
+    names = pd.MultiIndex.from_tuples([(c, metric_title(m, c)) for c, m in keys], names=["component", "metric"])
     header = [f"{size} patterns" for size in sizes]
     caption = (
         "The model with the better mean. Bold: the 95 % interval of the difference, paired by trial, "
@@ -179,8 +173,7 @@ def to_html(table: Table, note: str = "") -> str:
         ]
         body.append(f"<tr>{''.join(heads + cells)}</tr>")
     return scrolling(
-        f"<table><caption>{escape(caption)}</caption>"
-        f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>",
+        f"<table><caption>{escape(caption)}</caption><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>",
         table.caption,
     )
 

@@ -142,6 +142,4 @@ def _simulated(material: str, key: _Key, overlap: float, photons: float, seed: i
     positions = scan.raster(N_POSITIONS, step, jitter_px=0.5, rng=rng)
     positions, shape = scan.frame(positions, key.probe.shape[-1])
     obj = objects.transmission(OBJECTS[material](shape, np.random.default_rng(seed)))
-    return simulate_dataset(
-        obj, key.probe, positions, detector=Detector(photons_per_pattern=photons), seed=seed
-    )
+    return simulate_dataset(obj, key.probe, positions, detector=Detector(photons_per_pattern=photons), seed=seed)

@@ -37,9 +37,7 @@ def comparison_view(objects: Reconstructions) -> LiveView:
         )
 
     def describe(shown: str, alignment: str, zoom: float, row: float, column: float) -> str:
-        place = (
-            "whole" if zoom == 1 else f"magnified {zoom:g} times about {row:.0%} down, {column:.0%} across"
-        )
+        place = "whole" if zoom == 1 else f"magnified {zoom:g} times about {row:.0%} down, {column:.0%} across"
         return f"{shown.capitalize()} of {objects.truth_label.lower()} and {names} ({alignment}), {place}."
 
     controls = {

@@ -93,7 +93,7 @@ def trial_view(results: StudyResults) -> LiveView:
         label = model_looks([model])[model].label
         return f"Phase and error of {label} with {size} patterns: trial {first} beside trial {second}."
 
-    models = {look.label: name for name, look in model_looks(results.config.arms).items()}
+    models = {look.label: name for name, look in model_looks(results.config.models).items()}
     controls = {
         "size": choice("training patterns", sizes, max(sizes, key=repeated.__getitem__)),
         "model": choice("model", list(models.items())),

@@ -82,9 +82,7 @@ class LiveTraining:
         The picture is drawn anew at most this often.
     """
 
-    def __init__(
-        self, test: PtychoDataset, config: StudyConfig, predict: Predict, *, every_s: float = 3.0
-    ) -> None:
+    def __init__(self, test: PtychoDataset, config: StudyConfig, predict: Predict, *, every_s: float = 3.0) -> None:
         self.stop_button = widgets.Button(
             description="Stop and keep the best",
             icon="stop",
@@ -99,41 +97,46 @@ class LiveTraining:
         self._drawn = -np.inf
         self._handle: DisplayHandle | None = None
 
-    def watch(self, arm: str) -> dict[str, Callable[..., Any]]:
-        """Return the keyword arguments of `networks.training.train_arm` that let this view watch an arm."""
+    def watch(self, model: str) -> dict[str, Callable[..., Any]]:
+        """Return the keyword arguments of `networks.training.train_model` that let this view watch a model."""
         self._stopped.clear()
 
-        def on_epoch(model: Any, history: pd.DataFrame) -> None:
-            self._histories[arm], self._models[arm] = history, model
+        def on_epoch(network: Any, history: pd.DataFrame) -> None:
+            self._histories[model], self._models[model] = history, network
             if time.monotonic() - self._drawn >= self._every_s:
                 self.redraw()
 
         return {"on_epoch": on_epoch, "should_stop": self._stopped.is_set}
 
     async def train(
-        self, train_arm: Callable[..., Trained], dataset: PtychoDataset, folder: str | Path, *, trial: int = 1
+        self,
+        train_model: Callable[..., Trained],
+        dataset: PtychoDataset,
+        folder: str | Path,
+        *,
+        trial: int = 1,
     ) -> dict[str, Trained]:
-        """Train every arm of the configuration, watched by this view; return them by name.
+        """Train every model of the configuration, watched by this view; return them by name.
 
         The work is done in a thread while the cell awaits it: only then does the kernel hear the button.
 
         Parameters
         ----------
-        train_arm : callable
-            `networks.training.train_arm`.
+        train_model : callable
+            `networks.training.train_model`.
         dataset : PtychoDataset
             The training subset.
         folder : path
-            Receives a folder for each arm.
+            Receives a folder for each model.
         trial : int
             Selects the seeds.
         """
         trained: dict[str, Trained] = {}
         try:
-            for arm in self._config.arms:
-                place = Path(folder) / f"{arm}_run"
-                work = partial(train_arm, arm, dataset, self._config, trial, place, **self.watch(arm))
-                trained[arm] = await asyncio.to_thread(work)
+            for model in self._config.models:
+                place = Path(folder) / f"{model}_run"
+                work = partial(train_model, model, dataset, self._config, trial, place, **self.watch(model))
+                trained[model] = await asyncio.to_thread(work)
         except asyncio.CancelledError:
             self._stopped.set()  # an interrupted cell must not leave its thread training
             raise
@@ -148,22 +151,18 @@ class LiveTraining:
 
     def picture(self) -> str:
         """Return losses and reconstructions as HTML."""
-        epochs = {arm: len(history) for arm, history in self._histories.items()}
-        words = ", ".join(
-            f"{look.label} after epoch {epochs[arm]}" for arm, look in model_looks(epochs).items()
-        )
+        epochs = {model: len(history) for model, history in self._histories.items()}
+        words = ", ".join(f"{look.label} after epoch {epochs[model]}" for model, look in model_looks(epochs).items())
         losses = image_html(history_figure(self._histories), f"Losses: {words}.")
-        results = {arm: self._reconstruct(model) for arm, model in self._models.items()}
+        results = {model: self._reconstruct(network) for model, network in self._models.items()}
         mask = next(iter(results.values())).mask
-        objects = {arm: result.obj for arm, result in results.items()}
+        objects = {model: result.obj for model, result in results.items()}
         shown = side_by_side(self._test, objects, mask, max_shift_px=self._config.evaluation.max_shift_px)
-        figure = comparison_figure(
-            shown.truth, shown.aligned, mask, rows=("phase",), truth_label=shown.truth_label
-        )
+        figure = comparison_figure(shown.truth, shown.aligned, mask, rows=("phase",), truth_label=shown.truth_label)
         return losses + image_html(figure, f"Phase of truth and reconstructions: {words}.")
 
-    def _reconstruct(self, model: Any) -> Reconstruction:
-        seen, options = self._predict(model, self._test), self._config.evaluation
+    def _reconstruct(self, network: Any) -> Reconstruction:
+        seen, options = self._predict(network, self._test), self._config.evaluation
         return reconstruct(
             seen.patches,
             seen.positions_px,

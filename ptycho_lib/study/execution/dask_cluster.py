@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from dask.distributed import Client, Future, LocalCluster, Status, get_worker
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import write_atomically
 from ptycho_lib.io.yaml_file import read_settings
 from ptycho_lib.study.execution.jobs import (
@@ -86,9 +86,7 @@ class ClusterJob:
         """Stop papermill on the worker, and wait until it did."""
         self.ask_to_stop(why)
         deadline = time.time() + STOP_TIMEOUT_S
-        while (
-            not self.future.done() and locks.is_computed_elsewhere(self.run.folder) and time.time() < deadline
-        ):
+        while not self.future.done() and locks.is_computed_elsewhere(self.run.folder) and time.time() < deadline:
             time.sleep(TICK_S)
         ending = self.poll()
         self.future.cancel()
@@ -131,9 +129,7 @@ def cluster_launch(
     return launch
 
 
-def execute_on_worker(
-    plan: StudyPlan, run: PlannedRun, timeout_s: float | None, threads: int
-) -> dict[str, Any]:
+def execute_on_worker(plan: StudyPlan, run: PlannedRun, timeout_s: float | None, threads: int) -> dict[str, Any]:
     """Execute one run inside a worker; return the fields of its `Ending`.
 
     If an earlier worker was lost in the middle of the run, its papermill may still be at work on this
@@ -200,9 +196,9 @@ def _client(address: str) -> Client:
     try:
         return Client(address, timeout=CONNECT_TIMEOUT_S)
     except (OSError, ValueError) as error:
-        mend = "Start one with `dask scheduler` and `dask worker`, and give the address that it prints."
+        fix = "Start one with `dask scheduler` and `dask worker`, and give the address that it prints."
         found = f"no answer ({error})"
-        raise InputError(Fault("--scheduler", address, found, "a running Dask scheduler", mend)) from None
+        raise InputError(Problem("--scheduler", address, found, "a running Dask scheduler", fix)) from None
 
 
 def _start_cluster(kind: ClusterKind, options: dict[str, Any]) -> Any:
@@ -217,8 +213,8 @@ def _start_cluster(kind: ClusterKind, options: dict[str, Any]) -> Any:
         names = {"pbs": "PBSCluster", "oar": "OARCluster", "htcondor": "HTCondorCluster"}
         return getattr(dask_jobqueue, names.get(kind, f"{kind.upper()}Cluster"))(**options)
     except (TypeError, ValueError) as error:
-        mend = "See the documentation of dask-jobqueue for the options of this batch system."
-        raise InputError(Fault("--cluster-config", kind, str(error), "its options", mend)) from None
+        fix = "See the documentation of dask-jobqueue for the options of this batch system."
+        raise InputError(Problem("--cluster-config", kind, str(error), "its options", fix)) from None
 
 
 def _keep_workers(cluster: Any, workers: int) -> None:
@@ -249,9 +245,9 @@ def _keep_workers(cluster: Any, workers: int) -> None:
     try:
         cluster.sync(ask)
     except (OSError, RuntimeError) as error:
-        mend = "Mend the options, or the batch system; `sbatch`, `qsub` … must work on this machine."
+        fix = "Fix the options, or the batch system; `sbatch`, `qsub` … must work on this machine."
         expected = "jobs that the batch system takes"
-        raise InputError(Fault("--cluster", "", _one_line(error), expected, mend)) from None
+        raise InputError(Problem("--cluster", "", _one_line(error), expected, fix)) from None
     cluster.loop.add_callback(keep)
 
 
@@ -260,8 +256,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _read_options(path: Path | None) -> dict[str, Any]:
-    mend = "Give a YAML file with the options of the cluster, such as queue, cores, memory, walltime."
-    return {} if path is None else read_settings(path, mend)
+    fix = "Give a YAML file with the options of the cluster, such as queue, cores, memory, walltime."
+    return {} if path is None else read_settings(path, fix)
 
 
 def _unseen(run: PlannedRun) -> str:

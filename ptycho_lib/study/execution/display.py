@@ -25,8 +25,8 @@ class RunProgress:
     run: PlannedRun
     started: float
     """Seconds since the epoch."""
-    arms: dict[str, float] = field(default_factory=dict)
-    """When each arm was first seen training, in the order of training."""
+    models: dict[str, float] = field(default_factory=dict)
+    """When each model was first seen training, in the order of training."""
     epoch: Epoch | None = None
     cell: int | None = None
 
@@ -36,13 +36,13 @@ class RunProgress:
         epoch = last_epoch(self.run.folder)
         if epoch is not None and epoch.time >= self.started:
             self.epoch = epoch
-            self.arms.setdefault(epoch.arm, epoch.time)
+            self.models.setdefault(epoch.model, epoch.time)
 
     @property
     def step(self) -> str:
-        """What it does: arm and epoch, or the cell."""
+        """What it does: model and epoch, or the cell."""
         if self.epoch is not None:
-            return f"{self.epoch.arm} epoch {self.epoch.epoch}/{self.epoch.epochs}"
+            return f"{self.epoch.model} epoch {self.epoch.epoch}/{self.epoch.epochs}"
         return f"cell {self.cell}" if self.cell else "starting"
 
     @property
@@ -54,8 +54,8 @@ class RunProgress:
         """Return the estimated remaining seconds from the epochs done, or None before the first."""
         if self.epoch is None:
             return None
-        arms = max(len(self.run.config.arms_of(self.run.n_train)), len(self.arms))
-        share = (len(self.arms) - 1 + self.epoch.epoch / max(1, self.epoch.epochs)) / arms
+        models = max(len(self.run.config.models_of(self.run.n_train)), len(self.models))
+        share = (len(self.models) - 1 + self.epoch.epoch / max(1, self.epoch.epochs)) / models
         spent = self.epoch.time - self.started
         return max(0.0, spent / share - (now - self.started))
 

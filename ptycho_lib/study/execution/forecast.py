@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from ptycho_lib.config import NETWORKS, StudyConfig, TrainingConfig
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.study.execution.display import duration
 from ptycho_lib.study.execution.plan import StudyPlan, free_disk_bytes, plan_study
 from ptycho_lib.study.execution.runner import Watcher, run_study
@@ -28,7 +28,7 @@ from ptycho_lib.study.folder.progress import Epoch, all_epochs
 
 CALIBRATION_EPOCHS = 4
 UNCOUNTED_EPOCHS = 1
-"""The first epoch of an arm traces and compiles; it belongs to the fixed part."""
+"""The first epoch of a model traces and compiles; it belongs to the fixed part."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Sample:
     fixed_s: float
     """Everything but the epochs."""
     epoch_s: dict[str, float]
-    """One epoch of each arm; of an iterative reconstruction, one pass over the test patterns."""
+    """One epoch of each model; of an iterative reconstruction, one pass over the test patterns."""
     memory_bytes: float
     disk_bytes: float
 
@@ -63,9 +63,7 @@ class Slot:
     end_s: float
 
 
-def calibrate(
-    plan: StudyPlan, watcher: Watcher, *, jobs: int = 1, threads: int | None = None
-) -> list[Sample]:
+def calibrate(plan: StudyPlan, watcher: Watcher, *, jobs: int = 1, threads: int | None = None) -> list[Sample]:
     """Execute the template for a few epochs at the smallest and the largest size.
 
     Parameters
@@ -94,12 +92,12 @@ def calibrate(
         outcome = run_study(short, watcher, jobs=jobs, threads=threads)
         if outcome.failures:
             raise InputError(
-                Fault(
+                Problem(
                     f"calibration at n_train {failure.run.n_train}",
                     "",
                     failure.reason,
                     "a run without error",
-                    "Mend its cause, or plan without calibration (--no-calibration).",
+                    "Fix its cause, or plan without calibration (--no-calibration).",
                 )
                 for failure in outcome.failures
             )
@@ -151,23 +149,21 @@ def require_room(plan: StudyPlan, runs: list[PlannedRun], costs: dict[Path, Cost
     """
     if not runs:
         return
-    faults = []
+    problems = []
     disk = sum(costs[run.folder].disk_bytes for run in runs)
     free = free_disk_bytes(plan.out_dir)
     if disk > free:
         found, expected = f"{_size(free)} free", f"{_size(disk)} for {len(runs)} runs"
-        faults.append(
-            Fault(str(plan.out_dir), "disk", found, expected, "Free some, or choose another OUT_DIR.")
-        )
+        problems.append(Problem(str(plan.out_dir), "disk", found, expected, "Free some, or choose another OUT_DIR."))
     heaviest = sorted((costs[run.folder].memory_bytes for run in runs), reverse=True)[:jobs]
     available = psutil.virtual_memory().available
     if sum(heaviest) > available:
         found, expected = f"{_size(available)} available", f"{_size(sum(heaviest))} for {jobs} runs at a time"
         fitting = int(available // max(heaviest))
-        mend = f"Use --jobs {fitting}." if fitting else "Use smaller training sizes or a smaller network."
-        faults.append(Fault("this machine", "memory", found, expected, mend))
-    if faults:
-        raise InputError(faults)
+        fix = f"Use --jobs {fitting}." if fitting else "Use smaller training sizes or a smaller network."
+        problems.append(Problem("this machine", "memory", found, expected, fix))
+    if problems:
+        raise InputError(problems)
 
 
 def table(slots: list[Slot], costs: dict[Path, Cost]) -> list[str]:
@@ -184,9 +180,7 @@ def table(slots: list[Slot], costs: dict[Path, Cost]) -> list[str]:
         end = max(slot.end_s for slot in slots)
         disk = sum(costs[slot.run.folder].disk_bytes for slot in slots)
         peak = max(costs[slot.run.folder].memory_bytes for slot in slots)
-        lines.append(
-            f"in total {duration(end)}, at most {_size(peak)} of memory a run, {_size(disk)} of disk"
-        )
+        lines.append(f"in total {duration(end)}, at most {_size(peak)} of memory a run, {_size(disk)} of disk")
     return lines
 
 
@@ -194,10 +188,10 @@ def _measure(run: PlannedRun) -> Sample:
     usage = json.loads((run.folder / USAGE).read_text(encoding="utf-8"))
     epochs = all_epochs(run.folder)
     epoch_s: dict[str, float] = {
-        arm: _epoch_seconds([epoch for epoch in epochs if epoch.arm == arm])
-        for arm in run.config.arms_of(run.n_train)
+        model: _epoch_seconds([epoch for epoch in epochs if epoch.model == model])
+        for model in run.config.models_of(run.n_train)
     }
-    counted = sum(_passes(run.config, arm, CALIBRATION_EPOCHS) * seconds for arm, seconds in epoch_s.items())
+    counted = sum(_passes(run.config, model, CALIBRATION_EPOCHS) * seconds for model, seconds in epoch_s.items())
     return Sample(
         n_train=run.n_train,
         fixed_s=max(0.0, usage["seconds"] - counted),
@@ -221,8 +215,8 @@ def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     steps = steps_per_epoch(config, size)
     measured = [(steps_per_epoch(config, sample.n_train), sample) for sample in samples]
     training = sum(
-        _passes(config, arm) * _interpolate(steps, [(at, sample.epoch_s[arm]) for at, sample in measured])
-        for arm in config.arms_of(size)
+        _passes(config, model) * _interpolate(steps, [(at, sample.epoch_s[model]) for at, sample in measured])
+        for model in config.models_of(size)
     )
     fixed = _interpolate(size, [(sample.n_train, sample.fixed_s) for sample in samples])
     return Cost(
@@ -232,9 +226,9 @@ def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     )
 
 
-def _passes(config: StudyConfig, arm: str, epochs: int | None = None) -> int:
-    """Return the epochs of an arm in a run: iterative reconstructions have theirs under every condition."""
-    if arm in NETWORKS:
+def _passes(config: StudyConfig, model: str, epochs: int | None = None) -> int:
+    """Return the epochs of a model in a run: iterative reconstructions have theirs under every condition."""
+    if model in NETWORKS:
         return epochs or config.training.epochs
     return (epochs or config.iterative.epochs) * (1 + len(config.conditions))
 

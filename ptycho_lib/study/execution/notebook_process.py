@@ -143,9 +143,7 @@ class NotebookProcess:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 cwd=self.template.parent,
-                env=os.environ
-                | environment(self.resources, self.template)
-                | {"IPYTHONDIR": str(self._profile)},
+                env=os.environ | environment(self.resources, self.template) | {"IPYTHONDIR": str(self._profile)},
                 start_new_session=True,
             )
         note_papermill(self.folder, self._process.pid)
@@ -157,9 +155,7 @@ class NotebookProcess:
         elapsed = time.time() - self.started
         if code is None and self.timeout_s is not None and elapsed > self.timeout_s:
             self._terminate()
-            return self._fail(
-                f"exceeded the timeout of {self.timeout_s:g} s{self._where()}", process.returncode
-            )
+            return self._fail(f"exceeded the timeout of {self.timeout_s:g} s{self._where()}", process.returncode)
         if code is None:
             self._sample()
             return None

@@ -16,9 +16,9 @@ from ptycho_lib.config import StudyConfig, load_config
 from ptycho_lib.data.conditions import refuse_conditions
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import require_inside, write_atomically
-from ptycho_lib.optional_dependencies import iterative_fault
+from ptycho_lib.optional_dependencies import iterative_problem
 from ptycho_lib.study.execution.notebook_process import Resources, environment
 from ptycho_lib.study.folder import provenance
 from ptycho_lib.study.folder.layout import FAILURE
@@ -77,9 +77,7 @@ class StudyPlan:
 
     def _command(self, run: PlannedRun, notebook: str) -> list[str]:
         template, parameters = self.template_of(run), run.folder / PARAMETERS
-        return papermill_command(
-            template, run.folder / notebook, parameters, self.kernel, self.start_timeout_s
-        )
+        return papermill_command(template, run.folder / notebook, parameters, self.kernel, self.start_timeout_s)
 
 
 def plan_study(
@@ -112,23 +110,23 @@ def plan_study(
     Raises
     ------
     InputError
-        With every fault: of either file, of the sizes, of the folder, of the template's parameters; or if
+        With every problem: of either file, of the sizes, of the folder, of the template's parameters; or if
         the test data are known from training.
     """
     config = (config or load_config()).anchored(Path())  # a kernel has another working directory
     out_dir = Path(out_dir).resolve()
     template = (template or template_path(TRAIN_AND_COMPARE)).resolve()
-    faults = [*_folder_faults(out_dir), *_template_faults(template)]
-    if set(config.arms) > set(config.networks) and (missing := iterative_fault()):
-        faults.append(missing)
+    problems = [*_folder_problems(out_dir), *_template_problems(template)]
+    if set(config.models) > set(config.networks) and (missing := iterative_problem()):
+        problems.append(missing)
     datasets: list[PtychoDataset] = []
     for path in (train_path, test_path):
         try:
             datasets.append(load_dataset(path))
         except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(faults)
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
     train, test = datasets
     n_test = default_n_test(config, len(test))
     check_counts(train_path, len(train), config.n_train_sizes, test_path, len(test), n_test)
@@ -201,26 +199,26 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _folder_faults(out_dir: Path) -> list[Fault]:
+def _folder_problems(out_dir: Path) -> list[Problem]:
     place = _existing(out_dir)
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         return []
     found = f"{place}, which is {'not writable' if place.is_dir() else 'a file'}"
-    mend = "Choose a folder that you may write to."
-    return [Fault(str(out_dir), "", found, "a writable output folder", mend)]
+    fix = "Choose a folder that you may write to."
+    return [Problem(str(out_dir), "", found, "a writable output folder", fix)]
 
 
-def _template_faults(template: Path) -> list[Fault]:
+def _template_problems(template: Path) -> list[Problem]:
     if not template.is_file():
-        mend = "Give the path of a notebook with a cell tagged 'parameters'."
-        return [Fault(str(template), "", "no such file", "a template notebook", mend)]
+        fix = "Give the path of a notebook with a cell tagged 'parameters'."
+        return [Problem(str(template), "", "no such file", "a template notebook", fix)]
     declared = set(inspect_notebook(_literal(template)))
     missing = [name for name in TEMPLATE_PARAMETERS if name not in declared]
     if not missing:
         return []
     found = f"a 'parameters' cell without {', '.join(missing)}"
-    mend = "Declare each in the cell tagged 'parameters', one a line, with a comment free of '='."
-    return [Fault(str(template), "parameters", found, ", ".join(TEMPLATE_PARAMETERS), mend)]
+    fix = "Declare each in the cell tagged 'parameters', one a line, with a comment free of '='."
+    return [Problem(str(template), "parameters", found, ", ".join(TEMPLATE_PARAMETERS), fix)]
 
 
 def _created(out_dir: Path) -> str:

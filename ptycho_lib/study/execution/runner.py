@@ -12,7 +12,7 @@ from typing import Protocol
 
 from filelock import FileLock
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import require_writable
 from ptycho_lib.study.execution.jobs import TICK_S, Job, Launch, adopt_notebook, local_launch
 from ptycho_lib.study.execution.notebook_process import NOT_STARTED, Ending
@@ -241,7 +241,7 @@ def claim(plan: StudyPlan) -> None:
     if lock is None:
         holder = _describe(plan.out_dir)
         found = f"a folder that another study is just starting or summarising in ({holder})"
-        raise InputError(Fault(str(plan.out_dir), "", found, "a free folder", "Try again in a minute."))
+        raise InputError(Problem(str(plan.out_dir), "", found, "a free folder", "Try again in a minute."))
     try:
         if (plan.out_dir / MANIFEST).is_file():
             _refuse_other_study(plan)
@@ -260,8 +260,8 @@ def _refuse_other_study(plan: StudyPlan) -> None:
         if ours.get(run.folder) not in (None, run.identity) and locks.is_locked(run.folder):
             found = f"another study in progress ({run.name}, {_describe(run.folder)})"
             expected = "a folder whose runs in progress have the same data, configuration and code"
-            mend = "Wait for it, stop it, or give another OUT_DIR."
-            raise InputError(Fault(str(plan.out_dir), "", found, expected, mend))
+            fix = "Wait for it, stop it, or give another OUT_DIR."
+            raise InputError(Problem(str(plan.out_dir), "", found, expected, fix))
 
 
 def _sort_out(plan: StudyPlan, study: _Study, rerun_stale: bool) -> None:

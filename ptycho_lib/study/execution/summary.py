@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import require_writable, write_atomically
 from ptycho_lib.study.execution.jobs import TICK_S, default_threads
 from ptycho_lib.study.execution.notebook_process import Ending, NotebookProcess, Resources
@@ -35,15 +35,13 @@ def execute_summary(
     template = (template or template_path(SUMMARIZE_STUDY)).resolve()
     lock = locks.take_lock(out_dir, "runner", timeout_s=LOCK_TIMEOUT_S)
     if lock is None:
-        mend = "Wait for it, then run `ptycho-study report`."
-        raise InputError(Fault(str(out_dir), "", "another process at its summary", "a free folder", mend))
+        fix = "Wait for it, then run `ptycho-study report`."
+        raise InputError(Problem(str(out_dir), "", "another process at its summary", "a free folder", fix))
     try:
         parameters = out_dir / locks.EXECUTION / "parameters.yaml"
         write_atomically(parameters, yaml.safe_dump({"study_dir": str(out_dir)}))
         process = NotebookProcess(
-            command=papermill_command(
-                template, out_dir / f"{NAME}.partial.ipynb", parameters, kernel, START_TIMEOUT_S
-            ),
+            command=papermill_command(template, out_dir / f"{NAME}.partial.ipynb", parameters, kernel, START_TIMEOUT_S),
             folder=out_dir,
             name=NAME,
             template=template,

@@ -29,23 +29,21 @@ class Reconstructed(Protocol):
 
 
 Reconstructions = Mapping[tuple[str, str], Reconstructed]
-"""By arm and test condition."""
+"""By model and test condition."""
 
 
 def reconstruction_costs(made: Reconstructions) -> dict[str, dict[str, ReconstructionCost]]:
-    """Return what the reconstructions of a run took, by arm and test condition."""
+    """Return what the reconstructions of a run took, by model and test condition."""
     costs: dict[str, dict[str, ReconstructionCost]] = {}
-    for (arm, condition), result in made.items():
+    for (model, condition), result in made.items():
         if result.usage is not None:
             taken = asdict(result.usage) | {"seconds": round(result.usage.seconds, 4)}
-            costs.setdefault(arm, {})[condition] = ReconstructionCost(**taken)
+            costs.setdefault(model, {})[condition] = ReconstructionCost(**taken)
     return costs
 
 
-def condition_facts(
-    test: PtychoDataset, config: StudyConfig, made: Reconstructions
-) -> dict[str, ConditionFacts]:
-    """Return what the arms of a run were given under each test condition."""
+def condition_facts(test: PtychoDataset, config: StudyConfig, made: Reconstructions) -> dict[str, ConditionFacts]:
+    """Return what the models of a run were given under each test condition."""
     compared = {condition: int(result.mask.sum()) for (_, condition), result in made.items()}
     return {
         name: ConditionFacts(

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from ptycho_lib.config import ITERATIVE, StudyConfig
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import file_sha256, write_atomically
 from ptycho_lib.study.folder import provenance
 from ptycho_lib.study.folder.record import RECORD, Fingerprints, Part, RunIdentity
@@ -136,9 +136,7 @@ class StudyManifest(Part):
         The iterative reconstruction, if there is one, then the first trial of each size, then the next.
         """
         train, test = self.train.current_fingerprint(), self.test.current_fingerprint()
-        trials = [
-            (size, trial) for trial in range(1, self.config.trials + 1) for size in self.config.n_train_sizes
-        ]
+        trials = [(size, trial) for trial in range(1, self.config.trials + 1) for size in self.config.n_train_sizes]
         return [
             PlannedRun(
                 identity=RunIdentity(
@@ -158,7 +156,7 @@ class StudyManifest(Part):
                 test_data=Path(self.test.path),
                 config=self.config,
             )
-            for size, trial in ([(0, 1)] if ITERATIVE in self.config.arms else []) + trials
+            for size, trial in ([(0, 1)] if ITERATIVE in self.config.models else []) + trials
         ]
 
     def with_present_code(self) -> StudyManifest:
@@ -177,11 +175,11 @@ class StudyManifest(Part):
 
 def code_of(config: StudyConfig, template: Path) -> dict[str, str]:
     """Return the manifest's `code`, of the runs that execute `template`, and its `iterative_code`."""
-    wings = provenance.result_wings(config.arms_of(config.n_train_sizes[0]))
-    alone = config.arms_of(0)
+    subpackages = provenance.result_subpackages(config.models_of(config.n_train_sizes[0]))
+    alone = config.models_of(0)
     return {
-        "code": provenance.code_fingerprint(template, wings),
-        "iterative_code": provenance.code_fingerprint(template_path(ITERATE), provenance.result_wings(alone))
+        "code": provenance.code_fingerprint(template, subpackages),
+        "iterative_code": provenance.code_fingerprint(template_path(ITERATE), provenance.result_subpackages(alone))
         if alone
         else "",
     }
@@ -197,7 +195,7 @@ def identify(
         test_data=test_fingerprint,
         config=config.fingerprint(n_train),
         conditions=condition_files(config),
-        code=provenance.code_fingerprint(template, provenance.result_wings(config.arms_of(n_train))),
+        code=provenance.code_fingerprint(template, provenance.result_subpackages(config.models_of(n_train))),
     )
     return RunIdentity(n_train=n_train, n_test=n_test, trial=trial, fingerprints=fingerprints)
 
@@ -208,18 +206,18 @@ def condition_files(config: StudyConfig) -> str:
     Raises
     ------
     InputError
-        With one fault for each file that cannot be read.
+        With one problem for each file that cannot be read.
     """
     names = [name for condition in config.conditions for name in (condition.probe_file, condition.test_data)]
-    digests, faults = [], []
+    digests, problems = [], []
     for name in filter(None, names):
         try:
             digests.append(file_sha256(Path(name)))
         except OSError as error:
             found = error.strerror or str(error)
-            faults.append(Fault(name, "", found, "a file that a condition refers to", "Mend `conditions`."))
-    if faults:
-        raise InputError(faults)
+            problems.append(Problem(name, "", found, "a file that a condition refers to", "Fix `conditions`."))
+    if problems:
+        raise InputError(problems)
     return " ".join(digests)
 
 
@@ -246,24 +244,22 @@ def read_manifest(out_dir: Path) -> StudyManifest:
         If the folder is no study, or the file is damaged.
     """
     path = Path(out_dir) / MANIFEST
-    mend = "Give the OUT_DIR of `ptycho-study run`; running it again writes the file anew."
+    fix = "Give the OUT_DIR of `ptycho-study run`; running it again writes the file anew."
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return StudyManifest.model_validate(content)
     except OSError as error:
         found = error.strerror or str(error)
-        raise InputError(Fault(str(path), "", found, "the study.yaml of a study folder", mend)) from None
+        raise InputError(Problem(str(path), "", found, "the study.yaml of a study folder", fix)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         found = f"text that is not YAML ({' '.join(str(error).split())})"
-        raise InputError(Fault(str(path), "", found, "a resolved study", mend)) from None
+        raise InputError(Problem(str(path), "", found, "a resolved study", fix)) from None
     except ValidationError as error:
-        faults = [
-            Fault(
-                str(path), ".".join(map(str, detail["loc"])), repr(detail["input"])[:200], detail["msg"], mend
-            )
+        problems = [
+            Problem(str(path), ".".join(map(str, detail["loc"])), repr(detail["input"])[:200], detail["msg"], fix)
             for detail in error.errors()
         ]
-        raise InputError(faults) from None
+        raise InputError(problems) from None
 
 
 def write_manifest(out_dir: Path, manifest: StudyManifest) -> None:

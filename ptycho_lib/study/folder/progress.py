@@ -11,7 +11,7 @@ from pathlib import Path
 from ptycho_lib.study.folder.locks import EXECUTION
 
 PROGRESS = f"{EXECUTION}/progress.jsonl"
-"""JSON lines of the training: time (s since the epoch), arm, epoch, epochs, loss, val_loss."""
+"""JSON lines of the training: time (s since the epoch), model, epoch, epochs, loss, val_loss."""
 
 LOG = f"{EXECUTION}/papermill.log"
 """What papermill and the kernel print."""
@@ -25,7 +25,7 @@ class Epoch:
     """The last line of the training's progress file."""
 
     time: float
-    arm: str
+    model: str
     epoch: int
     epochs: int
     loss: float
@@ -59,7 +59,7 @@ def _parse(line: bytes) -> Epoch | None:
         fields = json.loads(line)
         return Epoch(
             time=float(fields["time"]),
-            arm=str(fields["arm"]),
+            model=str(fields["model"]),
             epoch=int(fields["epoch"]),
             epochs=int(fields["epochs"]),
             loss=float(fields["loss"]),

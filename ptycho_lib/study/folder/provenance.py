@@ -24,8 +24,8 @@ from ptycho_lib.study.folder.templates import (
     template_path,
 )
 
-RESULT_WINGS = ("physics", "data", "networks", "evaluation")
-"""The wings whose code computes the numbers of a run that trains networks."""
+RESULT_SUBPACKAGES = ("physics", "data", "networks", "evaluation")
+"""The subpackages whose code computes the numbers of a run that trains networks."""
 
 LIBRARIES = (
     "tensorflow",
@@ -61,29 +61,31 @@ def executing_template(default: str = TRAIN_AND_COMPARE) -> Path:
     return Path(os.environ.get(TEMPLATE_VARIABLE) or template_path(default))
 
 
-def result_wings(arms: Iterable[str]) -> tuple[str, ...]:
-    """Return the wings whose code computes the numbers of a run with these arms."""
-    arms = set(arms)
-    wings = RESULT_WINGS if arms & set(NETWORKS) else tuple(w for w in RESULT_WINGS if w != "networks")
-    return wings if arms <= set(NETWORKS) else (*wings, "iterative")
+def result_subpackages(models: Iterable[str]) -> tuple[str, ...]:
+    """Return the subpackages whose code computes the numbers of a run with these models."""
+    models = set(models)
+    subpackages = (
+        RESULT_SUBPACKAGES if models & set(NETWORKS) else tuple(w for w in RESULT_SUBPACKAGES if w != "networks")
+    )
+    return subpackages if models <= set(NETWORKS) else (*subpackages, "iterative")
 
 
-def code_fingerprint(template: Path | None = None, wings: tuple[str, ...] = RESULT_WINGS) -> str:
+def code_fingerprint(template: Path | None = None, subpackages: tuple[str, ...] = RESULT_SUBPACKAGES) -> str:
     """Return the SHA-256 of the code that computes a run's numbers (hex).
 
-    It covers the statements of the wings and the code cells of the template. Comments, docstrings and prose
-    are left out: mending a sentence must not make three days of runs stale.
+    It covers the statements of the subpackages and the code cells of the template. Comments, docstrings and prose
+    are left out: fixing a sentence must not make three days of runs stale.
     """
     path = template or executing_template()
-    return _code_fingerprint(path.resolve(), path.stat().st_mtime_ns, wings)
+    return _code_fingerprint(path.resolve(), path.stat().st_mtime_ns, subpackages)
 
 
 @cache
-def _code_fingerprint(template: Path, modified: int, wings: tuple[str, ...]) -> str:
+def _code_fingerprint(template: Path, modified: int, subpackages: tuple[str, ...]) -> str:
     del modified  # part of the cache's key: an edited template is read again
     package = Path(ptycho_lib.__file__).resolve().parent
     digest = hashlib.sha256()
-    for source in sorted(path for wing in wings for path in (package / wing).rglob("*.py")):
+    for source in sorted(path for subpackage in subpackages for path in (package / subpackage).rglob("*.py")):
         digest.update(source.relative_to(package).as_posix().encode())
         digest.update(_statements(source.read_text(encoding="utf-8")).encode())
     digest.update(notebook_code(template).encode())
@@ -100,11 +102,7 @@ def _statements(source: str) -> str:
 
 
 def _is_text(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def library_versions() -> dict[str, str]:

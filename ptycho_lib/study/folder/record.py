@@ -53,11 +53,11 @@ class RunIdentity(Part):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class ArmOutcome(Part):
-    """How one arm's training, or iterative reconstruction, ended."""
+class ModelOutcome(Part):
+    """How one model's training, or iterative reconstruction, ended."""
 
     seconds: float
-    """Wall time; 0 for an arm that is not trained."""
+    """Wall time; 0 for a model that is not trained."""
     peak_memory_bytes: int | None = None
     """Largest resident memory of the process meanwhile (`usage.Usage`); null where it was not measured."""
     collapsed: bool = False
@@ -76,7 +76,7 @@ class ReconstructionCost(Part):
 
 
 class ConditionFacts(Part):
-    """What the arms reconstructed under one test condition."""
+    """What the models reconstructed under one test condition."""
 
     n_patterns: int
     overlap: float
@@ -104,9 +104,9 @@ class RunRecord(Part):
     """What the test patterns share with the training patterns; empty if nothing."""
     reference: str = ""
     """How the object of the test data was reconstructed, where `prepare` did it; else empty."""
-    arms: dict[str, ArmOutcome]
+    models: dict[str, ModelOutcome]
     reconstructions: dict[str, dict[str, ReconstructionCost]] = {}
-    """By arm and test condition."""
+    """By model and test condition."""
     conditions: dict[str, ConditionFacts] = {}
     """By name."""
     started: str
@@ -169,9 +169,7 @@ def read_record(folder: Path) -> RunRecord | None:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise CorruptRecordError(
-            f"{RECORD} is not valid: {place + ': ' if place else ''}{first['msg']}"
-        ) from None
+        raise CorruptRecordError(f"{RECORD} is not valid: {place + ': ' if place else ''}{first['msg']}") from None
     if record.fingerprint != record.identity.fingerprint():
         raise CorruptRecordError(f"{RECORD} is not valid: its fingerprint does not fit its content")
     return record

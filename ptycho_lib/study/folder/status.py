@@ -93,11 +93,7 @@ def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
     if record is None:
         return _unfinished(folder, run_template(run.n_train))
     changed = differences(run.identity, record.identity)
-    if (
-        by_record
-        and "configuration" in changed
-        and not changed_settings(_as_planned(run, record), record.config)
-    ):
+    if by_record and "configuration" in changed and not changed_settings(_as_planned(run, record), record.config):
         changed.remove("configuration")
     if changed:
         return State.STALE, _what_changed(run, record, changed)
@@ -105,7 +101,7 @@ def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
     if damage:
         return State.FAILED, damage
     collapsed = [
-        f"{arm} collapsed: {outcome.reason}" for arm, outcome in record.arms.items() if outcome.collapsed
+        f"{model} collapsed: {outcome.reason}" for model, outcome in record.models.items() if outcome.collapsed
     ]
     return State.COMPLETE, "; ".join(collapsed)
 
@@ -145,7 +141,7 @@ def _heartbeat(folder: Path) -> str:
         cell = current_cell(folder)
         return f"cell {cell}" if cell else "starting"
     age = max(0.0, time.time() - epoch.time)
-    return f"{epoch.arm} epoch {epoch.epoch}/{epoch.epochs}, loss {epoch.loss:.4g}, {age:.0f} s ago"
+    return f"{epoch.model} epoch {epoch.epoch}/{epoch.epochs}, loss {epoch.loss:.4g}, {age:.0f} s ago"
 
 
 def _unfinished(folder: Path, notebook_name: str) -> tuple[State, str]:
@@ -167,9 +163,7 @@ def _unfinished(folder: Path, notebook_name: str) -> tuple[State, str]:
 
 def _what_changed(run: PlannedRun, record: RunRecord, changed: list[str]) -> str:
     settings = (
-        changed_settings(run.config.result_settings(run.n_train), record.config)
-        if "configuration" in changed
-        else []
+        changed_settings(run.config.result_settings(run.n_train), record.config) if "configuration" in changed else []
     )
     listed = f" ({', '.join(settings)})" if settings else ""
     return f"changed: {', '.join(changed)}{listed}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import ptycho_lib
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 
 TRAIN_AND_COMPARE = "train_and_compare.ipynb"
 ITERATE = "iterate.ipynb"
@@ -32,7 +32,7 @@ def template_path(name: str) -> Path:
         if (place / name).is_file():
             return place / name
     raise InputError(
-        Fault(
+        Problem(
             name,
             "",
             "no such template",

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import write_atomically
 from ptycho_lib.metrics_table import COLLAPSE_CONTRAST, COLUMNS
 from ptycho_lib.study.folder.manifest import MANIFEST, read_manifest
@@ -52,7 +52,7 @@ class LoadedRun:
         Why it is not complete; empty if it is.
     record : RunRecord or None
         Of a complete run.
-    arms : tuple of str
+    models : tuple of str
         What it compares.
     """
 
@@ -62,7 +62,7 @@ class LoadedRun:
     state: State
     detail: str = ""
     record: RunRecord | None = None
-    arms: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 def load_runs(out_dir: str | Path) -> list[LoadedRun]:
@@ -79,15 +79,15 @@ def load_runs(out_dir: str | Path) -> list[LoadedRun]:
     out_dir = Path(out_dir).resolve()
     runs = list(_planned(out_dir) if (out_dir / MANIFEST).is_file() else _found(out_dir))
     if not runs:
-        mend = "Give the OUT_DIR of `ptycho-study run`."
-        raise InputError(Fault(str(out_dir), "", "no run", "a folder with runs of a study", mend))
+        fix = "Give the OUT_DIR of `ptycho-study run`."
+        raise InputError(Problem(str(out_dir), "", "no run", "a folder with runs of a study", fix))
     seen: dict[tuple[int, int], LoadedRun] = {}
     for run in runs:
         other = seen.setdefault((run.n_train, run.trial), run)
         if other is not run:
             found = f"a second run of n_train {run.n_train}, trial {run.trial} (the first is {other.folder})"
-            mend = "Move one of the two out of the study."
-            raise InputError(Fault(str(run.folder), "", found, "each size and trial once", mend))
+            fix = "Move one of the two out of the study."
+            raise InputError(Problem(str(run.folder), "", found, "each size and trial once", fix))
     return sorted(runs, key=lambda run: (run.n_train, run.trial))
 
 
@@ -102,7 +102,7 @@ def aggregate(out_dir: str | Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If no run is complete (with one fault for each, saying why), or a table is damaged.
+        If no run is complete (with one problem for each, saying why), or a table is damaged.
     """
     out_dir = Path(out_dir).resolve()
     table = join_runs(load_runs(out_dir), out_dir)
@@ -114,14 +114,14 @@ def join_runs(runs: list[LoadedRun], out_dir: Path) -> pd.DataFrame:
     """Return the tidy table of the complete ones among `runs`; raises as `aggregate` does."""
     complete = [run for run in runs if run.state is State.COMPLETE]
     if not complete:
-        mend = "Start or continue the study with `ptycho-study run`."
+        fix = "Start or continue the study with `ptycho-study run`."
         raise InputError(
-            Fault(
+            Problem(
                 str(run.folder),
                 "",
                 f"a {run.state} run ({run.detail or 'not started'})",
                 "a complete run",
-                mend,
+                fix,
             )
             for run in runs
         )
@@ -169,19 +169,19 @@ def read_metrics(path: Path, content: bytes | None = None) -> pd.DataFrame:
     InputError
         If the file cannot be read, or lacks a column.
     """
-    mend = "Run the study again; it repeats only what is not complete."
+    fix = "Run the study again; it repeats only what is not complete."
     source = path if content is None else io.BytesIO(content)
     try:
         table = pd.read_csv(source, dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(FLAGS, "boolean"))
     except (OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or f"text that is not a table ({error})"
-        raise InputError(Fault(str(path), "", found, "a tidy table", mend)) from None
+        raise InputError(Problem(str(path), "", found, "a tidy table", fix)) from None
     if "reference" not in table:  # a run of an older version
         table["reference"] = ""
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         found = f"a table without {', '.join(missing)}"
-        raise InputError(Fault(str(path), "", found, f"the columns {', '.join(COLUMNS)}", mend))
+        raise InputError(Problem(str(path), "", found, f"the columns {', '.join(COLUMNS)}", fix))
     table[list(TEXT_COLUMNS)] = table[list(TEXT_COLUMNS)].fillna("")
     table[list(FLAGS)] = table[list(FLAGS)].fillna(False).astype(bool)
     return table[list(COLUMNS)]
@@ -207,10 +207,10 @@ def run_outcomes(runs: list[LoadedRun], table: pd.DataFrame) -> pd.DataFrame:
     flat = _collapsed_reconstructions(table)
     rows = []
     for run in runs:
-        for model in run.record.arms if run.record else run.arms:
+        for model in run.record.models if run.record else run.models:
             reason = run.detail
-            if run.record and run.record.arms[model].collapsed:
-                reason = run.record.arms[model].reason or "the training collapsed"
+            if run.record and run.record.models[model].collapsed:
+                reason = run.record.models[model].reason or "the training collapsed"
             elif run.record:
                 reason = flat.get((run.n_train, run.trial, model), "")
             collapsed = run.record is not None and bool(reason)
@@ -237,8 +237,8 @@ def _planned(out_dir: Path) -> Iterator[LoadedRun]:
         status = content_status(planned, by_record=True)
         record = read_record(planned.folder) if status.state is State.COMPLETE else None
         detail = "" if record else status.detail
-        arms = planned.config.arms_of(planned.n_train)
-        yield LoadedRun(planned.folder, planned.n_train, planned.trial, status.state, detail, record, arms)
+        models = planned.config.models_of(planned.n_train)
+        yield LoadedRun(planned.folder, planned.n_train, planned.trial, status.state, detail, record, models)
 
 
 def _found(out_dir: Path) -> Iterator[LoadedRun]:
@@ -248,10 +248,8 @@ def _found(out_dir: Path) -> Iterator[LoadedRun]:
         except CorruptRecordError as error:
             # Without record and plan nobody knows which size this was to be.
             raise InputError(
-                Fault(
-                    str(path), "", str(error), "the record of a run", "Repeat the run, or remove its folder."
-                )
+                Problem(str(path), "", str(error), "the record of a run", "Repeat the run, or remove its folder.")
             ) from None
         if record is not None:
-            arms = tuple(record.arms)
-            yield LoadedRun(path.parent, record.n_train, record.trial, State.COMPLETE, "", record, arms)
+            models = tuple(record.models)
+            yield LoadedRun(path.parent, record.n_train, record.trial, State.COMPLETE, "", record, models)

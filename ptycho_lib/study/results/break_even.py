@@ -16,7 +16,7 @@ NEVER = math.inf
 
 @dataclass(frozen=True)
 class BreakEven:
-    """A trained arm against an arm without training, in wall time on one machine.
+    """A trained model against a model without training, in wall time on one machine.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def break_even(training_s: float, per_pattern_s: float, rival_per_pattern_s: flo
 
 
 def break_evens(costs: pd.DataFrame, condition: str = NOMINAL) -> list[BreakEven]:
-    """Return every trained arm, at every size, against every arm that needs no training.
+    """Return every trained model, at every size, against every model that needs no training.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Test conditions in order: those that differ in overlap or dose alone, and where the arms change places."""
+"""Test conditions in order: those that differ in overlap or dose alone, and where the models change places."""
 
 from __future__ import annotations
 
@@ -74,20 +74,20 @@ def sweeps(conditions: Iterable[ConditionConfig], costs: pd.DataFrame) -> list[S
 
 
 def curves(table: pd.DataFrame, costs: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
-    """Return one value a trial of each arm along a sweep.
+    """Return one value a trial of each model along a sweep.
 
     Parameters
     ----------
     table : DataFrame
         Rows of one metric, component and alignment of the tidy table.
     costs : DataFrame
-        `spending.spending`; tells which arms are trained.
+        `spending.spending`; tells which models are trained.
     sweep : Sweep
 
     Returns
     -------
     DataFrame
-        Columns model, trial, condition, value, x. Of an arm that is trained, the largest training size.
+        Columns model, trial, condition, value, x. Of a model that is trained, the largest training size.
     """
     trained = set(costs[costs["training_s"] > 0]["model"])
     largest = table[table["model"].isin(trained)]["n_train"].max()
@@ -106,10 +106,7 @@ def crossings(x: ArrayLike, first: ArrayLike, second: ArrayLike) -> list[float]:
     at, gap = at[np.isfinite(gap)], gap[np.isfinite(gap)]
     apart = np.flatnonzero(gap)  # where neither is ahead nothing is decided
     changes = ((i, j) for i, j in itertools.pairwise(apart) if gap[i] * gap[j] < 0)
-    return [
-        float(at[i + 1] if j > i + 1 else at[i] + (at[j] - at[i]) * gap[i] / (gap[i] - gap[j]))
-        for i, j in changes
-    ]
+    return [float(at[i + 1] if j > i + 1 else at[i] + (at[j] - at[i]) * gap[i] / (gap[i] - gap[j])) for i, j in changes]
 
 
 def _words(settings: dict[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""What each arm spent, time and memory: from a run's reconstructions to one table of the study.
+"""What each model spent, time and memory: from a run's reconstructions to one table of the study.
 
 Times differ whenever a run is repeated. They stand in `run.json` and `aggregated_costs.csv`, never among
 the metrics.
@@ -55,10 +55,10 @@ def spending(records: Iterable[tuple[str, RunRecord]]) -> pd.DataFrame:
 
 
 def _rows(run: str, record: RunRecord) -> Iterator[dict[str, object]]:
-    for arm, costs in record.reconstructions.items():
+    for model, costs in record.reconstructions.items():
         # `a+b` continues what network a was trained for and has reconstructed.
-        network, _, further = arm.partition("+")
-        training = record.arms.get(network) if record.n_train else None
+        network, _, further = model.partition("+")
+        training = record.models.get(network) if record.n_train else None
         for condition, own in costs.items():
             before = record.reconstructions.get(network, {}).get(condition) if further else None
             cost = _usage(own) + _usage(before) if before else _usage(own)
@@ -66,7 +66,7 @@ def _rows(run: str, record: RunRecord) -> Iterator[dict[str, object]]:
             yield {
                 "n_train": record.n_train,
                 "trial": record.trial,
-                "model": arm,
+                "model": model,
                 "condition": condition,
                 **facts.model_dump(),
                 "training_s": training.seconds if training else 0.0,

@@ -124,9 +124,7 @@ def mean_interval(
         times = times_drawn(count, n_resamples, seed).T
         for some in np.array_split(rows, math.ceil(len(rows) / ROWS_AT_ONCE)):
             means = samples[some][:, pattern] @ times / count
-            low[some], high[some] = np.percentile(
-                means, [100 * tail, 100 * (1 - tail)], axis=-1, overwrite_input=True
-            )
+            low[some], high[some] = np.percentile(means, [100 * tail, 100 * (1 - tail)], axis=-1, overwrite_input=True)
     return low, high
 
 

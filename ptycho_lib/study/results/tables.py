@@ -71,9 +71,7 @@ def gather(out_dir: str | Path) -> Evidence:
         summary=summarize(table, outcomes),
         differences=paired_differences(table),
         crossings=crossing_points(table[table["condition"] == NOMINAL]),
-        costs=spending(
-            (run.folder.relative_to(out_dir).as_posix(), run.record) for run in runs if run.record
-        ),
+        costs=spending((run.folder.relative_to(out_dir).as_posix(), run.record) for run in runs if run.record),
     )
 
 

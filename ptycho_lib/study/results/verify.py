@@ -23,7 +23,7 @@ from ptycho_lib.study.results.aggregate import LoadedRun, load_runs, read_metric
 from ptycho_lib.study.results.tables import AGGREGATED, files_of, gather
 
 Compare = Callable[..., pd.DataFrame]
-"""`evaluation.comparison.compare_objects`; given by the caller, because this wing knows no evaluation."""
+"""`evaluation.comparison.compare_objects`; given by the caller, because this subpackage knows no evaluation."""
 
 RELATIVE_TOLERANCE = 1e-5
 """Other processors and library versions round otherwise; a changed number differs by more."""
@@ -202,9 +202,7 @@ def _verify_table(path: Path, expected: pd.DataFrame, book: _Book) -> None:
     _compare_rows(path, published, expected, keys, book)
 
 
-def _compare_rows(
-    path: Path, published: pd.DataFrame, recomputed: pd.DataFrame, keys: list[str], book: _Book
-) -> None:
+def _compare_rows(path: Path, published: pd.DataFrame, recomputed: pd.DataFrame, keys: list[str], book: _Book) -> None:
     """Compare rows of equal keys in all common columns; name rows that only one side has."""
     there, again = (_by_key(table, keys) for table in (published, recomputed))
     for key in there.keys() - again.keys():

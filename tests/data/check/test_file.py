@@ -1,4 +1,4 @@
-"""Each usual suspect, planted into real and simulated data, is named with the option that mends it."""
+"""Each usual suspect, planted into real and simulated data, is named with the option that fixes it."""
 
 import re
 from dataclasses import replace
@@ -92,9 +92,9 @@ def test_a_suspect_in_the_measured_data_is_named_and_its_option_mends_it(planted
     # Metres leave open where in the object the scan lies: an offset may come on top.
     assert [code.removesuffix("+position-offset") for code in codes(report, "error")] == [planted]
     assert report.numbers["re-projection residual"] > 0.1
-    mended = check_file(path, **options_of(report.findings[0]))
-    assert mended.ok, mended.findings
-    assert mended.numbers["re-projection residual"] < 0.13
+    fixed = check_file(path, **options_of(report.findings[0]))
+    assert fixed.ok, fixed.findings
+    assert fixed.numbers["re-projection residual"] < 0.13
 
 
 @pytest.mark.parametrize(("factor", "words"), [(5.8e-8, "--position-unit m"), (0.058, "micrometres")])
@@ -103,12 +103,12 @@ def test_lengths_without_a_pixel_size_convict_no_innocent_suspect(factor, words,
     data = hard["weak object"]
     report = check(replace(data, positions_px=data.positions_px * factor))
     assert codes(report, "error") == ["contract"]
-    assert words in report.findings[0].mend
+    assert words in report.findings[0].fix
 
 
 def options_of(finding):
     """Return the options that a finding tells to give to `prepare`."""
-    flags = re.findall(r"--([a-z-]+)(?: ([^-`\s][^`\s]*|-[0-9.]+))?", finding.mend)
+    flags = re.findall(r"--([a-z-]+)(?: ([^-`\s][^`\s]*|-[0-9.]+))?", finding.fix)
     return {name.replace("-", "_"): value or True for name, value in flags}
 
 
@@ -116,7 +116,7 @@ def test_every_suspect_is_planted():
     assert {suspect.code for suspect in SUSPECTS} <= {*PLANTED, "patterns-last"}  # below: needs n = N
 
 
-# The same faults, planted into simulated data in which they are hard to see
+# The same problems, planted into simulated data in which they are hard to see
 
 MENDED = {
     "intensity": lambda d: replace(d, diffraction=np.square(d.diffraction)),
@@ -138,7 +138,7 @@ MENDED = {
 
 @pytest.fixture(scope="module")
 def hard():
-    """Scans in which the faults hardly change a pattern, or noise hides it."""
+    """Scans in which the problems hardly change a pattern, or noise hides it."""
     measured_probe = np.load(ROOT / "studies" / "siemens_star" / "velociprobe_probes.npz")["probe_n64"]
     rng = np.random.default_rng(2)
     positions, shape = scan.frame(scan.fermat_spiral(150, 4.5), 64)
@@ -158,9 +158,7 @@ def hard():
     }
 
 
-HIDDEN = [
-    (where, None) for where in ("weak object", "even probe", "weak object, even probe", "thousand photons")
-]
+HIDDEN = [(where, None) for where in ("weak object", "even probe", "weak object, even probe", "thousand photons")]
 # An offset that leaves nothing but noise is none of these.
 HIDDEN += [(HIDDEN[n % 4][0], planted) for n, planted in enumerate(MENDED) if planted != "position-offset"]
 HIDDEN += [
@@ -175,9 +173,7 @@ def test_hidden_faults_are_named_and_no_other(where, planted, hard):
     report = check(hard[where] if planted is None else MENDED[planted](hard[where]))
     harmless = planted == "probe-conjugated" and "even" in where  # a real probe is its own conjugate
     found = {part for code in codes(report, "error", "warning") for part in code.split("+")}
-    if (
-        planted == "positions-metres"
-    ):  # the scan is taken to be centred in the object, which is not quite true
+    if planted == "positions-metres":  # the scan is taken to be centred in the object, which is not quite true
         found -= {"position-offset"}
     assert found == ({planted} if planted and not harmless else set())
 
@@ -211,9 +207,7 @@ def test_as_many_patterns_as_pixels_hide_the_axis_order(hard):
 def test_counts_of_a_few_photons_are_known_by_being_whole(hard):
     data = hard["thousand photons"]
     dim = simulate_dataset(data.obj, data.probe, data.positions_px, detector=Detector(100))
-    assert codes(check(replace(dim, diffraction=np.square(dim.diffraction).round())), "error") == [
-        "intensity"
-    ]
+    assert codes(check(replace(dim, diffraction=np.square(dim.diffraction).round())), "error") == ["intensity"]
     assert codes(check(dim), "error") == []
 
 
@@ -240,7 +234,7 @@ def test_good_data_raise_no_suspicion(star_raw, small_dataset):
 
 
 @pytest.mark.parametrize("photons", [50, 500, 5e4])
-def test_photon_noise_alone_is_no_fault(photons):
+def test_photon_noise_alone_is_no_problem(photons):
     dataset = simulate_small(40, seed=5, photons=photons)
     report = check(dataset)
     assert codes(report, "error") == []
@@ -270,9 +264,7 @@ def test_detector_faults_are_told(small_dataset):
 
 def test_a_sparse_scan_is_told(small_dataset):
     middle = small_dataset.positions_px.mean(axis=0)
-    chosen = [
-        int(np.argmin(np.linalg.norm(small_dataset.positions_px - middle - d, axis=1))) for d in (-9, 9)
-    ]
+    chosen = [int(np.argmin(np.linalg.norm(small_dataset.positions_px - middle - d, axis=1))) for d in (-9, 9)]
     report = check(small_dataset.select(np.array(chosen)))
     assert "low-overlap" in codes(report, "warning")
 
@@ -342,11 +334,9 @@ def test_a_measurement_without_an_object_is_inspected_all_the_same(small_dataset
     np.savez(tmp_path / "tike.npz", **arrays, probe=small_dataset.probe)
     report = check_file(tmp_path / "tike.npz")
     assert codes(report) == ["unreadable", "duplicate-patterns"]
-    assert "--object-file" in report.findings[0].mend
+    assert "--object-file" in report.findings[0].fix
     assert report.numbers["photons per pattern"] == pytest.approx(1e5, rel=0.01)
-    assert report.numbers["overlap, linear"] == pytest.approx(
-        check(small_dataset).numbers["overlap, linear"], abs=0.01
-    )
+    assert report.numbers["overlap, linear"] == pytest.approx(check(small_dataset).numbers["overlap, linear"], abs=0.01)
     np.savez(tmp_path / "bare.npz", **arrays)
     bare = check_file(tmp_path / "bare.npz")
     assert bare.numbers["patterns"] == 60
@@ -374,10 +364,10 @@ def test_patches_are_cut_anew_on_request(small_dataset, tmp_path):
     path = save_dataset(replace(small_dataset, patches=lit), tmp_path / "lit.npz")
     report = check_file(path)
     assert not report.ok
-    assert "prepare --patches" in report.findings[0].mend
-    (mended,) = prepare(path, tmp_path / "out", split="none", patches=True)
-    assert check_file(mended).findings == ()
-    np.testing.assert_array_equal(load_dataset(mended).patches, small_dataset.object_patches())
+    assert "prepare --patches" in report.findings[0].fix
+    (fixed,) = prepare(path, tmp_path / "out", split="none", patches=True)
+    assert check_file(fixed).findings == ()
+    np.testing.assert_array_equal(load_dataset(fixed).patches, small_dataset.object_patches())
 
 
 @pytest.mark.parametrize("norm", [np.max, np.linalg.norm])

@@ -10,7 +10,7 @@ from ptycho_lib.data.prepare.detector import (
     cut_centre,
     drop_bad_patterns,
     find_bad_pixels,
-    mend_pixels,
+    repair_pixels,
     resample,
 )
 from ptycho_lib.data.reprojection import reprojection
@@ -58,7 +58,7 @@ def test_dead_and_hot_pixels_are_found_and_repaired(small_dataset):
     dead, hot = find_bad_pixels(broken)
     np.testing.assert_array_equal(np.argwhere(dead), [[18, 15]])
     np.testing.assert_array_equal(np.argwhere(hot), [[5, 28]])
-    repaired = np.asarray(mend_pixels(broken, None, "repair").diffraction)
+    repaired = np.asarray(repair_pixels(broken, None, "repair").diffraction)
     good = ~(dead | hot)
     np.testing.assert_array_equal(repaired[:, good], truth[:, good])
     assert repaired[:, 5, 28].max() < 10
@@ -72,7 +72,7 @@ def test_repair_takes_the_mean_intensity_of_good_neighbours(small_dataset):
     dataset = replace(small_dataset, diffraction=block)
     named = np.zeros((32, 32), bool)
     named[10, 10] = named[10, 11] = True
-    repaired = np.asarray(mend_pixels(dataset, named, "repair").diffraction)
+    repaired = np.asarray(repair_pixels(dataset, named, "repair").diffraction)
     expected = (9 * 3 + 10 * 2 + 11 * 2) / 7
     assert repaired[3, 10, 10] ** 2 == pytest.approx(expected, rel=1e-4)
 
@@ -81,12 +81,12 @@ def test_repair_takes_the_mean_intensity_of_good_neighbours(small_dataset):
 @pytest.mark.parametrize("how", ["repair", "zero"])
 def test_single_bad_values_are_mended_where_they_are(small_dataset, value, how):
     broken = faulty(small_dataset, (7, 16, 20), value)
-    mended = mend_pixels(broken, None, how)
-    patterns = np.asarray(mended.diffraction)
-    assert check_dataset(mended) == []
+    fixed = repair_pixels(broken, None, how)
+    patterns = np.asarray(fixed.diffraction)
+    assert check_dataset(fixed) == []
     assert (patterns[7, 16, 20] == 0) == (how == "zero")
     np.testing.assert_array_equal(patterns[8], small_dataset.diffraction[8])
-    assert "NaN, infinite and negative values" in mended.history[-1]
+    assert "NaN, infinite and negative values" in fixed.history[-1]
 
 
 def test_bad_patterns_are_left_out(small_dataset):
@@ -94,9 +94,7 @@ def test_bad_patterns_are_left_out(small_dataset):
     kept = drop_bad_patterns(broken)
     assert len(kept) == 58
     np.testing.assert_array_equal(kept.positions_px, np.delete(small_dataset.positions_px, [11, 30], axis=0))
-    assert kept.history[-1].startswith(
-        "bad patterns: 2 of 60 left out (NaN or infinite values: 1, zeros only: 1)"
-    )
+    assert kept.history[-1].startswith("bad patterns: 2 of 60 left out (NaN or infinite values: 1, zeros only: 1)")
     assert len(drop_bad_patterns(small_dataset)) == 60
     twice = small_dataset.select(np.array([0, 1, 2, 1, 5, 0]))
     kept = drop_bad_patterns(twice)
@@ -179,9 +177,7 @@ def test_the_phase_ramp_of_binning_points_the_right_way():
     probe = np.zeros((32, 32), complex)
     probe[13:17, 14:18] = 1
     field = far_field(probe)
-    half = far_field(
-        back_propagate(field) * np.exp(-1j * np.pi / 32 * (np.indices((32, 32)).sum(axis=0) - 32))
-    )
+    half = far_field(back_propagate(field) * np.exp(-1j * np.pi / 32 * (np.indices((32, 32)).sum(axis=0) - 32)))
     intensity = np.abs(field) ** 2
     binned = np.sqrt(intensity.reshape(16, 2, 16, 2).mean(axis=(1, 3)))
     mirrored = np.abs(far_field(probe * np.exp(1j * np.pi / 32 * (np.indices((32, 32)).sum(axis=0) - 32))))

@@ -29,9 +29,7 @@ def test_the_measured_star_becomes_two_halves(star_raw, tmp_path):
     assert train.positions_px[:, 0].max() <= test.positions_px[:, 0].min()
     with np.load(star_raw) as raw:
         counts = np.concatenate([np.asarray(part.diffraction) ** 2 for part in (train, test)])
-        assert np.sort(counts.sum(axis=(1, 2))) == pytest.approx(
-            np.sort(raw["diff3d"].sum(axis=(1, 2))), rel=1e-5
-        )
+        assert np.sort(counts.sum(axis=(1, 2))) == pytest.approx(np.sort(raw["diff3d"].sum(axis=(1, 2))), rel=1e-5)
         assert not (test.coverage & ~raw["coverage"]).any()
         np.testing.assert_array_equal(train.coverage, raw["coverage"])
     assert 10_000 < test.coverage.sum() < 12_500
@@ -91,7 +89,7 @@ def test_existing_files_and_the_input_are_never_overwritten(star_raw, tmp_path):
     before = train.read_bytes(), test.read_bytes()
     with pytest.raises(InputError) as caught:
         prepare(star_raw, tmp_path, subset=50)
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.problems) == 2
     assert (train.read_bytes(), test.read_bytes()) == before
     prepare(star_raw, tmp_path, subset=50, overwrite=True)
     assert len(load_dataset(train)) == 25
@@ -117,16 +115,14 @@ def test_faults_after_all_steps_stop_everything(star_raw, tmp_path):
     assert not (tmp_path / "out").exists()
     train, _ = prepare(tmp_path / "bad.npz", tmp_path / "out", quantity="intensity", bad_pixels="repair")
     assert np.isfinite(load_dataset(train).diffraction).all()
-    train, test = prepare(
-        tmp_path / "bad.npz", tmp_path / "out2", quantity="intensity", drop_bad_patterns=True
-    )
+    train, test = prepare(tmp_path / "bad.npz", tmp_path / "out2", quantity="intensity", drop_bad_patterns=True)
     assert len(load_dataset(train)) + len(load_dataset(test)) == 515
 
 
 def test_bad_options_are_told_together():
     with pytest.raises(InputError) as caught:
         parse_options(PrepareOptions, "options", {"crop": 7, "axis": "diagonal", "colour": "red"})
-    assert {fault.key for fault in caught.value.faults} == {"crop", "axis", "colour"}
+    assert {problem.key for problem in caught.value.problems} == {"crop", "axis", "colour"}
     with pytest.raises(InputError, match=r"a test share that 3 blocks can give, .* not 0\.1"):
         parse_options(PrepareOptions, "options", {"split": "blocks", "blocks": 3, "test_fraction": 0.1})
     with pytest.raises(InputError, match="subset: found 5000 of 516 patterns"):
@@ -166,9 +162,7 @@ def counts_per_amplitude_squared(dataset):
     return dataset.photons_per_pattern / np.mean(np.square(dataset.diffraction).sum(axis=(1, 2)))
 
 
-@pytest.mark.parametrize(
-    "options", [{"crop": 32}, {"crop": 32, "bin": 2}, {"subset": 25}, {"bad_pixels": "repair"}]
-)
+@pytest.mark.parametrize("options", [{"crop": 32}, {"crop": 32, "bin": 2}, {"subset": 25}, {"bad_pixels": "repair"}])
 def test_a_count_stays_a_count_whatever_is_cut(options, star_raw, tmp_path):
     """photons_per_pattern is the mean of the patterns that are in the file: the Poisson loss rests on it."""
     for path in prepare(star_raw, tmp_path, **options):

@@ -12,8 +12,7 @@ from ptycho_lib.errors import InputError
 
 def scan_of(positions, size=16, extent=140):
     return PtychoDataset(
-        diffraction=np.ones((len(positions), size, size), np.float32)
-        * np.arange(1, len(positions) + 1)[:, None, None],
+        diffraction=np.ones((len(positions), size, size), np.float32) * np.arange(1, len(positions) + 1)[:, None, None],
         positions_px=np.asarray(positions, float),
         probe=np.ones((size, size), np.complex64),
         obj=np.ones((extent, extent + 20), np.complex64),

@@ -115,9 +115,7 @@ def test_tike(truth, counts, views, tmp_path):
     )
     dataset = open_dataset(tmp_path / "tike.npz")
     same_scan(dataset, truth)
-    assert dataset.photons_per_pattern == pytest.approx(
-        counts.sum() / 60
-    )  # whole numbers, though stored as float
+    assert dataset.photons_per_pattern == pytest.approx(counts.sum() / 60)  # whole numbers, though stored as float
     assert any("DC moved from the corner" in line for line in dataset.history)
     assert any("corner -> centre, + 16 pixels" in line for line in dataset.history)
     if views:
@@ -205,8 +203,8 @@ def test_the_mask_of_bad_pixels_moves_with_the_patterns(options, truth, counts, 
     assert "the file names 1 bad detector pixels" in [finding.message for finding in report.findings]
     kept = prepare_dataset(tmp_path / "scan.cxi", PrepareOptions(**options))
     assert "bad pixels: the 1 that the file names are kept as they are" in kept.history
-    mended = prepare_dataset(tmp_path / "scan.cxi", PrepareOptions(**options, bad_pixels="repair"))
-    assert np.asarray(mended.diffraction).max() < 240
+    fixed = prepare_dataset(tmp_path / "scan.cxi", PrepareOptions(**options, bad_pixels="repair"))
+    assert np.asarray(fixed.diffraction).max() < 240
 
 
 def test_a_mask_of_another_shape_is_told(truth, counts, tmp_path):
@@ -223,7 +221,7 @@ def test_cxi_without_a_reconstruction_says_what_is_missing(truth, counts, tmp_pa
     write_cxi(tmp_path / "scan.cxi", truth, counts, with_result=False)
     with pytest.raises(InputError) as caught:
         open_dataset(tmp_path / "scan.cxi")
-    assert {fault.key for fault in caught.value.faults} == {"probe", "object"}
+    assert {problem.key for problem in caught.value.problems} == {"probe", "object"}
     assert "--object-file" in str(caught.value)
 
 
@@ -327,9 +325,7 @@ def write_product(path, truth):
     arrays, numbers, centre = product(truth)
     if path.suffix == ".npz":
         names = {"object_center_y_m": centre[0], "object_center_x_m": centre[1]}
-        names |= {
-            f"{what}_pixel_{axis}_m": PIXEL_M for what in ("object", "probe") for axis in ("width", "height")
-        }
+        names |= {f"{what}_pixel_{axis}_m": PIXEL_M for what in ("object", "probe") for axis in ("width", "height")}
         np.savez(path, name="scan", comments="", **arrays, **numbers, **names)
         return
     with h5py.File(path, "w") as file:
@@ -537,17 +533,13 @@ def test_pixels_that_were_not_measured_are_no_photons(truth, counts, dtype, tmp_
     with pytest.raises(InputError, match=r"(NaN or infinite|negative) values in 60 of 60.*"):
         open_dataset(tmp_path / "t.npz")
     dataset = prepare_dataset(tmp_path / "t.npz", PrepareOptions(bad_pixels="repair"))
-    assert dataset.photons_per_pattern == pytest.approx(
-        (counts.sum() - counts[:, 3, 4:9].sum()) / 60, rel=1e-6
-    )
+    assert dataset.photons_per_pattern == pytest.approx((counts.sum() - counts[:, 3, 4:9].sum()) / 60, rel=1e-6)
     np.testing.assert_allclose(np.asarray(dataset.diffraction)[:, 8:], truth.diffraction[:, 8:], atol=1e-3)
     assert dataset.diffraction[:][:, 3, 4:9].max() < 10
 
 
 def test_counts_of_nothing_have_no_photons(truth, counts, tmp_path):
-    np.savez(
-        tmp_path / "t.npz", data=counts * 0, scan=truth.positions_px - 16, probe=truth.probe, psi=truth.obj
-    )
+    np.savez(tmp_path / "t.npz", data=counts * 0, scan=truth.positions_px - 16, probe=truth.probe, psi=truth.obj)
     with pytest.raises(InputError, match="zeros only in 60 of 60"):
         open_dataset(tmp_path / "t.npz")
 
@@ -603,9 +595,7 @@ def test_a_huge_hdf5_scan_is_sliced_and_not_loaded(truth, tmp_path):
         frames[123_456] = 7
         file["where"] = np.zeros((5, 2))
         file["probe"], file["object"] = truth.probe, truth.obj
-    options = ReadOptions(
-        diffraction_key="frames", positions_key="where", probe_key="probe", object_key="object"
-    )
+    options = ReadOptions(diffraction_key="frames", positions_key="where", probe_key="probe", object_key="object")
     with pytest.raises(InputError, match=f"5 positions for {count} patterns"):
         read_file(tmp_path / "huge.h5", options)
     with h5py.File(tmp_path / "huge.h5", "a") as file:

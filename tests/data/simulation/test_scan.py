@@ -68,8 +68,7 @@ def test_detector_effects(ingredients):
         "blur": Detector(1e6, poisson=False, point_spread_px=1.5),
     }
     made = {
-        name: np.asarray(simulate_dataset(*ingredients, detector=detector, seed=1).diffraction).astype(float)
-        ** 2
+        name: np.asarray(simulate_dataset(*ingredients, detector=detector, seed=1).diffraction).astype(float) ** 2
         for name, detector in kinds.items()
     }
     np.testing.assert_allclose(made["background"], ideal + 5, rtol=1e-4, atol=1e-3)
@@ -165,8 +164,7 @@ def test_phase_follows_the_amplitude_or_is_drawn_apart():
             for phase in ("coupled", "independent")
         }
         correlation = {
-            phase: np.corrcoef(np.abs(obj).ravel(), np.angle(obj).ravel())[0, 1]
-            for phase, obj in alike.items()
+            phase: np.corrcoef(np.abs(obj).ravel(), np.angle(obj).ravel())[0, 1] for phase, obj in alike.items()
         }
         assert correlation["coupled"] == pytest.approx(-1, abs=1e-4), kind
         assert abs(correlation["independent"]) < 0.9, kind
@@ -196,9 +194,7 @@ def test_every_object_and_scan_gives_a_valid_dataset(kind):
 
 def test_probes_of_every_kind(tmp_path):
     stored = np.exp(1j * np.indices((32, 32)).sum(axis=0) / 9) * probes.disc(32, 12, smoothing_px=1)
-    np.savez(
-        tmp_path / "probe.npz", probeGuess=stored, modes=np.stack([stored, stored.T]), small=stored[:8, :8]
-    )
+    np.savez(tmp_path / "probe.npz", probeGuess=stored, modes=np.stack([stored, stored.T]), small=stored[:8, :8])
     with h5py.File(tmp_path / "product.h5", "w") as file:  # leading axes as other programs have them
         file["reconstruction/probe"] = np.stack([stored, stored.T])[None]
     cases = [
@@ -301,9 +297,7 @@ def test_a_simulation_does_not_depend_on_what_is_done_with_it(ingredients):
     assert replace(dataset, source="x").fingerprint() == materialise(dataset).fingerprint()
 
 
-@pytest.mark.parametrize(
-    "effect", [{"background_counts": 3.0}, {"dead_pixel_fraction": 0.2}, {"saturation": True}]
-)
+@pytest.mark.parametrize("effect", [{"background_counts": 3.0}, {"dead_pixel_fraction": 0.2}, {"saturation": True}])
 def test_photons_are_those_that_were_detected(effect, ingredients):
     photons = 1e8 if "saturation" in effect else 1e4
     dataset = simulate_dataset(*ingredients, detector=Detector(photons, **effect), seed=4)

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from ptycho_lib.config import ARMS as ARMS_KNOWN
+from ptycho_lib.config import MODELS as MODELS_KNOWN
 from ptycho_lib.evaluation.frc import frc_curve
 from ptycho_lib.report.figures import catalogue as figures
 from ptycho_lib.report.figures.study import MOST_POINTS, select
@@ -30,7 +30,7 @@ ESTIMATES = {"baseline": examples.estimate(TRUTH, 3.0, 1), "pinn": examples.esti
 POSITIONS = np.stack(np.meshgrid(np.arange(20, 76, 4.0), np.arange(20, 60, 4.0)), axis=-1).reshape(-1, 2)
 
 
-ARMS = ("pinn", "baseline", "iterative", "pinn+iterative")
+MODELS = ("pinn", "baseline", "iterative", "pinn+iterative")
 OVERLAPS = {"nominal": 0.8, "half": 0.5, "none": 0.0}
 SWEEPS = [
     Sweep("overlap", "", tuple(OVERLAPS), tuple(OVERLAPS.values())),
@@ -40,9 +40,7 @@ SWEEPS = [
 
 def curves() -> dict:
     parts = {"amplitude": np.abs, "phase": np.angle}
-    return {
-        c: {m: frc_curve(f(TRUTH), f(e), mask=MASK) for m, e in ESTIMATES.items()} for c, f in parts.items()
-    }
+    return {c: {m: frc_curve(f(TRUTH), f(e), mask=MASK) for m, e in ESTIMATES.items()} for c, f in parts.items()}
 
 
 def epochs() -> dict[str, pd.DataFrame]:
@@ -62,7 +60,7 @@ def epochs() -> dict[str, pd.DataFrame]:
 
 def every_figure() -> dict[str, Figure]:
     table = examples.tidy_table(trials=3, conditions=("nominal", "low_dose"))
-    arms = examples.tidy_table(trials=3, models=ARMS, conditions=tuple(OVERLAPS))
+    models = examples.tidy_table(trials=3, models=MODELS, conditions=tuple(OVERLAPS))
     spread = {model: np.abs(obj - TRUTH) / 3 for model, obj in ESTIMATES.items()}
     residual = {model: np.abs(obj - TRUTH) for model, obj in ESTIMATES.items()}
     by_size = dict.fromkeys((32, 64, 128), ESTIMATES)
@@ -75,9 +73,7 @@ def every_figure() -> dict[str, Figure]:
         "starting_guesses": figures.start_figure(
             {"simulated": epochs(), "measured half (against an iterative reference)": epochs()}
         ),
-        "history": figures.history_figure(
-            {"pinn": examples.history(offset=-1e6), "baseline": examples.history()}
-        ),
+        "history": figures.history_figure({"pinn": examples.history(offset=-1e6), "baseline": examples.history()}),
         "comparison": figures.comparison_figure(TRUTH, ESTIMATES, MASK, pixel_size_m=examples.PIXEL_M),
         "montage": figures.montage_figure(TRUTH, by_size, MASK),
         "frc": figures.frc_figure(curves(), pixel_size_m=examples.PIXEL_M),
@@ -88,10 +84,10 @@ def every_figure() -> dict[str, Figure]:
         "overlap": figures.overlap_figure(examples.dataset()),
         "study": figures.study_figure(table, examples.summary(table)),
         "conditions": figures.condition_figure(table),
-        "conditions_all_arms": figures.condition_figure(every_arm(("nominal", "low_dose", "sparse"))),
-        "conditions_many": figures.condition_figure(every_arm(("nominal", *"abcdefgh"), sizes=(512,))),
-        "time": figures.time_figure(arms, examples.costs(arms)),
-        "sweep": figures.sweep_figure(arms, examples.costs(arms, overlaps=OVERLAPS), SWEEPS),
+        "conditions_all_models": figures.condition_figure(every_model(("nominal", "low_dose", "sparse"))),
+        "conditions_many": figures.condition_figure(every_model(("nominal", *"abcdefgh"), sizes=(512,))),
+        "time": figures.time_figure(models, examples.costs(models)),
+        "sweep": figures.sweep_figure(models, examples.costs(models, overlaps=OVERLAPS), SWEEPS),
     }
 
 
@@ -105,14 +101,14 @@ def drawn() -> dict[str, Figure]:
     return made
 
 
-def every_arm(conditions: tuple[str, ...], sizes: tuple[int, ...] = (32, 64, 128)) -> pd.DataFrame:
-    return examples.tidy_table(sizes, trials=3, models=tuple(ARMS_KNOWN), conditions=conditions)
+def every_model(conditions: tuple[str, ...], sizes: tuple[int, ...] = (32, 64, 128)) -> pd.DataFrame:
+    return examples.tidy_table(sizes, trials=3, models=tuple(MODELS_KNOWN), conditions=conditions)
 
 
 NAMES = (
     *("dataset", "coverage", "coverage_two_objects", "history", "comparison", "montage", "frc"),
     *("profile", "uncertainty", "check", "pattern", "overlap", "study", "conditions", "time", "sweep"),
-    *("conditions_all_arms", "conditions_many", "starting_guesses"),
+    *("conditions_all_models", "conditions_many", "starting_guesses"),
 )
 
 
@@ -161,11 +157,7 @@ def test_pyplot_knows_no_figure_and_settings_are_left_alone() -> None:
 def images(figure: Figure, title: str) -> list:
     """Return the data images of the panels in the row that begins with the given axis label."""
     first = next(ax for ax in figure.axes if ax.get_ylabel().replace("\n", " ") == title)
-    row = [
-        ax
-        for ax in figure.axes
-        if ax.get_images() and np.isclose(ax.get_position().y0, first.get_position().y0)
-    ]
+    row = [ax for ax in figure.axes if ax.get_images() and np.isclose(ax.get_position().y0, first.get_position().y0)]
     return [ax.get_images()[0] for ax in row]
 
 
@@ -183,9 +175,7 @@ def test_truth_is_first_and_models_keep_their_order(drawn: dict[str, Figure]) ->
 
 
 def test_comparison_shows_the_numbers_it_was_given() -> None:
-    figure = figures.comparison_figure(
-        TRUTH, {"pinn": TRUTH * np.exp(0.1j)}, MASK, rows=("phase", "phase error")
-    )
+    figure = figures.comparison_figure(TRUTH, {"pinn": TRUTH * np.exp(0.1j)}, MASK, rows=("phase", "phase error"))
     error = next(ax for ax in figure.axes if ax.get_ylabel() == "phase error").get_images()[0].get_array()
     np.testing.assert_allclose(error, 0.1, atol=1e-5)
 
@@ -214,7 +204,7 @@ def test_an_empty_mask_is_refused() -> None:
         figures.comparison_figure(TRUTH, ESTIMATES, MASK[:-1])
 
 
-def test_losses_of_two_arms_never_share_an_axis(drawn: dict[str, Figure]) -> None:
+def test_losses_of_two_models_never_share_an_axis(drawn: dict[str, Figure]) -> None:
     losses = [ax for ax in drawn["history"].axes if "loss" in ax.get_ylabel()]
     assert len(losses) == 2
     assert losses[0].get_ylim() != losses[1].get_ylim()
@@ -352,15 +342,13 @@ class TestStudyFigure:
 
 def test_condition_map_shows_the_change(drawn: dict[str, Figure]) -> None:
     table = examples.tidy_table(trials=3, conditions=("nominal", "low_dose"))
-    ssim = table.query(
-        "metric == 'ssim' and component == 'phase' and alignment == 'aligned' and model == 'pinn'"
-    )
+    ssim = table.query("metric == 'ssim' and component == 'phase' and alignment == 'aligned' and model == 'pinn'")
     means = ssim.groupby(["condition", "n_train"])["value"].mean()
     heat = next(ax for ax in drawn["conditions"].axes if ax.get_images())
     np.testing.assert_allclose(heat.get_images()[0].get_array()[0], means["low_dose"] - means["nominal"])
 
 
-@pytest.mark.parametrize("name", ["conditions", "conditions_all_arms", "conditions_many"])
+@pytest.mark.parametrize("name", ["conditions", "conditions_all_models", "conditions_many"])
 def test_titles_and_cells_of_the_condition_figure_do_not_overlap(drawn: dict[str, Figure], name: str) -> None:
     renderer = FigureCanvasAgg(drawn[name]).get_renderer()
     titles = [text for ax in drawn[name].axes for text in (ax.title, ax._left_title) if text.get_text()]
@@ -375,13 +363,11 @@ def test_conditions_that_lines_cannot_tell_apart_are_a_heat_map_with_the_values_
     drawn: dict[str, Figure],
 ) -> None:
     heats = [ax for ax in drawn["conditions_many"].axes if ax.get_images() and ax.texts]
-    assert len(heats) == len(ARMS_KNOWN)
+    assert len(heats) == len(MODELS_KNOWN)
     assert [label.get_text() for label in heats[0].get_yticklabels()] == ["nominal", *"abcdefgh"]
-    table = every_arm(("nominal",), sizes=(512,))
+    table = every_model(("nominal",), sizes=(512,))
     wanted = {"metric": "ssim", "component": "phase", "alignment": "aligned", "model": "pinn"}
-    assert float(heats[0].texts[0].get_text()) == pytest.approx(
-        select(table, **wanted)["value"].mean(), abs=0.05
-    )
+    assert float(heats[0].texts[0].get_text()) == pytest.approx(select(table, **wanted)["value"].mean(), abs=0.05)
 
 
 def test_condition_figure_needs_a_condition() -> None:
@@ -403,7 +389,7 @@ def test_equal_figures_are_equal_files() -> None:
 
 
 def marked(ax: Axes) -> dict[str, np.ndarray]:
-    """Return the points of a panel, (n, 2), by the label of their arm."""
+    """Return the points of a panel, (n, 2), by the label of their model."""
     drawn = zip(*ax.get_legend_handles_labels(), strict=True)
     return {label: handle.lines[0].get_xydata() for handle, label in drawn}
 
@@ -424,7 +410,7 @@ class TestTimeFigure:
         np.testing.assert_allclose(marked(alone)["PtychoPINN"][:, 0], 1.15 * 0.4)
         assert with_training.get_xscale() == "log"
 
-    def test_an_arm_without_training_is_one_point(self) -> None:
+    def test_an_model_without_training_is_one_point(self) -> None:
         ax = figures.time_figure(self.table, self.costs).axes[0]
         assert marked(ax)["Iterative"].shape == (1, 2)
         assert marked(ax)["Iterative"][0, 0] == pytest.approx(1.15 * 9)

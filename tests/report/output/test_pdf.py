@@ -22,9 +22,7 @@ def test_a_missing_browser_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write_pdf(tmp_path / "report.html")
 
 
-def test_a_browser_that_prints_nothing_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_browser_that_prints_nothing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "report.html").write_text("<p>x</p>", encoding="utf-8")
     fake = tmp_path / "chromium"
     fake.write_text("#!/bin/sh\necho 'no display' >&2\nexit 3\n", encoding="utf-8")

@@ -36,7 +36,7 @@ def table(models: tuple[str, ...] = ("pinn", "iterative")) -> pd.DataFrame:
     return examples.tidy_table(sizes=(32, 64), trials=2, models=models)
 
 
-def test_the_table_has_a_row_an_arm_and_size_and_one_for_an_arm_without_training() -> None:
+def test_the_table_has_a_row_an_arm_and_size_and_one_for_an_model_without_training() -> None:
     made = spending_report.cost_table(examples.costs(table()))
     rows = made.text.reset_index().to_numpy().tolist()
     assert [row[:2] for row in rows] == [["32", "PtychoPINN"], ["64", "PtychoPINN"], ["any", "Iterative"]]
@@ -62,7 +62,7 @@ def test_a_run_shows_its_own_costs(results: StudyResults) -> None:
 
 
 def test_the_report_says_that_without_a_rival_nothing_pays_off(results: StudyResults) -> None:
-    assert "Every arm of this study is trained" in spending_report.pays_off(results)
+    assert "Every model of this study is trained" in spending_report.pays_off(results)
     assert "8 PtychoPINN 1.5 0.0025 10000 – 0.2 Supervised baseline 1.5 0.0025" in text(
         spending_report.study_costs(results)
     )
@@ -111,15 +111,13 @@ def test_sentences_of_known_curves(first: list, second: list, expected: str) -> 
 def test_doses_cross_on_a_logarithmic_axis() -> None:
     sweep = Sweep("photons_per_pattern", "scan overlap 0", ("a", "b", "c"), (1e6, 1e4, 1e3))
     values = np.array([1.0, 0.0, 0.0, 0.5, 0.5, 0.5])
-    rows = pd.DataFrame(
-        {"model": ["pinn"] * 3 + ["iterative"] * 3, "condition": ["a", "b", "c"] * 2, "value": values}
-    )
+    rows = pd.DataFrame({"model": ["pinn"] * 3 + ["iterative"] * 3, "condition": ["a", "b", "c"] * 2, "value": values})
     words = sweep_narrative.sentence(sweep, ("pinn", "iterative"), rows, "ssim")
     assert "(scan overlap 0): PtychoPINN begins ahead" in words
     assert words.endswith("change places at 100\u202f000.")
 
 
-def test_a_study_names_where_its_arms_change_places(results: StudyResults) -> None:
+def test_a_study_names_where_its_models_change_places(results: StudyResults) -> None:
     words = text(sweep_narrative.change_places(results))
     assert "Photons per pattern 100 000 to 1 000: PtychoPINN is ahead of Supervised baseline" in words
     assert "100\u202f000 to 1\u202f000" in sweep_narrative.sweep_alt(results)

@@ -15,9 +15,7 @@ from tests.support import report_examples as examples
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
-    study = examples.FinishedStudy(
-        tmp_path_factory.mktemp("words"), sizes=(4, 8), trials=2, name="stars <&> co"
-    )
+    study = examples.FinishedStudy(tmp_path_factory.mktemp("words"), sizes=(4, 8), trials=2, name="stars <&> co")
     return read_results(study.finish(collapse=(4, 2), skip=(8, 2)))
 
 

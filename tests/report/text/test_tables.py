@@ -43,12 +43,8 @@ def test_run_table_holds_every_score_of_both_alignments() -> None:
         ("raw", "PtychoPINN"),
         ("raw", "Supervised baseline"),
     ]
-    expected = one_run().query(
-        "model == 'pinn' and component == 'phase' and metric == 'mae' and alignment == 'raw'"
-    )
-    assert (
-        table.text.loc[("phase", "MAE (rad) ↓"), ("raw", "PtychoPINN")] == f"{expected['value'].item():.3g}"
-    )
+    expected = one_run().query("model == 'pinn' and component == 'phase' and metric == 'mae' and alignment == 'raw'")
+    assert table.text.loc[("phase", "MAE (rad) ↓"), ("raw", "PtychoPINN")] == f"{expected['value'].item():.3g}"
 
 
 def test_the_better_value_wins_in_the_right_direction() -> None:

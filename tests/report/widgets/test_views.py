@@ -196,7 +196,7 @@ class TestLiveTraining:
         live.redraw()
         assert "after epoch 19" in alt(screen.updates[-1].data)
 
-    def test_the_button_stops_this_arm_and_not_the_next(self) -> None:
+    def test_the_button_stops_this_model_and_not_the_next(self) -> None:
         live = self.live()
         first = live.watch("pinn")
         assert not first["should_stop"]()
@@ -208,13 +208,13 @@ class TestLiveTraining:
         live = self.live()
         stopped_after = {}
 
-        def train_arm(arm, dataset, config, trial, folder, *, on_epoch, should_stop) -> str:
+        def train_model(model, dataset, config, trial, folder, *, on_epoch, should_stop) -> str:
             for epoch in range(1, 1000):
                 on_epoch(0.1, examples.history(epoch))
                 time.sleep(0.005)
                 if should_stop():
-                    stopped_after[arm] = epoch
-                    return f"{arm} in {folder.name}"
+                    stopped_after[model] = epoch
+                    return f"{model} in {folder.name}"
             raise AssertionError("never stopped")
 
         async def click(times: int) -> None:
@@ -224,7 +224,7 @@ class TestLiveTraining:
 
         async def both() -> dict[str, str]:
             clicking = asyncio.create_task(click(2))
-            trained = await live.train(train_arm, examples.dataset(), tmp_path)
+            trained = await live.train(train_model, examples.dataset(), tmp_path)
             await clicking
             return trained
 

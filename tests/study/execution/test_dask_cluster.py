@@ -28,9 +28,7 @@ def free_scheduler():
         return processes[-1]
 
     address = "tcp://127.0.0.1:18786"
-    scheduler = start(
-        "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "18786", "--no-dashboard"
-    )
+    scheduler = start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "18786", "--no-dashboard")
 
     def add_worker(*before):
         options = ("--nthreads", "1", "--no-dashboard", "--no-nanny")
@@ -102,9 +100,7 @@ def test_a_scheduler_that_does_not_answer_is_told(tmp_path):
     assert "Traceback" not in output
 
 
-def test_a_lost_scheduler_is_told_and_its_runs_are_taken_by_the_next_command(
-    tmp_path, cluster, free_scheduler
-):
+def test_a_lost_scheduler_is_told_and_its_runs_are_taken_by_the_next_command(tmp_path, cluster, free_scheduler):
     address, _ = cluster
     *_, kill_scheduler = free_scheduler
     study = Miniature(tmp_path)

@@ -26,15 +26,15 @@ from tests.support.miniature import Miniature, wait_for
 @pytest.fixture
 def runs(tmp_path):
     study = Miniature(tmp_path)
-    config = study.config(arms=("pinn", "baseline"))
+    config = study.config(models=("pinn", "baseline"))
     plan = plan_study(study.train, study.test, study.out, config, template=study.template)
     for run in plan.runs:
         (run.folder / "execution").mkdir(parents=True)
     return plan.runs
 
 
-def epoch(number, seconds, arm="pinn", epochs=10):
-    return {"time": seconds, "arm": arm, "epoch": number, "epochs": epochs, "loss": 0.5, "val_loss": 1.0}
+def epoch(number, seconds, model="pinn", epochs=10):
+    return {"time": seconds, "model": model, "epoch": number, "epochs": epochs, "loss": 0.5, "val_loss": 1.0}
 
 
 def report(run, *lines):
@@ -69,7 +69,7 @@ def test_the_cell_is_read_from_the_log(runs):
     assert current_cell(runs[0].folder) == 12
 
 
-def test_remaining_time_counts_the_epochs_of_both_arms(runs):
+def test_remaining_time_counts_the_epochs_of_both_models(runs):
     now = time.time()
     progress = RunProgress(runs[0], started=now - 100)
     assert progress.remaining_s(now) is None
@@ -77,7 +77,7 @@ def test_remaining_time_counts_the_epochs_of_both_arms(runs):
     progress.look()
     assert progress.step == "pinn epoch 5/10"
     assert progress.remaining_s(now) == pytest.approx(300.0)  # a quarter is done
-    report(runs[0], epoch(10, now, arm="baseline"))
+    report(runs[0], epoch(10, now, model="baseline"))
     progress.look()
     assert progress.remaining_s(now) == pytest.approx(0.0)
 
@@ -168,7 +168,7 @@ def through_terminal(command):
 TRAINING = """
 import json, time
 for epoch in range(1, 5):
-    line = {"time": time.time(), "arm": "pinn", "epoch": epoch, "epochs": 4, "loss": 0.5, "val_loss": 0.6}
+    line = {"time": time.time(), "model": "pinn", "epoch": epoch, "epochs": 4, "loss": 0.5, "val_loss": 0.6}
     run.progress_file.open("a").write(json.dumps(line) + chr(10))
     time.sleep(1.2)
 """

@@ -256,9 +256,7 @@ def test_a_damaged_study_yaml_is_written_anew(study, undisturbed):
 def test_a_kernel_that_never_starts(study, undisturbed, tmp_path, monkeypatch):
     mute = tmp_path / "share" / "kernels" / "mute"
     mute.mkdir(parents=True)
-    (mute / "kernel.json").write_text(
-        '{"argv": ["sleep", "60"], "display_name": "mute", "language": "python"}'
-    )
+    (mute / "kernel.json").write_text('{"argv": ["sleep", "60"], "display_name": "mute", "language": "python"}')
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
     outcome, _ = study.run_here(kernel="mute", start_timeout_s=3)
     assert "before the first cell" in outcome.failures[0].reason

@@ -1,4 +1,4 @@
-"""Planning: faults before anything starts, exact commands, costs, schedules."""
+"""Planning: problems before anything starts, exact commands, costs, schedules."""
 
 import shlex
 
@@ -37,7 +37,7 @@ def test_trials_come_one_after_the_other(study):
 def test_every_impossible_size_is_told_at_once(study):
     with pytest.raises(InputError) as caught:
         plan_of(study, n_train_sizes=(8, 21, 40), n_test_images=13)
-    assert [fault.found for fault in caught.value.faults] == [
+    assert [problem.found for problem in caught.value.problems] == [
         "21 training patterns asked for",
         "40 training patterns asked for",
         "13 test patterns asked for",
@@ -49,7 +49,7 @@ def test_a_condition_that_the_test_data_do_not_allow_is_told_before_anything_run
     conditions = [{"name": "dim", "photons_factor": 0.1}, {"name": "dense", "scan_overlap": 0.999}]
     with pytest.raises(InputError) as caught:
         plan_of(study, conditions=conditions)
-    assert [fault.key for fault in caught.value.faults] == ["photons_per_pattern", "scan_overlap"]
+    assert [problem.key for problem in caught.value.problems] == ["photons_per_pattern", "scan_overlap"]
     assert not study.out.exists()
 
 
@@ -58,7 +58,7 @@ def test_faults_of_both_files_and_the_folder_are_told_together(study):
     study.test.unlink()
     with pytest.raises(InputError) as caught:
         plan_of(study, out=study.template / "inside")
-    sources = " ".join(fault.source for fault in caught.value.faults)
+    sources = " ".join(problem.source for problem in caught.value.problems)
     for path in (study.train, study.test, study.template):
         assert str(path) in sources
 
@@ -171,7 +171,7 @@ def test_what_cannot_fit_is_refused(study):
     costs = {run.folder: cost.Cost(10.0, 1e18, 1e18) for run in plan.runs}
     with pytest.raises(InputError) as caught:
         cost.require_room(plan, list(plan.runs), costs, jobs=2)
-    assert [fault.key for fault in caught.value.faults] == ["disk", "memory"]
+    assert [problem.key for problem in caught.value.problems] == ["disk", "memory"]
     cost.require_room(plan, [], costs, jobs=2)
 
 

@@ -117,7 +117,7 @@ def test_a_different_study_is_refused_while_one_is_in_progress(study):
 def test_a_notebook_shows_the_live_board(study):
     code = (
         "from pathlib import Path\nfrom ptycho_lib.config import load_config\nfrom ptycho_lib import study\n"
-        "config = load_config(None, n_train_sizes=(4,), arms=('pinn',))\n"
+        "config = load_config(None, n_train_sizes=(4,), models=('pinn',))\n"
         f"outcome = study.run({str(study.train)!r}, {str(study.test)!r}, {str(study.out)!r}, config,\n"
         f"                    template=Path({str(study.template)!r}))\nlen(outcome.failures)"
     )
@@ -156,9 +156,7 @@ def test_commands_of_the_plan_do_the_same_and_are_known_to_status(study):
     lines = study.planned_lines().splitlines()
     assert len(lines) == 2
     study.fault("if n_train == 8: raise ValueError('by hand')")
-    codes = [
-        subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode for line in lines
-    ]
+    codes = [subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode for line in lines]
     assert codes == [0, 1]
     found = {status.n_train: status for status in study_status(study.out)}
     assert found[4].state is State.COMPLETE
@@ -197,7 +195,7 @@ def test_commands_leave_runs_in_progress_alone(study):
 def test_a_collapsed_training_is_a_result(study):
     study.sizes = (4,)
     cells = study.template.read_text().replace(
-        "ArmOutcome(seconds=0.1)", "ArmOutcome(seconds=0.1, collapsed=True, reason='the loss became nan')"
+        "ModelOutcome(seconds=0.1)", "ModelOutcome(seconds=0.1, collapsed=True, reason='the loss became nan')"
     )
     study.template.write_text(cells)
     outcome, _ = study.run_here()
@@ -209,9 +207,7 @@ def test_a_collapsed_training_is_a_result(study):
 
 def test_a_notebook_that_forgets_its_record_is_a_failure(study):
     study.sizes = (4,)
-    study.template.write_text(
-        study.template.read_text().replace("finish_run(run, metrics", "print(run, metrics")
-    )
+    study.template.write_text(study.template.read_text().replace("finish_run(run, metrics", "print(run, metrics"))
     outcome, _ = study.run_here()
     assert "ended without a valid run.json" in outcome.failures[0].reason
 

@@ -15,7 +15,7 @@ from ptycho_lib.errors import InputError
 from ptycho_lib.study.execution.plan import plan_study
 from ptycho_lib.study.folder import locks
 from ptycho_lib.study.folder.manifest import read_manifest, run_folder, write_manifest
-from ptycho_lib.study.folder.record import ArmOutcome, RunRecord, write_record
+from ptycho_lib.study.folder.record import ModelOutcome, RunRecord, write_record
 from ptycho_lib.study.folder.status import State, run_status, study_status
 from tests.support.miniature import Miniature
 
@@ -32,7 +32,7 @@ def record_of(run, **changes):
         "config": run.config.result_settings(),
         "train_data": str(run.train_data),
         "test_data": str(run.test_data),
-        "arms": {"pinn": ArmOutcome(seconds=1.0)},
+        "models": {"pinn": ModelOutcome(seconds=1.0)},
         "started": "2026-01-01T00:00:00+00:00",
         "finished": "2026-01-01T00:01:00+00:00",
         "seconds": 60.0,
@@ -73,8 +73,8 @@ def test_nothing_there_is_missing(study):
 def test_a_valid_record_is_complete_and_tells_a_collapse(study):
     complete(study)
     run = study.plan.runs[1]
-    collapsed = ArmOutcome(seconds=1.0, collapsed=True, reason="the loss became nan")
-    write_record(run.folder, record_of(run, arms={"pinn": collapsed}))
+    collapsed = ModelOutcome(seconds=1.0, collapsed=True, reason="the loss became nan")
+    write_record(run.folder, record_of(run, models={"pinn": collapsed}))
     assert states(study) == {
         4: (State.COMPLETE, ""),
         8: (State.COMPLETE, "pinn collapsed: the loss became nan"),
@@ -104,15 +104,13 @@ def test_changed_data_make_stale_but_a_touched_file_does_not(study):
 def test_changed_code_makes_stale(study):
     complete(study)
     text = study.template.read_text()
-    study.template.write_text(text.replace("fault = Path", "other = 1; fault = Path"))
+    study.template.write_text(text.replace("problem = Path", "other = 1; problem = Path"))
     assert states(study)[4] == (State.STALE, "changed: code")
 
 
 def test_a_size_that_is_no_longer_asked_for_is_told(study):
     complete(study)
-    plan = plan_study(
-        study.train, study.test, study.out, study.config(n_train_sizes=(4,)), template=study.template
-    )
+    plan = plan_study(study.train, study.test, study.out, study.config(n_train_sizes=(4,)), template=study.template)
     write_manifest(study.out, plan.manifest)
     assert states(study)[8] == (State.STALE, "not part of the present study.yaml")
 
@@ -122,7 +120,7 @@ def test_a_lock_is_running_and_its_heartbeat_is_shown(study):
     lock = locks.take_lock(run.folder, "kernel")
     note = locks.lock_path(run.folder, "kernel").with_suffix(".json")
     note.write_text(json.dumps(json.loads(note.read_text()) | {"taken": time.time() - 10}))
-    line = {"time": time.time() - 3, "arm": "pinn", "epoch": 7, "epochs": 50, "loss": 0.25, "val_loss": 0.5}
+    line = {"time": time.time() - 3, "model": "pinn", "epoch": 7, "epochs": 50, "loss": 0.25, "val_loss": 0.5}
     progress = run.folder / "execution" / "progress.jsonl"
     progress.write_text(json.dumps(line) + "\n" + '{"time": 1, "ar')
     state, detail = states(study)[4]
@@ -171,9 +169,7 @@ def test_the_manifest_survives_the_round_trip(study):
     assert read_manifest(study.out) == study.plan.manifest
 
 
-@pytest.mark.parametrize(
-    "text", ["", "a: [", "format: 1\n", "!!python/object/apply:os.system ['touch pwned']"]
-)
+@pytest.mark.parametrize("text", ["", "a: [", "format: 1\n", "!!python/object/apply:os.system ['touch pwned']"])
 def test_a_damaged_or_hostile_manifest_is_refused(study, text):
     (study.out / "study.yaml").write_text(text)
     with pytest.raises(InputError):
@@ -257,7 +253,7 @@ def test_a_watched_study_larger_than_the_terminal_shows_what_is_in_progress_and_
 
 def test_a_run_that_waits_for_a_worker_and_one_that_begins_again_show_no_old_heartbeat(study):
     run = study.plan.runs[0]
-    line = {"time": time.time() - 3600, "arm": "pinn", "epoch": 5, "epochs": 9, "loss": 1, "val_loss": 1}
+    line = {"time": time.time() - 3600, "model": "pinn", "epoch": 5, "epochs": 9, "loss": 1, "val_loss": 1}
     (run.folder / "execution" / "progress.jsonl").write_text(json.dumps(line) + "\n")
     lock = locks.take_lock(run.folder, "runner")
     assert run_status(run).detail == "waiting for a worker"

@@ -165,7 +165,7 @@ def test_nothing_complete_names_every_run(tmp_path):
     study = FinishedStudy(tmp_path, sizes=(4, 8))
     with pytest.raises(InputError) as error:
         aggregate(study.folder)
-    assert len(error.value.faults) == 2
+    assert len(error.value.problems) == 2
     assert "a complete run" in str(error.value)
 
 

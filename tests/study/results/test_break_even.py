@@ -53,7 +53,7 @@ def row(model, n_train, trial, training_s, reconstruction_s, condition="nominal"
     }
 
 
-def test_every_trained_arm_meets_every_arm_without_training():
+def test_every_trained_arm_meets_every_model_without_training():
     rows = [row("iterative", n, t, 0.0, 10.0) for n in (32, 64) for t in (1, 2)]
     rows += [row("pinn", n, t, 20.0 * t, 1.0) for n in (32, 64) for t in (1, 2)]
     rows += [row("slow", 64, 1, 5.0, 10.0), row("pinn", 64, 1, 1e6, 1.0, condition="dark")]

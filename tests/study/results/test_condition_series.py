@@ -27,9 +27,7 @@ def costs(**facts):
     return pd.DataFrame(rows)
 
 
-FACTS = costs(
-    nominal=(0.8, 1e6), half=(0.5, 1e6), none=(0.0, 1e6), dim=(0.8, 1e4), dark=(0.8, 1e3), worst=(0.0, 1e3)
-)
+FACTS = costs(nominal=(0.8, 1e6), half=(0.5, 1e6), none=(0.0, 1e6), dim=(0.8, 1e4), dark=(0.8, 1e3), worst=(0.0, 1e3))
 STUDY = conditions(
     {"name": "none", "scan_overlap": 0.0},
     {"name": "half", "scan_overlap": 0.5},
@@ -53,9 +51,7 @@ def test_a_sweep_may_share_another_change():
     )
     facts = pd.concat([FACTS, costs(worse=(0.5, 1e3), dense=(0.8, 1e3))])
     found = sweeps([*STUDY[:3], STUDY[4], *more], facts)
-    assert found[1] == Sweep(
-        "overlap", "photons per pattern 1000", ("dense", "worse", "worst"), (0.8, 0.5, 0.0)
-    )
+    assert found[1] == Sweep("overlap", "photons per pattern 1000", ("dense", "worse", "worst"), (0.8, 0.5, 0.0))
 
 
 def test_two_conditions_are_no_sweep_and_unknown_photons_no_axis():
@@ -64,7 +60,7 @@ def test_two_conditions_are_no_sweep_and_unknown_photons_no_axis():
     assert [sweep.axis for sweep in sweeps(STUDY, unknown)] == ["overlap"]
 
 
-def test_curves_are_those_of_the_largest_size_and_of_arms_without_training():
+def test_curves_are_those_of_the_largest_size_and_of_models_without_training():
     sweep = Sweep("overlap", "", ("nominal", "half", "none"), (0.8, 0.5, 0.0))
     rows = [
         {"model": model, "n_train": n, "trial": t, "condition": c, "value": n + t}

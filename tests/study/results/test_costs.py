@@ -1,4 +1,4 @@
-"""Time and memory of arms: from reconstructions to `run.json` to the table of the study."""
+"""Time and memory of models: from reconstructions to `run.json` to the table of the study."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import pytest
 
 from ptycho_lib.metrics_table import COLUMNS
 from ptycho_lib.resource_usage import Usage
-from ptycho_lib.study.folder.record import ArmOutcome, read_record
+from ptycho_lib.study.folder.record import ModelOutcome, read_record
 from ptycho_lib.study.results.costs import COST_COLUMNS, COSTS, spending
 from ptycho_lib.study.results.tables import gather, write_evidence
 from ptycho_lib.study.run_session import finish_run, open_run
@@ -16,8 +16,8 @@ from tests.support.miniature import Miniature
 
 CONDITIONS = [{"name": "dead", "dead_pixel_fraction": 0.2}]
 TRAINED = {
-    "pinn": ArmOutcome(seconds=30.0, peak_memory_bytes=900),
-    "baseline": ArmOutcome(seconds=20.0, peak_memory_bytes=800),
+    "pinn": ModelOutcome(seconds=30.0, peak_memory_bytes=900),
+    "baseline": ModelOutcome(seconds=20.0, peak_memory_bytes=800),
 }
 TAKEN = {
     ("pinn", "nominal"): Usage(0.5, 700, True),
@@ -58,7 +58,7 @@ def study(tmp_path, monkeypatch):
 def test_the_record_keeps_what_each_reconstruction_took(study):
     record = finish(study, 8)
     assert read_record(study.out / "n_train_8") == record
-    assert record.arms["pinn"].peak_memory_bytes == 900
+    assert record.models["pinn"].peak_memory_bytes == 900
     assert record.reconstructions["pinn"]["dead"].seconds == 0.25
     assert not record.reconstructions["pinn+iterative"]["nominal"].memory_of_step
     facts = record.conditions["dead"]
@@ -81,7 +81,7 @@ def test_the_table_holds_a_row_a_reconstruction(study):
     pd.testing.assert_frame_equal(table, evidence.costs, check_dtype=False)
 
 
-def test_an_arm_that_is_not_trained_has_no_training_and_a_hybrid_pays_for_its_network(study):
+def test_an_model_that_is_not_trained_has_no_training_and_a_hybrid_pays_for_its_network(study):
     finish(study, 8)
     costs = gather(study.out).costs.set_index(["model", "condition"])
     assert costs.loc[("iterative", "nominal"), "training_s"] == 0
@@ -97,7 +97,7 @@ def test_a_run_without_training_patterns_charges_no_training(study):
     alone = record.model_copy(
         update={
             "identity": record.identity.model_copy(update={"n_train": 0}),
-            "arms": {"iterative": ArmOutcome(seconds=6.0)},
+            "models": {"iterative": ModelOutcome(seconds=6.0)},
             "reconstructions": {"iterative": record.reconstructions["iterative"]},
         }
     )

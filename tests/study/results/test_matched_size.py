@@ -19,8 +19,7 @@ def study(pinn, baseline, *, metric="ssim", sizes=SIZES):
     for model, curves in (("pinn", pinn), ("baseline", baseline)):
         by_size = np.atleast_2d(np.asarray(curves, float)).T
         parts += [
-            tidy(values, metric=metric, model=model, n_train=size)
-            for size, values in zip(sizes, by_size, strict=True)
+            tidy(values, metric=metric, model=model, n_train=size) for size, values in zip(sizes, by_size, strict=True)
         ]
     return pd.concat(parts, ignore_index=True)
 
@@ -123,9 +122,7 @@ def test_never_and_at_once_are_said_in_words():
 
 def test_the_headline_speaks_for_the_better_model():
     better = np.array(RISING) + 0.15
-    assert headline(study(better, RISING)).startswith(
-        "PtychoPINN with 512 patterns reaches what the supervised"
-    )
+    assert headline(study(better, RISING)).startswith("PtychoPINN with 512 patterns reaches what the supervised")
     assert headline(study(RISING, better)).startswith(
         "The supervised baseline with 512 patterns reaches what PtychoPINN needs"
     )

@@ -131,7 +131,7 @@ def test_intervals_of_normal_data_cover_the_mean_as_often_as_they_claim(trials, 
     plain = stats.bootstrap(
         (samples,), np.mean, axis=-1, method="percentile", n_resamples=1999, batch=50, rng=2
     ).confidence_interval
-    if trials == 5:  # what the expansion mends
+    if trials == 5:  # what the expansion fixes
         assert np.mean((plain.low < 0) & (plain.high > 0)) < 0.88
 
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ptycho_lib.cli.main import main
-from ptycho_lib.errors import Fault, InputError
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.evaluation.comparison import compare_objects
 from ptycho_lib.study.folder.record import METRICS
 from ptycho_lib.study.results.aggregate import AGGREGATED
@@ -85,14 +85,12 @@ def test_rows_that_vanished_or_appeared_are_named(out_dir):
     table = table[~((table["trial"] == 2) & (table["metric"] == "mae") & (table["alignment"] == "raw"))]
     pd.concat([table, table.iloc[:1].assign(trial=9)]).to_csv(out_dir / AGGREGATED, index=False)
     mismatches = verify_study(out_dir, compare_objects).mismatches
-    assert (
-        sum(mismatch.published == "no row" for mismatch in mismatches) == 2 * 2 * 3
-    )  # sizes, models, components
+    assert sum(mismatch.published == "no row" for mismatch in mismatches) == 2 * 2 * 3  # sizes, models, components
     assert sum(mismatch.recomputed == "none" for mismatch in mismatches) == 1
 
 
 def test_an_exchanged_reconstruction_is_named(out_dir):
-    first, second = (out_dir / RUN / f"{arm}_run/reconstruction.npz" for arm in ("pinn", "baseline"))
+    first, second = (out_dir / RUN / f"{model}_run/reconstruction.npz" for model in ("pinn", "baseline"))
     shutil.copy(second, first)
     mismatches = verify_study(out_dir, compare_objects).mismatches
     assert mismatches[0].file == f"{RUN}/pinn_run/reconstruction.npz"
@@ -123,7 +121,7 @@ def test_missing_files_are_named(out_dir):
 
 def test_without_the_test_data_metrics_are_unverified_not_wrong(out_dir, monkeypatch):
     def gone(path):
-        raise InputError(Fault(str(path), "", "no such file", "the test data", "Bring it back."))
+        raise InputError(Problem(str(path), "", "no such file", "the test data", "Bring it back."))
 
     monkeypatch.setattr("ptycho_lib.study.results.verify.load_dataset", gone)
     result = verify_study(out_dir, compare_objects)
