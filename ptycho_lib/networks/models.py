@@ -18,7 +18,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho_lib.config import LossTerm, NetworkConfig, TrainingConfig
+from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.networks.backbones import BACKBONES
+from ptycho_lib.networks.batches import normalised_probe
 from ptycho_lib.networks.first_guess import FirstGuess
 from ptycho_lib.networks.layers import (
     CentreOn,
@@ -72,7 +74,12 @@ class ReconstructionNetwork(keras.Model):
         self.corrects_guess = self.options.first_guess > 0 and self.options.backbone == "compact"
         patches = self.options.gridsize**2
         channels = patches * (2 if self.corrects_guess else 1) + 1
-        self.backbone = BACKBONES[self.options.backbone](patch_size, channels, patches, self.options.width, precision)
+        self.backbone = self._build_backbone(channels, patches)
+
+    def _build_backbone(self, channels: int, patches: int) -> Any:
+        """Return the trainable part, from (b, N, N, channels) features to the patches of a sample."""
+        build = BACKBONES[self.options.backbone]
+        return build(self.patch_size, channels, patches, self.options.width, self.precision)
 
     def build(self, input_shape: Any = None) -> None:
         """All weights exist since the constructor."""
@@ -263,6 +270,32 @@ class SupervisedBaseline(ReconstructionNetwork):
         return _mean(amplitude + phase, x["weight"])
 
 
+@serializable
+class UntrainedGuess(ReconstructionNetwork):
+    """The control of every study: the first guess alone, without a backbone and without any training.
+
+    It returns the first guess of each pattern or group; with `first_guess` 0 a flat object, |O| = 1.
+    """
+
+    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Return the first guess of each sample, (b, k, N, N, 2)."""
+        return self.first_guess(inputs["diffraction"], inputs.get("positions_px"))
+
+    @cached_property
+    def central_patches(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """The compiled function from amplitudes and positions to the central half of the first guess."""
+
+        def compute(amplitude: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
+            guess = self({"diffraction": amplitude, "positions_px": positions_px})
+            quarter = self.patch_size // 4
+            return to_complex(guess[..., quarter:-quarter, quarter:-quarter, :])
+
+        return tf.function(compute, reduce_retracing=True)
+
+    def _build_backbone(self, channels: int, patches: int) -> Any:
+        """There is nothing to train."""
+
+
 def poisson_deviance(measured: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
     """Return λ − n·log λ less its minimum, with n = measured² and λ = predicted².
 
@@ -306,6 +339,30 @@ def build_pinn(config: NetworkConfig, probe: np.ndarray, *, precision: str = "fl
 def build_baseline(config: NetworkConfig, probe: np.ndarray, *, precision: str = "float32") -> SupervisedBaseline:
     """Build the supervised baseline; it uses the probe for its first guess alone. See `build_pinn`."""
     return SupervisedBaseline(_checked(probe), config.model_dump(), precision, probe, name="baseline")
+
+
+def build_untrained(config: NetworkConfig, dataset: PtychoDataset) -> UntrainedGuess:
+    """Build the control that needs no training: the first guess alone.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        Of the study: the control makes the same first guess as its networks.
+    dataset : PtychoDataset
+        The patterns to reconstruct; gives the probe.
+
+    Returns
+    -------
+    UntrainedGuess
+        `predict_patches` takes it as any other network.
+
+    Raises
+    ------
+    ValueError
+        If N is not a power of two from 32.
+    """
+    probe = normalised_probe(dataset.probe, config.probe_mask_radius_px)
+    return UntrainedGuess(_checked(probe), config.model_dump(), "float32", probe, name="untrained")
 
 
 def load_model(path: str | Path) -> ReconstructionNetwork:
