@@ -152,7 +152,7 @@ format: $(STAMP) ## fix what can be fixed: imports, format, notebook outputs
 	$(BIN)/nbstripout --keep-id $$(git ls-files '*.ipynb')
 
 .PHONY: docs
-docs: $(STAMP) ## write docs/configuration.md from the configuration's own docstrings
+docs: $(STAMP) ## write docs/reference/configuration.md from the configuration's own docstrings
 	$(BIN)/python docs/make_configuration.py
 
 # What of a finished study is small enough to commit beside its README.

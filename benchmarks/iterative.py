@@ -1,8 +1,8 @@
 """Iterating beside the networks: quality and time on a simulated set and on the measured Siemens star.
 
-``python benchmarks/iterative.py`` reconstructs the 512 curved-probe patterns of docs/networks.md and the
+``python benchmarks/iterative.py`` reconstructs the 512 curved-probe patterns of docs/methods/networks.md and the
 unseen half of the star with Pty-chi and with both networks, then iterates on from the networks' objects. It
-prints the table of docs/iterative.md as Markdown and writes the curves and their figure. Nothing else should
+prints the table of docs/methods/iterative.md as Markdown and writes the curves and their figure. Nothing else should
 run meanwhile. Needs the extra `iterative`; the star must be prepared (``make quickstart`` does).
 """
 

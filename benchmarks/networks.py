@@ -1,6 +1,6 @@
 """Quality and speed of the networks: what a training of given length reaches, and how fast it runs.
 
-``python benchmarks/networks.py quality`` trains both models on the curved-probe data set of docs/networks.md
+``python benchmarks/networks.py quality`` trains both models on the curved-probe data set of docs/methods/networks.md
 for several lengths and prints the held-out quality of each; ``lines`` does so for PtychoPINN on line objects,
 beside published values; ``throughput`` times gradient steps, predictions and stitching for several pattern,
 batch and group sizes. Nothing else should run meanwhile.

@@ -44,7 +44,7 @@ SETTINGS = {
 TOGETHER = ("network.width=8 network.first_guess=20",)
 """What the search ended with: the defaults of today."""
 SCENES = ("curved", "velociprobe")
-SEEDS = {"training": 11, "validation": 12}  # docs/networks.md reports on seeds 1 and 2
+SEEDS = {"training": 11, "validation": 12}  # docs/methods/networks.md reports on seeds 1 and 2
 
 
 def trials(model: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the docstrings, defaults and limits in ptycho_lib/config.py.
+"""Write docs/reference/configuration.md from the docstrings, defaults and limits in ptycho_lib/config.py.
 
 Usage: python docs/make_configuration.py [--check]
 With --check nothing is written; the exit code is 1 if the page is out of step.
@@ -14,7 +14,7 @@ from typing import Any
 
 from ptycho_lib.config import StudyConfig
 
-PAGE = Path(__file__).with_name("configuration.md")
+PAGE = Path(__file__).with_name("reference") / "configuration.md"
 
 HEAD = """\
 # Configuration

@@ -1,4 +1,4 @@
-"""Draw the picture of docs/data_contracts.md from the measured Siemens star.
+"""Draw the picture of docs/reference/data_contracts.md from the measured Siemens star.
 
 Run ``python docs/make_data_picture.py`` after a change of conventions or style.
 """

@@ -356,7 +356,7 @@ def load_config(path: str | Path | None = None, **overrides: Any) -> StudyConfig
         With one problem for each unknown key and each value out of its limits.
     """
     source = str(path) if path is not None else "command line"
-    how = "Give a YAML file of settings; docs/configuration.md lists them all."
+    how = "Give a YAML file of settings; the page 'Configuration' lists them all."
     settings = {} if path is None else read_settings(path, how)
     settings |= {key: value for key, value in overrides.items() if value is not None}
     return parse_config(settings, source).anchored(Path() if path is None else Path(path).parent)
@@ -377,12 +377,12 @@ def _problems(error: ValidationError, source: str) -> Iterator[Problem]:
         if detail["type"] == "extra_forbidden":
             known = sorted(_fields(place[:-1]))
             near = difflib.get_close_matches(place[-1], known, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else "Remove it, or see docs/configuration.md."
+            hint = f"Did you mean '{near[0]}'?" if near else "Remove it; the page 'Configuration' lists all names."
             yield Problem(source, key, "an unknown setting", f"one of {', '.join(known)}", hint)
         else:
             found = repr(detail["input"]) if place else "settings that contradict each other"
             expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            yield Problem(source, key, found, expected, "docs/configuration.md gives the limits.")
+            yield Problem(source, key, found, expected, "The page 'Configuration' gives the limits.")
 
 
 def _fields(place: list[str]) -> set[str]:

@@ -1,7 +1,7 @@
 """The tidy table: its columns, and the metrics that may stand in it.
 
 One value a row. `comparison_metrics.csv` of a run and `aggregated_metrics.csv` of a study have the same
-columns, so that a study is its runs put together, nothing more. Definitions: docs/metrics.md.
+columns, so that a study is its runs put together, nothing more. Definitions: docs/explanation/metrics.md.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def test_defaults_hold_without_a_file():
             "conditions.0.photon_factor",
             "Did you mean 'photons_factor'?",
         ),
-        ({"zzzzz": 1}, "zzzzz", "docs/configuration.md"),
+        ({"zzzzz": 1}, "zzzzz", "Configuration"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(settings_, key, hint):

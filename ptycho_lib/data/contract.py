@@ -101,7 +101,7 @@ def _check_keys(archive: NpzArchive, report: Report) -> None:
             report(key, f"{archive.ignored[key]}, which are never read", "an array of numbers", fix)
         else:
             keys = ", ".join(sorted(archive.members)) or "nothing"
-            fix = "docs/data_contracts.md lists the keys."
+            fix = "The page 'Data contract' lists the keys."
             report(key, f"no such key (the file holds {keys})", f"the key '{key}'", fix)
 
 

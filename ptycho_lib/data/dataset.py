@@ -1,4 +1,4 @@
-"""PtychoDataset: the npz contract (docs/data_contracts.md), loaded, validated, saved, selected."""
+"""PtychoDataset: the npz contract (docs/reference/data_contracts.md), loaded, validated, saved, selected."""
 
 from __future__ import annotations
 

@@ -145,5 +145,5 @@ def parse_options(model: type[Model], source: str, options: dict[str, Any]) -> M
                 if unknown
                 else detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             )
-            problems.append(Problem(source, name, found, expected, "docs/data_contracts.md explains the options."))
+            problems.append(Problem(source, name, found, expected, "`ptycho-study prepare --help` lists the options."))
         raise InputError(problems) from None

@@ -1,7 +1,7 @@
 """Image metrics under a mask: one formula a function, no alignment, no printing.
 
 Every metric takes the ground truth first, the estimate second, and an optional boolean mask. It returns a
-`Score`: a float that also says why it is NaN. Definitions, sources and outside checks: docs/metrics.md.
+`Score`: a float that also says why it is NaN. Definitions, sources and outside checks: docs/explanation/metrics.md.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ def _pull(overlap: sparse.csr_array, phases: Floats) -> float:
 
     Were the errors independent, a pull of about τ²/σ² would be best. They are not: what spoils an overlap
     spoils its neighbours, and adds up. The pull is (τ²/σ²)⁴/10, almost nothing where the overlaps agree and
-    almost all where they do not. On trained networks the two cases lie far apart (docs/metrics.md).
+    almost all where they do not. On trained networks the two cases lie far apart (docs/methods/stitching.md).
     """
     before, after = (-2 * np.log(np.clip(agreement(overlap, p), 0.01, 1)) for p in (0 * phases, phases))
     patches, pairs = len(phases), overlap.nnz / 2

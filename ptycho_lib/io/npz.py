@@ -23,7 +23,7 @@ from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, blocks
 
 EXPECTED_FILE = "an npz file"
-HOW_TO_CONVERT = "docs/data_contracts.md says how to convert from each program."
+HOW_TO_CONVERT = "`ptycho-study prepare` converts files of other programs; see the page 'Convert your data'."
 LOCAL_HEADER_BYTES = 30
 HEADER_ERRORS = (
     ValueError,

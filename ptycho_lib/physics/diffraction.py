@@ -1,6 +1,6 @@
 """The diffraction experiment: cut the object, illuminate it, propagate to the far field, count photons.
 
-Conventions (docs/data_contracts.md shows them in a picture): a scan position is the centre of a patch,
+Conventions (docs/reference/data_contracts.md shows them in a picture): a scan position is the centre of a patch,
 which is pixel (N/2, N/2); the far field has its zero frequency (DC) at pixel (N/2, N/2) too.
 """
 

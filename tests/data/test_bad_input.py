@@ -51,7 +51,7 @@ NAN, INF = float("nan"), float("inf")
 FAULTS = {
     "missing key": (
         lambda a: without(a, "probeGuess"),
-        ["probeGuess", "no such key", "docs/data_contracts.md"],
+        ["probeGuess", "no such key", "Data contract"],
     ),
     "raw counts": (
         lambda a: {**without(a, "diffraction"), "diff3d": a["diffraction"].astype(np.uint16)},

@@ -1,4 +1,4 @@
-"""docs/data_contracts.md keeps up with the code: every message, option and key is explained."""
+"""The pages on data keep up with the code: every message, option and key is explained."""
 
 import re
 
@@ -11,7 +11,11 @@ from ptycho_lib.data.options import PrepareOptions
 from ptycho_lib.data.simulation import config as simulation_config
 from tests.conftest import ROOT
 
-PAGE = (ROOT / "docs" / "data_contracts.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+CONTRACT = (DOCS / "reference" / "data_contracts.md").read_text(encoding="utf-8")
+CHECK = (DOCS / "reference" / "check.md").read_text(encoding="utf-8")
+SIMULATION = (DOCS / "reference" / "simulation.md").read_text(encoding="utf-8")
+CONVERSION = (DOCS / "how-to" / "convert_formats.md").read_text(encoding="utf-8")
 
 
 def finding_codes():
@@ -23,17 +27,17 @@ def finding_codes():
 def test_every_code_of_check_is_explained():
     codes = finding_codes()
     assert len(codes) > 15
-    assert {code for code in codes if f"`{code}`" not in PAGE} == set()
+    assert {code for code in codes if f"`{code}`" not in CHECK} == set()
 
 
 def test_every_option_of_prepare_is_explained():
     flags = {f"--{name.replace('_', '-')}" for name in PrepareOptions.model_fields}
     # The plain-file keys for x and y are alternatives of --positions-key, told by --help.
-    assert {flag for flag in flags if flag not in PAGE} <= {"--x-key", "--y-key"}
+    assert {flag for flag in flags if flag not in CONVERSION} <= {"--x-key", "--y-key"}
 
 
 def test_every_key_of_the_contract_is_explained():
-    assert [key for key in (*REQUIRED, *OPTIONAL) if f"`{key}`" not in PAGE] == []
+    assert [key for key in (*REQUIRED, *OPTIONAL) if f"`{key}`" not in CONTRACT] == []
 
 
 @pytest.mark.parametrize(
@@ -42,9 +46,9 @@ def test_every_key_of_the_contract_is_explained():
 )
 def test_every_setting_of_a_simulation_is_explained(section):
     fields = getattr(simulation_config, section).model_fields
-    assert [name for name in fields if f"`{name}`" not in PAGE] == []
+    assert [name for name in fields if f"`{name}`" not in SIMULATION] == []
 
 
 def test_the_picture_is_there():
-    assert "(images/data_conventions.png)" in PAGE
+    assert "(../images/data_conventions.png)" in CONTRACT
     assert (ROOT / "docs" / "images" / "data_conventions.png").stat().st_size < 400_000

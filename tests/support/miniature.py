@@ -151,8 +151,8 @@ class Miniature:
 
 
 def documented(language, words):
-    """Return the code block of docs/running_studies.md, in a language, that contains some words."""
-    page = (Path(__file__).parents[2] / "docs" / "running_studies.md").read_text()
+    """Return the code block of docs/how-to/clusters.md, in a language, that contains some words."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "clusters.md").read_text()
     blocks = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (found,) = [block for block in blocks if words in block]
     return found

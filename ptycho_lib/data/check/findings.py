@@ -1,4 +1,4 @@
-"""Findings: what `check` can say of a file; docs/data_contracts.md explains each code."""
+"""Findings: what `check` can say of a file; docs/reference/check.md explains each code."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "Object or probe is too even, or the dose too low: make sure by other means.",
     ),
     "photons-unknown": ("note", "Store `photons_per_pattern`, or train with the amplitude loss."),
-    "own-reference": ("note", "What is compared with it says so; docs/iterative.md."),
+    "own-reference": ("note", "Every output that is compared with it says so."),
     "needs-prepare": ("note", "Run `ptycho-study prepare`, with the same options."),
 }
 """Severity of a code, and what to do."""

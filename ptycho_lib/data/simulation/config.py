@@ -188,5 +188,5 @@ def load_simulation(path: str | Path) -> SimulationConfig:
     InputError
         With one problem for each unknown key and each value out of its limits.
     """
-    how = "Give a YAML file as in studies/lines; docs/data_contracts.md explains it."
+    how = "Give a YAML file; the page 'Simulation' explains it."
     return parse_options(SimulationConfig, str(path), read_settings(path, how))

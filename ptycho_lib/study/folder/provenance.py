@@ -45,7 +45,7 @@ DETERMINISM = (
     "The same identity, library versions, processor type, usable cores and threads give the same "
     "comparison_metrics.csv, byte for byte. Other threads or cores, another processor or a GPU take sums "
     "in another order, and a training amplifies the difference: with one thread instead of two, metrics of a "
-    "short study moved by up to 0.4 % (PtychoPINN) and 5 % (baseline). See docs/running_studies.md."
+    "short study moved by up to 0.4 % (PtychoPINN) and 5 % (baseline). See the page 'Execution'."
 )
 THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",

@@ -33,7 +33,7 @@ COST_COLUMNS = (
     "device",
     "run",
 )
-"""One reconstruction a row: which one, what it was made of, what it took. docs/metrics.md explains them."""
+"""One reconstruction a row: which one, what it was made of, what it took. docs/reference/tables.md explains them."""
 
 
 def spending(records: Iterable[tuple[str, RunRecord]]) -> pd.DataFrame:
