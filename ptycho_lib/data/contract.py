@@ -1,4 +1,4 @@
-"""The dataset contract, checked: keys, shapes and dtypes. `plausibility` checks the values.
+"""The dataset contract, checked: keys, shapes and dtypes. `value_checks` checks the values.
 
 Each problem says how to fix it. What is harmless is converted: byte order, memory order, a wider float.
 """
@@ -20,7 +20,7 @@ PREPARE = "Run `ptycho-study prepare` on the raw file; it converts and says what
 LEAVE_OUT = "Fix it, or leave it out: it is optional."
 REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess")
 SCALARS = ("photons_per_pattern", "pixel_size_m", "wavelength_m", "detector_distance_m")
-OPTIONAL = ("Y", "coverage", "scan_index", *SCALARS, "history")
+OPTIONAL = ("Y", "coverage", "mask", "scan_index", *SCALARS, "history")
 FOREIGN = {
     "diffraction": ("diff3d", "data", "intensity", "diffraction_patterns"),
     "xcoords": ("xcoords_start", "scan", "positions", "probe_position_x_m"),
@@ -40,6 +40,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "objectGuess": COMPLEX,
     "Y": COMPLEX,
     "coverage": ("b", "bool", "Save it with `.astype(bool)`, or leave it out."),
+    "mask": ("b", "bool", "Save it with `.astype(bool)`, True where a pixel was measured, or leave it out."),
     "scan_index": ("iu", "integers", "Save it as int, or leave it out."),
     "history": ("U", "the text that this library writes", LEAVE_OUT),
 } | dict.fromkeys(SCALARS, ("fiu", "a real number", LEAVE_OUT))
@@ -124,16 +125,18 @@ def _check_shapes(arrays: dict[str, Any], report: Report) -> None:
     if len(obj) != 2 or min(obj) < size:
         fix = "Give the whole object, larger than one patch."
         report("objectGuess", f"shape {obj}", f"(H, W), both at least {size}", fix)
-    if arrays["probeGuess"].shape != (size, size):
-        fix = "Run `ptycho-study prepare`: it takes the strongest mode, and crops or pads the probe."
-        found = f"shape {arrays['probeGuess'].shape}"
-        report("probeGuess", found, f"({size}, {size}), the size of a pattern", fix)
+    probe = arrays["probeGuess"].shape
+    if len(probe) not in (2, 3) or probe[-2:] != (size, size) or probe[0] == 0:
+        fix = "Run `ptycho-study prepare`: it converts other layouts, and crops or pads the probe."
+        expected = f"({size}, {size}), the size of a pattern, or (m, {size}, {size}) for m modes"
+        report("probeGuess", f"shape {probe}", expected, fix)
     for key in ("xcoords", "ycoords"):
         if arrays[key].shape != (n,):
             fix = "Give one position for each pattern."
             report(key, f"shape {arrays[key].shape}", f"({n},), one for each pattern", fix)
-    expected = {"Y": shape, "coverage": obj, "scan_index": (n,)} | dict.fromkeys((*SCALARS, "history"), ())
-    for key, right in expected.items():
+    others = {"Y": shape, "coverage": obj, "mask": (size, size), "scan_index": (n,)}
+    others |= dict.fromkeys((*SCALARS, "history"), ())
+    for key, right in others.items():
         if key in arrays and arrays[key].shape != right:
             report(key, f"shape {arrays[key].shape}", f"{right}", LEAVE_OUT)
 

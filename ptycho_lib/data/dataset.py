@@ -15,6 +15,7 @@ from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns, select
 from ptycho_lib.io.npz import NpzArchive, write_npz
 from ptycho_lib.physics.diffraction import extract_patches
+from ptycho_lib.physics.probes import strongest_first
 from ptycho_lib.physics.scan import scan_overlap
 
 REFERENCE = "reference: "
@@ -36,14 +37,17 @@ class PtychoDataset:
         on disk (`np.memmap`, h5py, `StackView`) that is read where it is indexed.
     positions_px : (n, 2) float64 array
         Patch centres, (row, column), object pixels; the centre of a patch is its pixel N/2.
-    probe : (N, N) complex64 array
-        Illumination; its scale is free.
+    probe : (N, N) or (m, N, N) complex64 array
+        Illumination as stored; m mutually incoherent modes, or one. The overall scale is free, the powers
+        of the modes are their shares of the light.
     obj : (H, W) complex64 array
         Ground truth, or a reference reconstruction.
     patches : (n, N, N) stack of complex64, optional
         Object patches (not illuminated); cut from `obj` where they are missing.
     coverage : (H, W) bool array, optional
         Where `obj` may be compared.
+    mask : (N, N) bool array, optional
+        Detector pixels that were measured; without it, all were.
     scan_index : (n,) int array, optional
         Which scan a pattern belongs to.
     photons_per_pattern : float, optional
@@ -62,6 +66,7 @@ class PtychoDataset:
     obj: Array
     patches: Any | None = None
     coverage: Array | None = None
+    mask: Array | None = None
     scan_index: Array | None = None
     photons_per_pattern: float | None = None
     pixel_size_m: float | None = None
@@ -79,6 +84,11 @@ class PtychoDataset:
         return int(self.diffraction.shape[-1])
 
     @property
+    def probe_modes(self) -> Array:
+        """Modes of the probe, (m, N, N) complex64, strongest first."""
+        return np.asarray(strongest_first(self.probe), dtype=np.complex64)
+
+    @property
     def reference(self) -> str:
         """How this library reconstructed the object from the patterns; empty if it did not."""
         return next((line for line in reversed(self.history) if line.startswith(REFERENCE)), "")
@@ -91,7 +101,7 @@ class PtychoDataset:
         return "" if any(line.startswith(SIMULATED) for line in self.history) else OTHER_REFERENCE
 
     def select(self, indices: Array) -> PtychoDataset:
-        """Return the patterns at `indices`, in that order; probe, object and coverage stay whole.
+        """Return the patterns at `indices`, in that order; probe, object, coverage and mask stay whole.
 
         Stacks on disk stay on disk.
         """
@@ -157,6 +167,7 @@ def load_dataset(path: str | Path) -> PtychoDataset:
         obj=arrays["objectGuess"],
         patches=arrays.get("Y"),
         coverage=arrays.get("coverage"),
+        mask=arrays.get("mask"),
         scan_index=arrays.get("scan_index"),
         history=tuple(history),
         source=str(path),
@@ -193,6 +204,7 @@ def _arrays(dataset: PtychoDataset) -> dict[str, Any]:
         "objectGuess": dataset.obj,
         "Y": dataset.patches,
         "coverage": dataset.coverage,
+        "mask": dataset.mask,
         "scan_index": dataset.scan_index,
     }
     scalars = {key: getattr(dataset, key) for key in SCALARS}

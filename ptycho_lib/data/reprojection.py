@@ -27,10 +27,24 @@ class Residual:
     scale: float
 
 
-def residual(measured: Array, predicted: Array) -> Residual:
-    """Compare two stacks of amplitudes (k, N, N) up to one common scale."""
+def residual(measured: Array, predicted: Array, mask: Array | None = None) -> Residual:
+    """Compare two stacks of amplitudes (k, N, N) up to one common scale.
+
+    Parameters
+    ----------
+    measured, predicted : (k, N, N) array
+    mask : (N, N) bool array, optional
+        Detector pixels that were measured; the others do not count.
+
+    Returns
+    -------
+    Residual
+        NaN if nothing was measured or predicted.
+    """
     measured = np.asarray(measured, dtype=np.float64)
     predicted = np.asarray(predicted, dtype=np.float64)
+    if mask is not None:
+        measured, predicted = measured[..., mask], predicted[..., mask]
     power, total = np.square(predicted).sum(), np.abs(measured).sum()
     if power == 0 or total == 0:
         return Residual(float("nan"), float("nan"))
@@ -38,9 +52,22 @@ def residual(measured: Array, predicted: Array) -> Residual:
     return Residual(float(np.abs(scale * predicted - measured).sum() / total), scale)
 
 
-def reprojection(measured: Array, patches: Array, probe: Array) -> Residual:
-    """Compare measured amplitudes (k, N, N) with those of object patches (k, N, N) under the probe."""
-    return residual(measured, amplitude(patches, probe))
+def reprojection(measured: Array, patches: Array, probe: Array, mask: Array | None = None) -> Residual:
+    """Compare measured amplitudes with those of object patches under the probe.
+
+    Parameters
+    ----------
+    measured : (k, N, N) array
+    patches : (k, N, N) complex array
+    probe : (N, N) or (m, N, N) complex array
+    mask : (N, N) bool array, optional
+        As in `residual`.
+
+    Returns
+    -------
+    Residual
+    """
+    return residual(measured, amplitude(patches, probe), mask)
 
 
 def spread_indices(count: int, number: int) -> Array:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ptycho_lib.data.reprojection import reprojection, spread_indices
+from ptycho_lib.data.reprojection import residual, spread_indices
 from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns
-from ptycho_lib.physics.diffraction import extract_patches
+from ptycho_lib.physics.diffraction import amplitude, as_modes, extract_patches
 
 INTENSITY_RATIO = 0.7
 """Intensity is suspected if the square root of `diffraction` fits this much better than itself."""
@@ -21,6 +21,12 @@ FEW = 16
 """A scan of more positions that is narrower than a quarter of a patch is hardly given in pixels."""
 
 Report = Callable[[str, str, str, str], None]
+
+SAME_MODE = 0.99
+"""Modes whose normalised scalar product exceeds this are one mode twice."""
+
+LEAST_LIGHT = 0.5
+"""Share of the expected light that the measured pixels of a detector must hold."""
 
 PATTERN_FAULTS = {
     "NaN or infinite values": "Run `ptycho-study prepare --bad-pixels repair` on the raw file.",
@@ -89,6 +95,7 @@ def _check_arrays(arrays: dict[str, Any], report: Report) -> None:
     if not np.any(arrays["probeGuess"]):
         fix = "Give the probe of the reconstruction, or a model of it."
         report("probeGuess", "zeros only", "an illumination", fix)
+    _check_modes(arrays["probeGuess"], report)
     if not np.any(arrays["objectGuess"]):
         fix = "Give the ground truth, or a reference reconstruction."
         report("objectGuess", "zeros only", "an object", fix)
@@ -99,6 +106,18 @@ def _check_arrays(arrays: dict[str, Any], report: Report) -> None:
             "at least one pixel to compare",
             "Leave it out, or mark the reliable part.",
         )
+
+
+def _check_modes(probe: Array, report: Report) -> None:
+    """Two modes that are parallel are one mode with the sum of their powers."""
+    modes = as_modes(probe).reshape(-1, probe.shape[-1] ** 2).astype(np.complex128)
+    norm = np.linalg.norm(modes, axis=1)
+    lit = np.flatnonzero(norm > 0)  # NaN is reported by the caller
+    likeness = np.abs(modes[lit].conj() @ modes[lit].T) / np.outer(norm[lit], norm[lit])
+    pairs = [f"{lit[i]} and {lit[k]}" for i, k in np.argwhere(np.triu(likeness, 1) > SAME_MODE)]
+    if pairs:
+        fix = "Give each mode once; `ptycho_lib.physics.probes.orthogonal_modes` separates a mixture."
+        report("probeGuess", f"parallel modes: {', '.join(pairs[:3])}", "modes that differ in shape", fix)
 
 
 def _check_scalars(arrays: dict[str, Any], report: Report) -> None:
@@ -140,16 +159,28 @@ def _check_frame(positions: Array, size: int, shape: tuple[int, ...], report: Re
 
 
 def _check_amplitude(arrays: dict[str, Any], report: Report) -> None:
-    """Re-project some patterns: intensity in the place of amplitude betrays itself."""
+    """Re-project some patterns: intensity in the place of amplitude fits worse than its square root."""
     chosen = spread_indices(len(arrays["xcoords"]), 32)
     measured = read_patterns(arrays["diffraction"], chosen)
     patches = extract_patches(arrays["objectGuess"], _positions(arrays)[chosen], measured.shape[-1])
-    itself = reprojection(measured, patches, arrays["probeGuess"]).value
-    root = reprojection(np.sqrt(measured), patches, arrays["probeGuess"]).value
+    predicted, mask = amplitude(patches, arrays["probeGuess"]), arrays.get("mask")
+    if mask is not None:
+        _check_mask(mask, predicted, report)
+    itself = residual(measured, predicted, mask).value
+    root = residual(np.sqrt(measured), predicted, mask).value
     if root < INTENSITY_RATIO * itself:
         found = f"probably intensity (re-projection residual {itself:.2f}, of its square root {root:.2f})"
         fix = "Run `ptycho-study prepare --quantity intensity` on the file."
         report("diffraction", found, "amplitude, the square root of intensity", fix)
+
+
+def _check_mask(mask: Array, predicted: Array, report: Report) -> None:
+    """Report a mask that hides the light which object and probe predict; unmeasured values mean nothing."""
+    light = np.square(predicted, dtype=np.float64).sum(axis=0)
+    share = float(light[mask].sum() / (light.sum() or 1.0))
+    if share < LEAST_LIGHT:
+        fix = "True marks pixels that were measured: invert the mask if it marks bad pixels, or leave it out."
+        report("mask", f"{100 * share:.2g} % of the expected light on measured pixels", "at least half of it", fix)
 
 
 def _positions(arrays: dict[str, Any]) -> Array:

@@ -97,9 +97,26 @@ def add_patches(patches: Array, positions_px: Array, shape: tuple[int, int]) -> 
     return total[:-1, :-1]
 
 
+def as_modes(probe: Array) -> Array:
+    """Return a probe (N, N), or probe modes (m, N, N), as an array (m, N, N); order and dtype stay."""
+    probe = np.asarray(probe)
+    return probe.reshape(-1, *probe.shape[-2:])
+
+
 def exit_wave(patches: Array, probe: Array) -> Array:
-    """Return object patches times probe, (n, N, N): the projection approximation of a thin object."""
-    return patches * probe
+    """Return object patches times probe: the projection approximation of a thin object.
+
+    Parameters
+    ----------
+    patches : (n, N, N) complex array
+    probe : (N, N) or (m, N, N) complex array
+
+    Returns
+    -------
+    (n, N, N) or (n, m, N, N) complex array
+        One wave for each patch, or for each patch and probe mode.
+    """
+    return patches * probe if np.ndim(probe) == 2 else patches[:, None] * probe
 
 
 def far_field(wave: Array) -> Array:
@@ -122,7 +139,7 @@ def amplitude(patches: Array, probe: Array) -> Array:
     ----------
     patches : (n, N, N) complex array
     probe : (N, N) or (m, N, N) complex array
-        Several modes are mutually incoherent: their intensities add
+        Modes are mutually incoherent: I = sum over m of |F(O P_m)|^2
         (Thibault & Menzel, Nature 494, 68 (2013), eq. 2).
 
     Returns
@@ -130,7 +147,7 @@ def amplitude(patches: Array, probe: Array) -> Array:
     (n, N, N) float32 array
         Square root of the intensity, DC at pixel N/2.
     """
-    modes = np.asarray(probe).reshape(-1, *np.shape(probe)[-2:])
+    modes = as_modes(probe)
     result = np.empty(patches.shape, np.float32)
     for part in _chunks(len(patches)):
         if len(modes) == 1:

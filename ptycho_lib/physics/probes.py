@@ -1,4 +1,8 @@
-"""Probes: the illumination at the sample, as complex (N, N) arrays of unit total intensity."""
+"""Probes: the illumination at the sample, as complex (N, N) arrays of unit total intensity.
+
+A partially coherent beam is a stack (m, N, N) of mutually incoherent modes (Thibault & Menzel, Nature 494,
+68 (2013)); the power of a mode is its share of the light.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,10 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import gaussian_filter
 
-from ptycho_lib.physics.diffraction import Array
+from ptycho_lib.physics.diffraction import Array, as_modes
+
+ENOUGH_LIGHT = 0.99
+"""Share of the light that the modes in use hold, unless a study says otherwise."""
 
 
 def normalise(probe: Array) -> Array:
@@ -17,6 +24,75 @@ def normalise(probe: Array) -> Array:
     if not power > 0:
         raise ValueError("the probe has no intensity; it cannot be normalised")
     return (probe / np.sqrt(power)).astype(np.complex64)
+
+
+def total_intensity(probe: Array) -> Array:
+    """Return Σ_m |P_m|² of a probe (N, N) or its modes (m, N, N) as an (N, N) float64 array."""
+    return np.asarray(np.sum(np.abs(as_modes(probe)).astype(np.float64) ** 2, axis=0))
+
+
+def mode_shares(probe: Array) -> Array:
+    """Return the share of the light in each mode, (m,) float64 with sum 1; zeros for a dark probe."""
+    power = np.sum(np.abs(as_modes(probe)).astype(np.float64) ** 2, axis=(1, 2))
+    return np.asarray(power / (power.sum() or 1.0))
+
+
+def strongest_first(probe: Array) -> Array:
+    """Return the modes (m, N, N) of a probe, (N, N) or (m, N, N), by falling power."""
+    modes = as_modes(probe)
+    return modes[np.argsort(-mode_shares(modes), kind="stable")]
+
+
+def significant_modes(probe: Array, *, share: float = ENOUGH_LIGHT, most: int | None = None) -> Array:
+    """Return the fewest modes that together hold a share of the light, strongest first.
+
+    Parameters
+    ----------
+    probe : (N, N) or (m, N, N) complex array
+    share : float
+        Of the light, in (0, 1].
+    most : int, optional
+        Return at most this many, whatever share they hold.
+
+    Returns
+    -------
+    (k, N, N) array
+        At least one mode; powers stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If `share` or `most` is out of its range.
+    """
+    if not 0 < share <= 1 or (most is not None and most < 1):
+        raise ValueError(f"share {share} must lie in (0, 1], most {most} must be at least 1")
+    modes = strongest_first(probe)
+    held = np.cumsum(mode_shares(modes))
+    count = 1 + int(np.searchsorted(held, share - 1e-6))
+    return modes[: min(count, most or count)]
+
+
+def orthogonal_modes(probe: Array) -> Array:
+    """Return the mutually orthogonal modes that give the same patterns, strongest first.
+
+    The singular value decomposition of the (m, N²) stack mixes modes by a unitary matrix, which leaves
+    the summed intensity of every pattern (Thibault & Menzel 2013, supplement), and gathers as much light
+    as it can in the first modes.
+
+    Parameters
+    ----------
+    probe : (N, N) or (m, N, N) complex array
+
+    Returns
+    -------
+    (m, N, N) array
+        Of the dtype of `probe`. A single mode comes back unchanged.
+    """
+    modes = as_modes(probe)
+    if len(modes) == 1:
+        return modes
+    _, strength, waves = np.linalg.svd(modes.reshape(len(modes), -1).astype(np.complex128), full_matrices=False)
+    return np.asarray((strength[:, None] * waves).reshape(modes.shape).astype(modes.dtype))
 
 
 def disc(size: int, diameter_px: float, *, smoothing_px: float = 0.0) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ptycho_lib.physics.diffraction import Array, add_patches
+from ptycho_lib.physics.probes import total_intensity
 
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
@@ -73,9 +74,24 @@ def frame(positions_px: Array, size: int, *, margin_px: int = 2) -> tuple[Array,
 
 
 def illumination(probe: Array, positions_px: Array, shape: tuple[int, int]) -> Array:
-    """Return Σ_k |P|² centred at each position, (H, W) float64; incoherent modes (m, N, N) are summed."""
-    probe = np.asarray(probe)
-    intensity = np.sum(np.abs(probe.reshape(-1, *probe.shape[-2:])).astype(np.float64) ** 2, axis=0)
+    """Return the light that a scan brings to each object pixel, Σ_k Σ_m |P_m|² centred at each position.
+
+    Parameters
+    ----------
+    probe : (N, N) or (m, N, N) complex array
+    positions_px : (n, 2) array
+    shape : (int, int)
+
+    Returns
+    -------
+    (H, W) float64 array
+
+    Raises
+    ------
+    ValueError
+        If a patch reaches outside `shape`.
+    """
+    intensity = total_intensity(probe)
     return add_patches(np.broadcast_to(intensity, (len(positions_px), *intensity.shape)), positions_px, shape)
 
 
@@ -109,11 +125,15 @@ def resolved_area(probe: Array, positions_px: Array, shape: tuple[int, int], *, 
 
     Parameters
     ----------
-    probe : (N, N) complex array
+    probe : (N, N) or (m, N, N) complex array
     positions_px : (n, 2) array
     shape : (int, int)
     min_illumination : float
-        Least Σ_k |P|², relative to the largest.
+        Least `illumination`, relative to the largest.
+
+    Returns
+    -------
+    (H, W) bool array
     """
     total = illumination(probe, positions_px, shape)
     central = window_union(positions_px, probe.shape[-1] // 2, shape)
@@ -123,10 +143,10 @@ def resolved_area(probe: Array, positions_px: Array, shape: tuple[int, int], *, 
 def probe_diameter(probe: Array) -> float:
     """Return the diameter (px) of the uniform disc whose area is the probe's effective area.
 
-    Effective area (Σ|P|²)² / Σ|P|⁴, the inverse participation ratio: weak, wide tails hardly count.
+    Effective area (ΣI)² / ΣI², the inverse participation ratio of the intensity I, summed over the modes of
+    an (m, N, N) probe: weak, wide tails hardly count.
     """
-    probe = np.asarray(probe)
-    intensity = np.sum(np.abs(probe.reshape(-1, *probe.shape[-2:])).astype(np.float64) ** 2, axis=0)
+    intensity = total_intensity(probe)
     area = intensity.sum() ** 2 / np.square(intensity).sum()
     return float(np.sqrt(4 * area / np.pi))
 

@@ -33,6 +33,10 @@ def at(array, place, value):
     return changed
 
 
+def modes(probe):
+    return np.stack([probe, 0.5 * probe * np.linspace(-1, 1, probe.shape[-1])])
+
+
 def without(arrays, *keys):
     return {key: value for key, value in arrays.items() if key not in keys}
 
@@ -223,6 +227,52 @@ CONVERTED = {
     "a vector of wavelengths",
 }
 """What `prepare` converts or leaves out, saying so."""
+
+
+PROBE_AND_MASK = {
+    "modes of another size": (
+        lambda a: {**a, "probeGuess": modes(a["probeGuess"])[:, :30, :30]},
+        ["probeGuess: found shape (2, 30, 30)", "(m, 32, 32) for m modes"],
+    ),
+    "modes in four dimensions": (
+        lambda a: {**a, "probeGuess": modes(a["probeGuess"])[None]},
+        ["probeGuess: found shape (1, 2, 32, 32)"],
+    ),
+    "no mode": (
+        lambda a: {**a, "probeGuess": modes(a["probeGuess"])[:0]},
+        ["probeGuess: found shape (0, 32, 32)"],
+    ),
+    "modes parallel to each other": (
+        lambda a: {**a, "probeGuess": np.concatenate([modes(a["probeGuess"]), 0.3j * a["probeGuess"][None]])},
+        ["probeGuess: found parallel modes: 0 and 2", "orthogonal_modes"],
+    ),
+    "NaN in a mode": (
+        lambda a: {**a, "probeGuess": at(modes(a["probeGuess"]), (1, 0, 0), NAN)},
+        ["probeGuess: found 1 NaN"],
+    ),
+    "mask of another shape": (
+        lambda a: {**a, "mask": np.ones((32, 30), bool)},
+        ["mask: found shape (32, 30)", "(32, 32)"],
+    ),
+    "mask of integers": (
+        lambda a: {**a, "mask": np.ones((32, 32), np.uint8)},
+        ["mask: found dtype uint8", "True where a pixel was measured"],
+    ),
+    "mask that hides most of the light": (
+        lambda a: {**a, "mask": np.hypot(*(np.indices((32, 32)) - 16)) > 6},
+        ["of the expected light on measured pixels", "at least half", "invert the mask"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROBE_AND_MASK)
+def test_modes_and_mask_that_break_the_contract(name, arrays, tmp_path):
+    change, words = PROBE_AND_MASK[name]
+    np.savez(tmp_path / "faulty.npz", **change(arrays))
+    with pytest.raises(InputError) as caught:
+        load_dataset(tmp_path / "faulty.npz")
+    for word in words:
+        assert word in str(caught.value)
 
 
 def test_all_faults_at_once(arrays, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ptycho_lib.data.dataset import check_dataset, load_dataset, materialise, save_dataset
+from ptycho_lib.data.reprojection import reprojection
 from ptycho_lib.errors import InputError
 from ptycho_lib.io.lazy_stack import StackView
 from ptycho_lib.physics.diffraction import extract_patches
@@ -21,6 +22,7 @@ def full(small_dataset):
         small_dataset,
         patches=small_dataset.object_patches(),
         coverage=np.indices(small_dataset.obj.shape).sum(axis=0) % 3 > 0,
+        mask=np.indices((32, 32)).sum(axis=0) % 7 > 0,
         scan_index=np.arange(60) // 30,
         pixel_size_m=3.25e-8,
         wavelength_m=1.4e-10,
@@ -31,13 +33,44 @@ def full(small_dataset):
 
 def test_a_round_trip_keeps_everything(full, tmp_path):
     loaded = load_dataset(save_dataset(full, tmp_path / "new" / "full.npz"))
-    for name in ("diffraction", "positions_px", "probe", "obj", "patches", "coverage", "scan_index"):
+    for name in ("diffraction", "positions_px", "probe", "obj", "patches", "coverage", "mask", "scan_index"):
         np.testing.assert_array_equal(np.asarray(getattr(loaded, name)), getattr(full, name), err_msg=name)
     for name in ("photons_per_pattern", "pixel_size_m", "wavelength_m", "detector_distance_m", "history"):
         assert getattr(loaded, name) == getattr(full, name), name
     assert loaded.source.endswith("full.npz")
     assert loaded.diffraction.dtype == np.float32
     assert loaded.fingerprint() == full.fingerprint()
+
+
+def test_modes_are_kept_as_stored_and_read_strongest_first(small_dataset, tmp_path):
+    weak = 0.5 * small_dataset.probe * np.linspace(-1, 1, 32)
+    stored = np.stack([weak, small_dataset.probe]).astype(np.complex64)
+    loaded = load_dataset(save_dataset(replace(small_dataset, probe=stored), tmp_path / "modes.npz"))
+    np.testing.assert_array_equal(loaded.probe, stored)
+    np.testing.assert_array_equal(loaded.probe_modes, stored[::-1])
+    assert loaded.probe_modes.dtype == np.complex64
+    one = small_dataset.probe_modes
+    np.testing.assert_array_equal(one, small_dataset.probe[None])
+
+
+def test_a_mode_of_zero_power_is_allowed(small_dataset, tmp_path):
+    dark = np.stack([small_dataset.probe, 0 * small_dataset.probe])
+    loaded = load_dataset(save_dataset(replace(small_dataset, probe=dark), tmp_path / "dark.npz"))
+    assert loaded.overlap() == small_dataset.overlap()
+
+
+def test_what_unmeasured_pixels_read_does_not_count(small_dataset, tmp_path):
+    """Hot pixels under the mask spoil neither the amplitude test nor the share of the light."""
+    spoilt = np.array(small_dataset.diffraction)
+    spoilt[:, 3:6, 20:30] = 1e4
+    mask = np.ones((32, 32), bool)
+    mask[3:6, 20:30] = False
+    loaded = load_dataset(save_dataset(replace(small_dataset, diffraction=spoilt, mask=mask), tmp_path / "hot.npz"))
+    np.testing.assert_array_equal(loaded.select(np.arange(5)).mask, mask)
+    sample = np.arange(len(loaded))
+    patches = loaded.object_patches(sample)
+    assert reprojection(spoilt, patches, loaded.probe).value > 0.5
+    assert reprojection(spoilt, patches, loaded.probe, mask).value < 0.2
 
 
 def test_the_file_is_the_published_layout(full, tmp_path):
@@ -67,11 +100,13 @@ def test_the_fingerprint_sees_content_and_nothing_else(full):
         replace(full, probe=full.probe.conj()),
         replace(full, obj=full.obj * 1j),
         replace(full, coverage=None),
+        replace(full, mask=~full.mask),
+        replace(full, probe=np.stack([full.probe, full.probe.T])),
         replace(full, pixel_size_m=3.26e-8),
         full.select(np.arange(59)),
         full.select(np.arange(60)[::-1]),
     ]
-    assert len({known, *(other.fingerprint() for other in others)}) == 9
+    assert len({known, *(other.fingerprint() for other in others)}) == 11
 
 
 def test_patterns_stay_on_disk(full, tmp_path):

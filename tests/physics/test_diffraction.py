@@ -117,6 +117,41 @@ def test_incoherent_modes_add_their_intensities():
     np.testing.assert_allclose(exit_wave(patches, modes[0])[2], patches[2] * modes[0])
 
 
+def from_scratch(patches, modes):
+    """The mixed-state amplitude by the sums that define it, in double precision."""
+    size = patches.shape[-1]
+    kernel = np.exp(-2j * np.pi * np.outer(np.arange(size) - size // 2, np.arange(size)) / size) / np.sqrt(size)
+    intensity = np.zeros(patches.shape)
+    for k, patch in enumerate(patches):
+        for mode in modes:
+            intensity[k] += np.abs(kernel @ (patch * mode) @ kernel.T) ** 2
+    return np.sqrt(intensity)
+
+
+@pytest.mark.parametrize("powers", [(0.7, 0.3), (0.5, 0.5), (1.0, 0.0)])
+def test_two_modes_from_scratch(powers):
+    rng = np.random.default_rng(8)
+    patches, modes = complex_noise(rng, 4, 12, 12), complex_noise(rng, 2, 12, 12)
+    modes *= np.sqrt(np.array(powers) / np.sum(np.abs(modes) ** 2, axis=(1, 2)))[:, None, None]
+    np.testing.assert_allclose(amplitude(patches, modes), from_scratch(patches, modes), rtol=1e-6)
+
+
+def test_one_mode_keeps_its_digits():
+    rng = np.random.default_rng(9)
+    patches, probe = complex_noise(rng, 4, 12, 12).astype(np.complex64), complex_noise(rng, 12, 12).astype(np.complex64)
+    plain = np.abs(far_field(patches * probe))
+    np.testing.assert_array_equal(amplitude(patches, probe), plain)
+    np.testing.assert_array_equal(amplitude(patches, probe[None]), plain)
+
+
+def test_each_patch_meets_each_mode():
+    rng = np.random.default_rng(10)
+    patches, modes = complex_noise(rng, 4, 8, 8), complex_noise(rng, 2, 8, 8)
+    waves = exit_wave(patches, modes)
+    assert waves.shape == (4, 2, 8, 8)
+    np.testing.assert_array_equal(waves[3, 1], patches[3] * modes[1])
+
+
 def test_counts_have_poisson_statistics_and_the_right_mean():
     rng = np.random.default_rng(5)
     ideal = np.sqrt(rng.uniform(0.5, 2, (1, 8, 8))) * np.ones((4000, 1, 1))
