@@ -28,7 +28,7 @@ from ptycho_lib.evaluation.reconstruction import Reconstruction, assess, reconst
 from ptycho_lib.iterative.reconstruction import iterate
 from ptycho_lib.networks.prediction import predict_patches
 from ptycho_lib.networks.training import train_model
-from ptycho_lib.report.figures.iterations import start_figure
+from ptycho_lib.report.figures.iterations import starting_guess_figure
 from ptycho_lib.report.results import SAME_KIND
 
 STAR = Path(__file__).parents[1] / "studies" / "siemens_star" / "data" / "siemens_star_velociprobe_n64"
@@ -69,7 +69,7 @@ def main(epochs: int, steps: int, n_train: int, sets: str, out: Path) -> None:
     for label, by_model in curves.items():
         for model, curve in by_model.items():
             curve.to_csv(out / f"{label.split()[0]}_{model}.csv", index=False)
-    start_figure(curves).savefig(out / "starting_guesses.png", dpi=200)
+    starting_guess_figure(curves).savefig(out / "starting_guesses.png", dpi=200)
     print(f"\n{CIRCULAR}\n\nCurves and figure are in {out}.")
 
 

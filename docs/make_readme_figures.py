@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ptycho_lib.report.figures import catalogue as figures
+from ptycho_lib.report import figures
 from ptycho_lib.report.output.publication import publication_figure
 from ptycho_lib.report.results import load_by_size, read_results
 

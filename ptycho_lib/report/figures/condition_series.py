@@ -27,7 +27,7 @@ GREY = "#555555"
 
 
 @styled
-def sweep_figure(
+def condition_series_figure(
     table: pd.DataFrame,
     costs: pd.DataFrame,
     sweeps: Sequence[Sweep],

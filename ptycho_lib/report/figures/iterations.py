@@ -14,7 +14,7 @@ from ptycho_lib.report.style import letter, model_looks, new_figure, styled
 
 
 @styled
-def start_figure(curves: Mapping[str, Mapping[str, pd.DataFrame]], *, quality: str = "phase SSIM ↑") -> Figure:
+def starting_guess_figure(curves: Mapping[str, Mapping[str, pd.DataFrame]], *, quality: str = "phase SSIM ↑") -> Figure:
     """Show quality against the time of reconstruction, one panel a test set, one line a starting guess.
 
     Dotted: the quality of the last epoch from a flat object; points: where each line reaches it first.

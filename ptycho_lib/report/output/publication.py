@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import write_atomically
-from ptycho_lib.report.figures.condition_series import sweep_figure
+from ptycho_lib.report.figures.condition_series import condition_series_figure
 from ptycho_lib.report.figures.cost import time_figure
 from ptycho_lib.report.figures.study import condition_figure, study_figure
 from ptycho_lib.report.output.notebook_display import png_bytes
@@ -70,7 +70,7 @@ def further_figures(results: StudyResults) -> dict[str, Figure]:
     if results.table["condition"].nunique() > 1:
         found[CONDITION_FIGURE] = condition_figure(results.table)
     if sweeps := study_sweeps(results):
-        found[SWEEP_FIGURE] = sweep_figure(evidence.table, evidence.costs, sweeps)
+        found[SWEEP_FIGURE] = condition_series_figure(evidence.table, evidence.costs, sweeps)
     return found
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.simulation.scan import Detector, simulate_dataset
 from ptycho_lib.physics import objects, probes, scan
-from ptycho_lib.report.figures.catalogue import pattern_figure
+from ptycho_lib.report.figures import pattern_figure
 from ptycho_lib.report.widgets.live_view import LiveView, choice, int_slider, show_controls, slider, switch
 
 OBJECTS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from ptycho_lib.report.figures.catalogue import comparison_figure, profile_figure
+from ptycho_lib.report.figures import comparison_figure, profile_figure
 from ptycho_lib.report.figures.objects import ROWS
 from ptycho_lib.report.results import Reconstructions
 from ptycho_lib.report.style import model_looks

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS, Metric
-from ptycho_lib.report.figures.catalogue import comparison_figure, study_figure
+from ptycho_lib.report.figures import comparison_figure, study_figure
 from ptycho_lib.report.figures.objects import Complex2D
 from ptycho_lib.report.output.notebook_display import show_html
 from ptycho_lib.report.results import Reconstructions, StudyResults, load_reconstructions

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ptycho_lib.config import StudyConfig, parse_config
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.evaluation.reconstruction import Reconstruction, reconstruct
-from ptycho_lib.report.figures.catalogue import comparison_figure, history_figure
+from ptycho_lib.report.figures import comparison_figure, history_figure
 from ptycho_lib.report.output.notebook_display import image_html
 from ptycho_lib.report.results import side_by_side
 from ptycho_lib.report.style import model_looks

@@ -80,7 +80,7 @@ def test_a_note_stands_below_its_figure(monkeypatch) -> None:
 
 
 def examples_figure():
-    from ptycho_lib.report.figures.catalogue import history_figure
+    from ptycho_lib.report.figures import history_figure
 
     return history_figure({"pinn": examples.history()})
 

@@ -17,7 +17,7 @@ from matplotlib.text import Annotation, Text
 
 from ptycho_lib.config import MODELS as MODELS_KNOWN
 from ptycho_lib.evaluation.frc import frc_curve
-from ptycho_lib.report.figures import catalogue as figures
+from ptycho_lib.report import figures
 from ptycho_lib.report.figures.study import MOST_POINTS, select
 from ptycho_lib.report.output.notebook_display import png_bytes
 from ptycho_lib.report.style import FULL_WIDTH, style
@@ -70,7 +70,7 @@ def every_figure() -> dict[str, Figure]:
         "coverage_two_objects": figures.coverage_figure(
             POSITIONS[::4], POSITIONS, POSITIONS, TRUTH, test_obj=TRUTH, illumination=np.abs(TRUTH)
         ),
-        "starting_guesses": figures.start_figure(
+        "starting_guesses": figures.starting_guess_figure(
             {"simulated": epochs(), "measured half (against an iterative reference)": epochs()}
         ),
         "history": figures.history_figure({"pinn": examples.history(offset=-1e6), "baseline": examples.history()}),
@@ -87,7 +87,7 @@ def every_figure() -> dict[str, Figure]:
         "conditions_all_models": figures.condition_figure(every_model(("nominal", "low_dose", "sparse"))),
         "conditions_many": figures.condition_figure(every_model(("nominal", *"abcdefgh"), sizes=(512,))),
         "time": figures.time_figure(models, examples.costs(models)),
-        "sweep": figures.sweep_figure(models, examples.costs(models, overlaps=OVERLAPS), SWEEPS),
+        "sweep": figures.condition_series_figure(models, examples.costs(models, overlaps=OVERLAPS), SWEEPS),
     }
 
 
@@ -430,4 +430,4 @@ def test_sweeps_run_from_easy_to_hard(drawn: dict[str, Figure]) -> None:
     )
     assert marked(overlap)["PtychoPINN"].shape == (3, 2)
     with pytest.raises(ValueError, match="no sweep"):
-        figures.sweep_figure(examples.tidy_table(), examples.costs(examples.tidy_table()), [])
+        figures.condition_series_figure(examples.tidy_table(), examples.costs(examples.tidy_table()), [])
