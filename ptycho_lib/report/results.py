@@ -44,6 +44,10 @@ class StudyResults:
     """All planned runs, complete or not, in the order of size and trial."""
     evidence: Evidence
     """The tables: values, outcomes, statistics, differences, crossing points."""
+    standard: str = "truth or reference"
+    """What the models are compared with, in a word or two of a sentence."""
+    reference_note: str = ""
+    """What to keep in mind of what the models are compared with; empty if nothing."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -83,23 +87,6 @@ class StudyResults:
         return {model: costs[NOMINAL].seconds for model, costs in made if NOMINAL in costs}
 
     @property
-    def standard(self) -> str:
-        """What the models are compared with, in a word or two of a sentence."""
-        try:
-            return truth_label(load_dataset(self.manifest.test.path)).lower()
-        except InputError:  # the data are elsewhere
-            return "truth or reference"
-
-    @property
-    def reference_note(self) -> str:
-        """What to keep in mind of what the models are compared with; empty if nothing."""
-        try:
-            test = load_dataset(self.manifest.test.path)
-        except InputError:  # the data are elsewhere
-            return _same_kind(self.config.models)
-        return reference_note(test, self.config.models)
-
-    @property
     def collapsed(self) -> pd.DataFrame:
         """Collapsed trainings, rows of `evidence.outcomes`; their numbers are in the table."""
         return self.evidence.outcomes[self.evidence.outcomes["collapsed"]]
@@ -137,7 +124,15 @@ def read_results(study_dir: str | Path, evidence: Evidence | None = None) -> Stu
     """
     folder = Path(study_dir).resolve()
     manifest = read_manifest(folder)
-    return StudyResults(folder, manifest, tuple(load_runs(folder)), evidence or gather(folder))
+    tables = evidence or gather(folder)
+    try:
+        test = load_dataset(manifest.test.path)
+    except InputError:  # the data are elsewhere
+        return StudyResults(
+            folder, manifest, tuple(load_runs(folder)), tables, reference_note=_same_kind(manifest.config.models)
+        )
+    words = truth_label(test).lower(), reference_note(test, manifest.config.models)
+    return StudyResults(folder, manifest, tuple(load_runs(folder)), tables, *words)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,24 +1,20 @@
-"""What notebooks say about a dataset: what is wrong with it, what was measured, how it was prepared."""
+"""What notebooks say about a dataset: problems found, values measured, how the file was prepared."""
 
 from __future__ import annotations
 
 from ptycho_lib.data.check.file import CheckReport
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.report.text.html_elements import bullets, definitions, escape, paragraph
+from ptycho_lib.report.text.html_elements import bullets, definitions, escape, finding, paragraph
 
 MARKS = {"error": "✗ error", "warning": "! warning", "note": "note"}
 
 
 def findings(report: CheckReport) -> str:
-    """Return what `check` found, errors first, each with what to do, and the numbers it measured."""
-    items = [
-        f"<strong>{MARKS[finding.severity]}</strong> ({escape(finding.code)}): {escape(finding.message)}. "
-        f"{escape(finding.fix)}"
-        for finding in report.findings
-    ]
-    wrong = any(finding.severity != "note" for finding in report.findings)
-    verdict = "" if wrong else paragraph("<strong>✓ nothing wrong found</strong>")
-    return verdict + bullets(items) + definitions(report.numbers)
+    """Return what `check` found, errors first, each with its fix, and the numbers that it measured."""
+    items = [finding(MARKS[one.severity], one.code, one.message, one.fix) for one in report.findings]
+    wrong = any(one.severity != "note" for one in report.findings)
+    result = "" if wrong else paragraph("<strong>✓ nothing wrong found</strong>")
+    return result + bullets(items) + definitions(report.numbers)
 
 
 def steps(dataset: PtychoDataset) -> str:

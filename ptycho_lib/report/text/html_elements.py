@@ -1,60 +1,134 @@
-"""HTML in small pieces: texts are escaped here, so that nothing that a file says becomes markup.
+"""HTML elements, rendered by Jinja2 with autoescape: nothing that a file says becomes markup.
 
-Functions that take `html` expect markup; those that take `text` escape it.
+Arguments named ``html`` (or ``items``, ``rows`` of HTML) are markup already; all others are plain text and are escaped.
 """
 
 from __future__ import annotations
 
-import html as _html
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape as escaped
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("ptycho_lib.report.text", "elements"), autoescape=True, undefined=StrictUndefined
+)
 
 
 def escape(text: object) -> str:
     """Return a text as HTML."""
-    return _html.escape(str(text))
+    return escaped(str(text))
 
 
 def paragraph(html: str, *, role: str = "") -> str:
-    """Return a paragraph; `role` is its class."""
-    return f'<p class="{escape(role)}">{html}</p>' if role else f"<p>{html}</p>"
+    """Return a paragraph.
+
+    Parameters
+    ----------
+    html : str
+        Its content, markup.
+    role : str
+        Its class, as ``answer``; none by default.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    return _element("paragraph", html, role)
 
 
 def bullets(items: Iterable[str]) -> str:
     """Return a list of pieces of HTML; nothing if there are none."""
-    entries = "".join(f"<li>{item}</li>" for item in items)
-    return f"<ul>{entries}</ul>" if entries else ""
+    entries = list(items)
+    return _element("bullets", entries) if entries else ""
 
 
 def definitions(facts: Mapping[str, object]) -> str:
-    """Return names and texts, one pair a line."""
-    style = "text-align:left;vertical-align:top"
-    pairs = "".join(
-        f'<tr><th scope="row" style="{style}">{escape(name)}</th>'
-        f'<td style="{style};overflow-wrap:anywhere;white-space:normal">{escape(value)}</td></tr>'
-        for name, value in facts.items()
-    )
-    return f'<table class="facts">{pairs}</table>' if pairs else ""
+    """Return a table of names and texts, one pair a row; nothing if there are none."""
+    return _element("definitions", {name: str(value) for name, value in facts.items()}) if facts else ""
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of pieces of HTML that scrolls sideways where the page is too narrow."""
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return scrolling(
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>",
-        caption,
-    )
+    """Return a table that scrolls sideways where the page is too narrow.
+
+    Parameters
+    ----------
+    caption, head : str, sequence of str
+        Texts below the table and above its columns.
+    rows : iterable of sequence of str
+        Cells, HTML.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    return _element("table", caption, head, list(rows))
 
 
 def scrolling(html: str, label: str) -> str:
-    """Return wide HTML in a region of its own, which keyboards can reach and scroll."""
-    return (
-        f'<div class="ptycho-table" role="region" aria-label="{escape(label)}" tabindex="0" '
-        f'style="overflow-x:auto">{html}</div>'
-    )
+    """Return wide HTML in a region that a keyboard can reach and scroll.
+
+    Parameters
+    ----------
+    html : str
+        Its content, markup.
+    label : str
+        Its name for screen readers.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    return _element("scrolling", html, label)
+
+
+def picture(source: str, alt: str, *, width_px: int, note: str = "") -> str:
+    """Return an image that scrolls sideways on a narrow page, with a note below.
+
+    Parameters
+    ----------
+    source : str
+        Address of the image, as ``data:image/png;base64,...``.
+    alt : str
+        What it shows, for readers who do not see it.
+    width_px : int
+        Width at which it is shown where the page is wide enough.
+    note : str
+        Text below; none by default.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    return _element("picture", source, alt, width_px, note)
+
+
+def alert(message: str) -> str:
+    """Return a message in the place of something that cannot be shown."""
+    return _element("alert", message)
+
+
+def preformatted(text: str) -> str:
+    """Return a text with its line breaks and columns."""
+    return _element("preformatted", text)
+
+
+def finding(mark: str, code: str, message: str, fix: str) -> str:
+    """Return one finding of a check, all four parts texts: how serious, its code, what was found, how to fix it."""
+    return _element("finding", mark, code, message, fix)
 
 
 def listed(words: Iterable[object]) -> str:
     """Return words as ``a, b and c``, escaped."""
     *first, last = [*map(str, words)] or [""]
     return escape(f"{', '.join(first)} and {last}" if first else last)
+
+
+def _element(name: str, *content: Any) -> str:
+    """Render one macro of elements.html.j2."""
+    return str(getattr(ENVIRONMENT.get_template("elements.html.j2").module, name)(*content))

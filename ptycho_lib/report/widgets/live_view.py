@@ -6,7 +6,6 @@ replaced in place; where nobody moves the controls (papermill, nbconvert, a prev
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from IPython.display import HTML, DisplayHandle, display
 from matplotlib.figure import Figure
 
 from ptycho_lib.report.output.notebook_display import image_html
+from ptycho_lib.report.text.html_elements import alert
 
 WIDE = widgets.Layout(width="24rem", max_width="100%")
 ROW = {"flex_flow": "row wrap", "align_items": "center"}
@@ -57,7 +57,7 @@ class LiveView:
         try:
             return image_html(self._draw(**values), self._describe(**values))
         except ValueError as error:  # bad input is a ValueError, too
-            return f'<p role="alert">{html.escape(str(error))}</p>'
+            return alert(str(error))
 
     def _follow(self, change: object) -> None:
         del change

@@ -15,7 +15,7 @@ from ptycho_lib.report.figures.objects import Complex2D
 from ptycho_lib.report.output.notebook_display import show_html
 from ptycho_lib.report.results import Reconstructions, StudyResults, load_reconstructions
 from ptycho_lib.report.style import metric_title, model_looks
-from ptycho_lib.report.text.html_elements import escape
+from ptycho_lib.report.text.html_elements import preformatted
 from ptycho_lib.report.widgets.live_view import LiveView, choice
 from ptycho_lib.report.widgets.objects import SHOWN
 from ptycho_lib.study.execution.display import watcher_for
@@ -28,7 +28,7 @@ def show_cost(plan: StudyPlan, *, jobs: int = 1) -> None:
     with watcher_for(Console()) as watcher:
         samples = calibrate(plan, watcher, jobs=jobs)
     costs = predict(plan, samples)
-    show_html(f"<pre>{escape(chr(10).join(cost_table(schedule([*plan.runs], costs, jobs), costs)))}</pre>")
+    show_html(preformatted("\n".join(cost_table(schedule([*plan.runs], costs, jobs), costs))))
 
 
 def metric_view(results: StudyResults) -> LiveView:
