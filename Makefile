@@ -157,7 +157,7 @@ docs: $(STAMP) ## write docs/reference/configuration.md from the configuration's
 
 # What of a finished study is small enough to commit beside its README.
 OUTCOME := generalization_study_results.png generalization_study_results_caption.txt \
-	generalization_study_results_table.tex study_summary.csv crossing_points.csv other_test_conditions.png \
+	generalization_study_results_table.tex study_summary.csv matched_sizes.csv other_test_conditions.png \
 	other_test_conditions_caption.txt
 
 .PHONY: outcome

@@ -1,4 +1,4 @@
-"""The tidy table: its columns, and the metrics that may stand in it.
+"""The tidy table: its columns, its models and metrics with their names, and how to select rows.
 
 One value a row. `comparison_metrics.csv` of a run and `aggregated_metrics.csv` of a study have the same
 columns, so that a study is its runs put together, nothing more. Definitions: docs/explanation/metrics.md.
@@ -7,7 +7,10 @@ columns, so that a study is its runs put together, nothing more. Definitions: do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RUN_COLUMNS = ("n_train", "n_groups", "trial", "seed", "model", "condition")
 """Which run and which reconstruction a value belongs to."""
@@ -76,3 +79,60 @@ METRICS: dict[str, Metric] = {
         Metric("contrast", "contrast", "", "higher"),
     )
 }
+
+
+class ModelName(NamedTuple):
+    """A model's name: in legends and tables, and within a sentence."""
+
+    label: str
+    phrase: str
+
+
+MODEL_NAMES: dict[str, ModelName] = {
+    "pinn": ModelName("PtychoPINN", "PtychoPINN"),
+    "baseline": ModelName("Supervised baseline", "the supervised baseline"),
+    "untrained": ModelName("Untrained first guess", "the untrained first guess"),
+    "iterative": ModelName("Iterative", "the iterative reconstruction"),
+    "pinn+iterative": ModelName("PtychoPINN, then iterative", "PtychoPINN followed by iterations"),
+    "baseline+iterative": ModelName("Baseline, then iterative", "the supervised baseline followed by iterations"),
+}
+"""In the order in which figures and tables list them."""
+
+
+def model_label(model: str) -> str:
+    """Return a model's name in legends and tables; an unknown name without underscores."""
+    return MODEL_NAMES[model].label if model in MODEL_NAMES else model.replace("_", " ")
+
+
+def model_phrase(model: str) -> str:
+    """Return a model's name within a sentence; an unknown name without underscores."""
+    return MODEL_NAMES[model].phrase if model in MODEL_NAMES else model.replace("_", " ")
+
+
+def select(table: pd.DataFrame, *, may_be_empty: bool = False, **values: object) -> pd.DataFrame:
+    """Return the rows of a table whose columns have the given values.
+
+    Parameters
+    ----------
+    table : DataFrame
+    may_be_empty : bool
+        Whether no row is a valid result.
+    **values
+        Column names and the value wanted in each.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    ValueError
+        If no row is left, unless `may_be_empty`; the message names the value and those in the table.
+    """
+    for column, value in values.items():
+        rows = table[table[column] == value]
+        if rows.empty and not may_be_empty:
+            present = ", ".join(sorted(map(str, table[column].unique()))) or "nothing"
+            raise ValueError(f"{column} '{value}' is not in the table; it holds {present}")
+        table = rows
+    return table

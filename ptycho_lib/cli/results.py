@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ptycho_lib.study.results.tables import Evidence
+    from ptycho_lib.study.results.tables import StudyTables
 
 FAILED = 1
 
@@ -46,12 +46,12 @@ def aggregate(out_dir: Path, output_plot: Path | None, no_figures: bool) -> None
     """Join all complete runs into tables, with their statistics, and draw the study's figures."""
     if no_figures and output_plot:
         raise click.UsageError("--no-figures draws nothing that --output-plot could write; give one of them")
-    evidence = write_tables(out_dir)
+    tables = write_tables(out_dir)
     if no_figures:
         return
     from ptycho_lib.report.output.publication import write_study_figure
 
-    for path in write_study_figure(out_dir, output_plot, evidence):
+    for path in write_study_figure(out_dir, output_plot, tables):
         click.echo(str(path))
 
 
@@ -89,16 +89,16 @@ def verify(out_dir: Path) -> None:
     sys.exit(0 if result.ok else FAILED)
 
 
-def write_tables(out_dir: Path) -> Evidence:
+def write_tables(out_dir: Path) -> StudyTables:
     """Write aggregated_metrics.csv and the statistics of the trials; say what they hold."""
-    from ptycho_lib.study.results.tables import AGGREGATED, SUMMARY, write_evidence
+    from ptycho_lib.study.results.tables import AGGREGATED, SUMMARY, write_study_tables
 
-    evidence = write_evidence(out_dir)
-    table = evidence.table
+    tables = write_study_tables(out_dir)
+    table = tables.table
     click.echo(f"{out_dir / AGGREGATED}: {len(table)} values of {table['run'].nunique()} runs")
-    click.echo(f"{out_dir / SUMMARY}: {len(evidence.summary)} means")
-    click.echo(evidence.headline())
-    return evidence
+    click.echo(f"{out_dir / SUMMARY}: {len(tables.summary)} means")
+    click.echo(tables.headline())
+    return tables
 
 
 def execute_report(out_dir: Path) -> int:

@@ -21,7 +21,7 @@ from ptycho_lib.evaluation.reconstruction import Reconstruction
 from ptycho_lib.study.folder.manifest import StudyManifest, read_manifest
 from ptycho_lib.study.folder.status import State
 from ptycho_lib.study.results.aggregate import LoadedRun, load_runs
-from ptycho_lib.study.results.tables import Evidence, gather
+from ptycho_lib.study.results.tables import StudyTables, compute_tables
 
 Complex2D = NDArray[np.complexfloating]
 Mask = NDArray[np.bool_]
@@ -42,8 +42,8 @@ class StudyResults:
     manifest: StudyManifest
     runs: tuple[LoadedRun, ...]
     """All planned runs, complete or not, in the order of size and trial."""
-    evidence: Evidence
-    """The tables: values, outcomes, statistics, differences, crossing points."""
+    tables: StudyTables
+    """Values, outcomes, statistics, paired differences, matched sizes and costs."""
     standard: str = "truth or reference"
     """What the models are compared with, in a word or two of a sentence."""
     reference_note: str = ""
@@ -52,12 +52,12 @@ class StudyResults:
     @property
     def table(self) -> pd.DataFrame:
         """Tidy, columns `tidy.COLUMNS`: every value of every complete run."""
-        return self.evidence.table
+        return self.tables.table
 
     @property
     def has_intervals(self) -> bool:
         """Whether there are enough trials for an interval to be claimed."""
-        return bool(self.evidence.summary["low"].notna().any())
+        return bool(self.tables.summary["low"].notna().any())
 
     @property
     def config(self) -> StudyConfig:
@@ -88,8 +88,8 @@ class StudyResults:
 
     @property
     def collapsed(self) -> pd.DataFrame:
-        """Collapsed trainings, rows of `evidence.outcomes`; their numbers are in the table."""
-        return self.evidence.outcomes[self.evidence.outcomes["collapsed"]]
+        """Collapsed trainings, rows of `tables.outcomes`; their numbers are in the table."""
+        return self.tables.outcomes[self.tables.outcomes["collapsed"]]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) over the fingerprints of all runs in the table."""
@@ -112,7 +112,7 @@ class StudyResults:
         raise InputError(Problem(str(self.folder), "run", found, f"one of {there}", "Choose one of these."))
 
 
-def read_results(study_dir: str | Path, evidence: Evidence | None = None) -> StudyResults:
+def read_results(study_dir: str | Path, tables: StudyTables | None = None) -> StudyResults:
     """Read a study folder; runs that are missing, failed or stale are named, not an obstacle.
 
     Nothing is written. The tables are computed, unless they are given.
@@ -124,7 +124,7 @@ def read_results(study_dir: str | Path, evidence: Evidence | None = None) -> Stu
     """
     folder = Path(study_dir).resolve()
     manifest = read_manifest(folder)
-    tables = evidence or gather(folder)
+    tables = tables or compute_tables(folder)
     try:
         test = load_dataset(manifest.test.path)
     except InputError:  # the data are elsewhere

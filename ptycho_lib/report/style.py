@@ -23,7 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import ScaledTranslation
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from ptycho_lib.metrics_table import METRICS
+from ptycho_lib.metrics_table import METRICS, model_label
 
 P = ParamSpec("P")
 
@@ -77,13 +77,15 @@ class ModelLook:
     line: str
 
 
-_LOOKS = {
-    "pinn": ModelLook("PtychoPINN", "#0072B2", "o", "-"),
-    "baseline": ModelLook("Supervised baseline", "#D55E00", "s", "--"),
-    "iterative": ModelLook("Iterative", "#009E73", "^", "-."),
-    "pinn+iterative": ModelLook("PtychoPINN, then iterative", "#56B4E9", "D", ":"),
-    "baseline+iterative": ModelLook("Baseline, then iterative", "#CC79A7", "v", ":"),
+_COLOURS = {
+    "pinn": ("#0072B2", "o", "-"),
+    "baseline": ("#D55E00", "s", "--"),
+    "untrained": ("#5f5f5f", "X", ":"),
+    "iterative": ("#009E73", "^", "-."),
+    "pinn+iterative": ("#56B4E9", "D", ":"),
+    "baseline+iterative": ("#CC79A7", "v", ":"),
 }
+_LOOKS = {model: ModelLook(model_label(model), *look) for model, look in _COLOURS.items()}
 _SPARE = (("#E69F00", "P"), ("#000000", "X"), ("#F0E442", "*"))
 
 
@@ -104,7 +106,7 @@ def model_looks(models: Iterable[str]) -> dict[str, ModelLook]:
     looks = {name: _LOOKS[name] for name in known}
     for number, name in enumerate(others):
         colour, marker = _SPARE[number % len(_SPARE)]
-        looks[name] = ModelLook(name.replace("_", " "), colour, marker, "-")
+        looks[name] = ModelLook(model_label(name), colour, marker, "-")
     return looks
 
 

@@ -90,7 +90,7 @@ def test_aggregate_writes_tables_alone_on_request(tmp_path):
     result = call("aggregate", out_dir, "--no-figures")
     assert result.exit_code == 0, result.output
     assert (out_dir / "aggregated_metrics.csv").is_file()
-    assert (out_dir / "crossing_points.csv").is_file()
+    assert (out_dir / "matched_sizes.csv").is_file()
     assert not list(out_dir.glob("*.png"))
     result = call("aggregate", out_dir, "--no-figures", "--output-plot", tmp_path / "figure.pdf")
     assert result.exit_code == 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptycho_lib.metrics_table import COLUMNS, METRICS
-from ptycho_lib.study.results import tables as evidence
+from ptycho_lib.study.results import tables
 from ptycho_lib.study.results.costs import COST_COLUMNS
 from ptycho_lib.study.results.statistics import KEYS, summarize
 from tests.study.results.test_statistics import tidy
@@ -44,11 +44,11 @@ def test_every_column_of_the_costs_is_explained():
 
 def test_every_table_of_a_study_is_named():
     files = (
-        evidence.AGGREGATED,
-        evidence.SUMMARY,
-        evidence.DIFFERENCES,
-        evidence.CROSSINGS,
-        evidence.OUTCOMES,
-        evidence.COSTS,
+        tables.AGGREGATED,
+        tables.SUMMARY,
+        tables.DIFFERENCES,
+        tables.MATCHED_SIZES,
+        tables.OUTCOMES,
+        tables.COSTS,
     )
     assert [name for name in files if name not in TEXT] == []

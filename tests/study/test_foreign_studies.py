@@ -23,7 +23,7 @@ from ptycho_lib.errors import InputError
 from ptycho_lib.report.output.publication import write_study_figure
 from ptycho_lib.report.results import load_reconstructions, read_results
 from ptycho_lib.study.folder import locks
-from ptycho_lib.study.results.tables import write_evidence
+from ptycho_lib.study.results.tables import write_study_tables
 from ptycho_lib.study.run_session import open_run
 from tests.support.miniature import Miniature
 from tests.support.report_examples import FinishedStudy
@@ -62,7 +62,7 @@ def test_tables_and_figures_replace_links_instead_of_writing_through_them(tmp_pa
     for name in names:
         (study.folder / name).unlink(missing_ok=True)
         (study.folder / name).symlink_to(precious)
-    write_evidence(study.folder)
+    write_study_tables(study.folder)
     write_study_figure(study.folder)
     assert precious.read_text() == "keep me"
     assert not any((study.folder / name).is_symlink() for name in names)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.report.figures.study import select
+from ptycho_lib.metrics_table import select
 from ptycho_lib.report.style import (
     FULL_WIDTH,
     ModelLook,
@@ -20,7 +20,7 @@ from ptycho_lib.report.style import (
     new_figure,
     styled,
 )
-from ptycho_lib.study.results.condition_series import Sweep, curves
+from ptycho_lib.study.results.condition_series import ConditionSeries, series_values
 
 AXES = {"overlap": "linear overlap of neighbours", "photons_per_pattern": "photons per pattern"}
 GREY = "#555555"
@@ -30,7 +30,7 @@ GREY = "#555555"
 def condition_series_figure(
     table: pd.DataFrame,
     costs: pd.DataFrame,
-    sweeps: Sequence[Sweep],
+    series: Sequence[ConditionSeries],
     *,
     metric: str = "ssim",
     components: Sequence[str] = ("amplitude", "phase"),
@@ -38,7 +38,7 @@ def condition_series_figure(
 ) -> Figure:
     """Show where the curves of the models cross when the scan thins out or the dose falls.
 
-    A column a sweep, harder conditions to the right; a line a model, its largest training size; bars span the
+    A column a series, harder conditions to the right; a line a model, its largest training size; bars span the
     trials. The lowest row shows how much of the area is left to be compared, which shrinks for a sparse scan.
 
     Parameters
@@ -46,35 +46,35 @@ def condition_series_figure(
     table : DataFrame
         Tidy table, columns `tidy.COLUMNS`.
     costs : DataFrame
-        `study.spending.spending`.
-    sweeps : sequence of Sweep
-        `study.sweeps.sweeps`, at least one.
+        `results.costs.collect_costs`.
+    series : sequence of ConditionSeries
+        `results.condition_series.find_series`, at least one.
     metric, components, alignment : str
         Which values.
     """
-    if not sweeps:
-        raise ValueError("there is no sweep: at least three conditions must differ in overlap or dose alone")
+    if not series:
+        raise ValueError("there is no series: at least three conditions must differ in overlap or dose alone")
     looks = model_looks(table["model"])
     compared = (
         costs.groupby("condition")["compared_px"].mean() / costs[costs["condition"] == NOMINAL]["compared_px"].mean()
     )
-    figure = new_figure(1.75 * len(components) + 1.3, width=min(FULL_WIDTH, 3.6 * len(sweeps)), used=0.985)
+    figure = new_figure(1.75 * len(components) + 1.3, width=min(FULL_WIDTH, 3.6 * len(series)), used=0.985)
     panels = figure.subplots(
         len(components) + 1,
-        len(sweeps),
+        len(series),
         squeeze=False,
         sharex="col",
         sharey="row",
         height_ratios=[*[1.0] * len(components), 0.35],
     )
-    for column, sweep in zip(panels.T, sweeps, strict=True):
+    for column, one in zip(panels.T, series, strict=True):
         for ax, component in zip(column, components, strict=False):
-            rows = curves(select(table, metric=metric, component=component, alignment=alignment), costs, sweep)
+            rows = series_values(select(table, metric=metric, component=component, alignment=alignment), costs, one)
             for model, look in looks.items():
                 _draw(ax, rows[rows["model"] == model], look)
-        column[-1].plot(sweep.values, [100 * compared[name] for name in sweep.conditions], ".-", color=GREY)
-        column[0].set_title(f"at {sweep.fixed}" if sweep.fixed else "all else unchanged")
-        _axis(column[-1], sweep)
+        column[-1].plot(one.values, [100 * compared[name] for name in one.conditions], ".-", color=GREY)
+        column[0].set_title(f"at {one.fixed}" if one.fixed else "all else unchanged")
+        _axis(column[-1], one)
     for row, component in zip(panels, components, strict=False):
         row[0].set_ylabel(f"{component} {metric_title(metric, component)}")
     panels[-1, 0].set_ylabel("compared\narea (%)")
@@ -97,9 +97,9 @@ def _draw(ax: Axes, rows: pd.DataFrame, look: ModelLook) -> None:
     )  # fmt: skip
 
 
-def _axis(ax: Axes, sweep: Sweep) -> None:
-    """Make the axis of a sweep, harder to the right, with the conditions as ticks."""
-    ax.set_xlabel(AXES[sweep.axis])
-    if sweep.axis == "photons_per_pattern":
+def _axis(ax: Axes, one: ConditionSeries) -> None:
+    """Make the axis of a series, harder to the right, with the conditions as ticks."""
+    ax.set_xlabel(AXES[one.axis])
+    if one.axis == "photons_per_pattern":
         ax.set_xscale("log")
     ax.invert_xaxis()

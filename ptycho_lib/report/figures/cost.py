@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.report.figures.study import select
+from ptycho_lib.metrics_table import select
 from ptycho_lib.report.style import (
     FULL_WIDTH,
     ModelLook,
@@ -48,7 +48,7 @@ def time_figure(
     table : DataFrame
         Tidy table, columns `tidy.COLUMNS`.
     costs : DataFrame
-        `study.spending.spending`.
+        `results.costs.collect_costs`.
     metric, component, alignment, condition : str
         Which value.
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS
+from ptycho_lib.metrics_table import METRICS, select
 from ptycho_lib.report.style import (
     FULL_WIDTH,
     ModelLook,
@@ -35,24 +35,6 @@ WIDE_PT, NARROW_PT = 28.0, 18.0
 STUDY_METRICS = ("mae", "mse", "psnr", "ssim", "frc50")
 MOST_POINTS = 12
 """Trials of a size that are shown one by one; more would hide the line and its band."""
-
-
-def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:
-    """Return the rows of a tidy table whose columns have the given values.
-
-    Raises
-    ------
-    ValueError
-        If no row is left; the message names the value and those that are there.
-    """
-    chosen = table
-    for column, value in values.items():
-        rows = chosen[chosen[column] == value]
-        if rows.empty:
-            there = ", ".join(sorted(map(str, chosen[column].unique()))) or "nothing"
-            raise ValueError(f"{column} '{value}' is not in the table; there is {there}")
-        chosen = rows
-    return chosen
 
 
 @styled
@@ -80,7 +62,7 @@ def study_figure(
     summary : DataFrame, optional
         `study.statistics.summarize` of the table: columns ``mean``, ``low``, ``high`` beside the keys.
     crossings : DataFrame, optional
-        `study.crossing.crossing_points` of the table: an arrow leads from the size that the reference needs
+        `results.matched_size.matched_sizes` of the table: an arrow leads from the size that the reference needs
         to the largest one at which the model needs fewer patterns for the same value.
     metrics, components : sequence of str
         Columns and rows of panels.
@@ -256,7 +238,7 @@ def _reached(crossings: pd.DataFrame | None, *of_panel: str) -> Iterable[Any]:
 
 def _of_panel(rows: pd.DataFrame, component: str, metric: str, alignment: str, condition: str) -> pd.DataFrame:
     wanted = {"component": component, "metric": metric, "alignment": alignment, "condition": condition}
-    return rows[np.logical_and.reduce([rows[column] == value for column, value in wanted.items()])]
+    return select(rows, may_be_empty=True, **wanted)
 
 
 def _size_axis(axes: Sequence[Axes], sizes: Sequence[int]) -> None:

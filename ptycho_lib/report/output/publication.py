@@ -17,11 +17,11 @@ from ptycho_lib.report.figures.cost import time_figure
 from ptycho_lib.report.figures.study import condition_figure, study_figure
 from ptycho_lib.report.output.notebook_display import png_bytes
 from ptycho_lib.report.results import StudyResults, read_results
-from ptycho_lib.report.text.condition_series import study_sweeps, sweep_alt
+from ptycho_lib.report.text.condition_series import series_alt, study_series
 from ptycho_lib.report.text.cost import time_alt
 from ptycho_lib.report.text.study import caption, condition_alt
 from ptycho_lib.report.text.tables import study_table, to_latex
-from ptycho_lib.study.results.tables import Evidence
+from ptycho_lib.study.results.tables import StudyTables
 
 FIGURE = "generalization_study_results"
 CONDITION_FIGURE = "other_test_conditions"
@@ -38,7 +38,7 @@ def publish(results: StudyResults, figure: Figure | None = None) -> list[Path]:
     list of Path
         The files: figures as .png and .pdf, each with its _caption.txt, and _table.tex.
     """
-    evidence = results.evidence
+    tables = results.tables
     figure = figure or publication_figure(results)
     written = [save_figure(figure, results.folder / f"{FIGURE}{ending}", results) for ending in (".png", ".pdf")]
     written += [
@@ -46,7 +46,7 @@ def publish(results: StudyResults, figure: Figure | None = None) -> list[Path]:
         for name, extra in further_figures(results).items()
         for ending in (".png", ".pdf")
     ]
-    table = study_table(evidence.table, evidence.summary)
+    table = study_table(tables.table, tables.summary)
     for name, content in (
         (f"{FIGURE}_caption.txt", caption(results) + "\n"),
         (f"{FIGURE}_table.tex", to_latex(table, note=results.reference_note)),
@@ -58,34 +58,34 @@ def publish(results: StudyResults, figure: Figure | None = None) -> list[Path]:
 
 
 def publication_figure(results: StudyResults) -> Figure:
-    """Return the figure that answers the study, with intervals and crossing points where there are any."""
-    evidence = results.evidence
-    return study_figure(evidence.table, evidence.summary, evidence.crossings, seconds=results.seconds)
+    """Return the figure that answers the study, with intervals and matched sizes where there are any."""
+    tables = results.tables
+    return study_figure(tables.table, tables.summary, tables.matched_sizes, seconds=results.seconds)
 
 
 def further_figures(results: StudyResults) -> dict[str, Figure]:
     """Return, by file name, quality against time, and under other test conditions where there are such."""
-    evidence = results.evidence
-    found = {} if evidence.costs.empty else {TIME_FIGURE: time_figure(evidence.table, evidence.costs)}
+    tables = results.tables
+    found = {} if tables.costs.empty else {TIME_FIGURE: time_figure(tables.table, tables.costs)}
     if results.table["condition"].nunique() > 1:
         found[CONDITION_FIGURE] = condition_figure(results.table)
-    if sweeps := study_sweeps(results):
-        found[SWEEP_FIGURE] = condition_series_figure(evidence.table, evidence.costs, sweeps)
+    if sweeps := study_series(results):
+        found[SWEEP_FIGURE] = condition_series_figure(tables.table, tables.costs, sweeps)
     return found
 
 
 def further_captions(results: StudyResults) -> dict[str, str]:
     """Return the captions of `further_figures`, by file name, as plain text."""
-    found = {} if results.evidence.costs.empty else {TIME_FIGURE: time_alt(results)}
+    found = {} if results.tables.costs.empty else {TIME_FIGURE: time_alt(results)}
     if results.table["condition"].nunique() > 1:
         found[CONDITION_FIGURE] = condition_alt(results)
-    if study_sweeps(results):
-        found[SWEEP_FIGURE] = sweep_alt(results)
+    if study_series(results):
+        found[SWEEP_FIGURE] = series_alt(results)
     return {name: f"{text} {results.reference_note}".strip() for name, text in found.items()}
 
 
 def write_study_figure(
-    out_dir: str | Path, output_plot: str | Path | None = None, evidence: Evidence | None = None
+    out_dir: str | Path, output_plot: str | Path | None = None, tables: StudyTables | None = None
 ) -> list[Path]:
     """Draw the publication figure of a study folder, there and, if asked for, at `output_plot`, too.
 
@@ -94,7 +94,7 @@ def write_study_figure(
     InputError
         If no run is complete, or the ending of `output_plot` is not that of a figure.
     """
-    results = read_results(out_dir, evidence)
+    results = read_results(out_dir, tables)
     figure = publication_figure(results)
     written = publish(results, figure)
     if output_plot is not None:

@@ -7,20 +7,19 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ptycho_lib.metrics_table import METRICS
-from ptycho_lib.report.figures.study import select
+from ptycho_lib.metrics_table import METRICS, select
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import bullets, escape, listed, paragraph
-from ptycho_lib.study.results.condition_series import Sweep, crossings, curves, sweeps
+from ptycho_lib.study.results.condition_series import ConditionSeries, crossovers, find_series, series_values
 from ptycho_lib.study.results.headline import upper
 
 AXES = {"overlap": "overlap", "photons_per_pattern": "photons per pattern"}
 
 
-def study_sweeps(results: StudyResults) -> list[Sweep]:
-    """Return the series of test conditions of a study (`study.sweeps.sweeps`)."""
-    return sweeps(results.config.conditions, results.evidence.costs)
+def study_series(results: StudyResults) -> list[ConditionSeries]:
+    """Return the series of test conditions of a study (`results.condition_series.find_series`)."""
+    return find_series(results.config.conditions, results.tables.costs)
 
 
 def change_places(results: StudyResults, *, metric: str = "ssim", component: str = "phase") -> str:
@@ -28,14 +27,14 @@ def change_places(results: StudyResults, *, metric: str = "ssim", component: str
 
     Models that need no training are compared with each that does; without such a model all are compared.
     """
-    found = study_sweeps(results)
+    found = study_series(results)
     if not found:
         return ""
     rows = select(results.table, metric=metric, component=component, alignment="aligned")
-    costs = results.evidence.costs
+    costs = results.tables.costs
     items = [
-        sentence(sweep, pair, curves(rows, costs, sweep), metric)
-        for sweep in found
+        sentence(series, pair, series_values(rows, costs, series), metric)
+        for series in found
         for pair in _pairs(costs)
         if set(pair) <= set(rows["model"])
     ]
@@ -45,45 +44,45 @@ def change_places(results: StudyResults, *, metric: str = "ssim", component: str
     return paragraph(escape(text)) + bullets(items)
 
 
-def sentence(sweep: Sweep, pair: tuple[str, str], rows: pd.DataFrame, metric: str) -> str:
-    """Return which of two models is ahead along a sweep, and where they change places.
+def sentence(series: ConditionSeries, pair: tuple[str, str], rows: pd.DataFrame, metric: str) -> str:
+    """Return which of two models is ahead along a series, and where they change places.
 
     Parameters
     ----------
-    sweep : Sweep
+    series : ConditionSeries
     pair : (str, str)
         Models.
     rows : DataFrame
-        `study.sweeps.curves`.
+        `results.condition_series.series_values`.
     metric : str
         Says which values are better.
     """
-    means = rows.pivot_table("value", "condition", "model").reindex(sweep.conditions)
+    means = rows.pivot_table("value", "condition", "model").reindex(series.conditions)
     first, second = (means[name].to_numpy(float) for name in pair)
-    logarithmic = sweep.axis == "photons_per_pattern"
-    x = np.log10(sweep.values) if logarithmic else np.asarray(sweep.values)
-    places = [10.0**at if logarithmic else at for at in crossings(x, first, second)]
+    logarithmic = series.axis == "photons_per_pattern"
+    x = np.log10(series.values) if logarithmic else np.asarray(series.values)
+    places = [10.0**at if logarithmic else at for at in crossovers(x, first, second)]
     sign = 1 if metric not in METRICS or METRICS[metric].better == "higher" else -1
     gap = sign * (first - second)
     decided = gap[np.isfinite(gap) & (gap != 0)]
     looks = model_looks(pair)
     names = [looks[name].label for name in (pair if decided.size and decided[0] > 0 else pair[::-1])]
-    span = f"{_value(sweep, sweep.values[0])} to {_value(sweep, sweep.values[-1])}"
-    where = f"{upper(AXES[sweep.axis])} {span}" + (f" ({sweep.fixed})" if sweep.fixed else "")
+    span = f"{_value(series, series.values[0])} to {_value(series, series.values[-1])}"
+    where = f"{upper(AXES[series.axis])} {span}" + (f" ({series.fixed})" if series.fixed else "")
     if not decided.size:
         return escape(f"{where}: {names[0]} and {names[1]} cannot be told apart.")
     if not places:
         return escape(f"{where}: {names[0]} is ahead of {names[1]} throughout.")
-    at = listed(_value(sweep, place) for place in places)
+    at = listed(_value(series, place) for place in places)
     return f"{escape(where)}: {escape(names[0])} begins ahead of {escape(names[1])}; they change places at {at}."
 
 
-def sweep_alt(results: StudyResults) -> str:
-    """Return the alternative text of the sweep figure."""
+def series_alt(results: StudyResults) -> str:
+    """Return the alternative text of the series figure."""
     ranges = [
         f"{AXES[one.axis]} from {_value(one, one.values[0])} to {_value(one, one.values[-1])}"
         + (f" ({one.fixed})" if one.fixed else "")
-        for one in study_sweeps(results)
+        for one in study_series(results)
     ]
     models = "; ".join(look.label for look in model_looks(results.table["model"]).values())
     return f"SSIM of amplitude and phase against {listed(ranges)}, with the area compared; by {models}."
@@ -96,5 +95,5 @@ def _pairs(costs: pd.DataFrame) -> list[tuple[str, str]]:
     return mixed or list(combinations(models, 2))
 
 
-def _value(sweep: Sweep, value: float) -> str:
-    return f"{value:.2f}" if sweep.axis == "overlap" else f"{float(f'{value:.2g}'):,.0f}".replace(",", "\u202f")
+def _value(series: ConditionSeries, value: float) -> str:
+    return f"{value:.2f}" if series.axis == "overlap" else f"{float(f'{value:.2g}'):,.0f}".replace(",", "\u202f")

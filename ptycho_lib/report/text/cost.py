@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
+from ptycho_lib.metrics_table import select
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import bullets, escape, paragraph
 from ptycho_lib.report.text.tables import Table, number_text, to_html
 from ptycho_lib.study.folder.record import RunRecord
 from ptycho_lib.study.results.break_even import NEVER, BreakEven, break_evens
-from ptycho_lib.study.results.costs import spending
+from ptycho_lib.study.results.costs import collect_costs
 
 NOT_RECORDED = "The runs of this study recorded no times."
 ANY_SIZE = "any"
@@ -25,7 +26,7 @@ def cost_table(costs: pd.DataFrame, condition: str = NOMINAL) -> Table:
     Parameters
     ----------
     costs : DataFrame
-        `study.spending.spending`.
+        `results.costs.collect_costs`.
     condition : str
         Test condition.
     """
@@ -53,13 +54,13 @@ def cost_table(costs: pd.DataFrame, condition: str = NOMINAL) -> Table:
 
 def run_costs(record: RunRecord) -> str:
     """Return time and memory of each model of one run."""
-    costs = spending([("", record)])
+    costs = collect_costs([("", record)])
     return paragraph(NOT_RECORDED) if costs.empty else to_html(cost_table(costs))
 
 
 def study_costs(results: StudyResults) -> str:
     """Return time and memory of each model at each size of a study."""
-    costs = results.evidence.costs
+    costs = results.tables.costs
     return paragraph(NOT_RECORDED) if costs.empty else to_html(cost_table(costs))
 
 
@@ -72,7 +73,7 @@ def pays_off(results: StudyResults, *, metric: str = "ssim", component: str = "p
     metric, component : str
         The quality that stands beside the time.
     """
-    costs = results.evidence.costs
+    costs = results.tables.costs
     if costs.empty:
         return ""
     evens = break_evens(costs)
@@ -91,7 +92,7 @@ def pays_off(results: StudyResults, *, metric: str = "ssim", component: str = "p
 
 def time_alt(results: StudyResults) -> str:
     """Return the alternative text of the figure of quality against time: mean times in numbers."""
-    costs = results.evidence.costs
+    costs = results.tables.costs
     rows = costs[costs["condition"] == NOMINAL]
     seconds = (rows["training_s"] + rows["reconstruction_s"]).groupby(rows["model"])
     spans = [
@@ -103,9 +104,7 @@ def time_alt(results: StudyResults) -> str:
 
 def _quality(results: StudyResults, even: BreakEven, metric: str, component: str) -> str:
     wanted = {"metric": metric, "component": component, "alignment": "aligned", "condition": NOMINAL}
-    rows = results.table
-    for column, value in wanted.items():
-        rows = rows[rows[column] == value]
+    rows = select(results.table, may_be_empty=True, **wanted)
     own = rows[(rows["model"] == even.model) & (rows["n_train"] == even.n_train)]["value"].mean()
     other = rows[rows["model"] == even.rival]["value"].mean()
     if not np.isfinite([own, other]).all():

@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ptycho_lib.config import ITERATIVE, NETWORKS
-from ptycho_lib.metrics_table import METRICS
-from ptycho_lib.report.figures.study import MOST_POINTS, NOMINAL, select
+from ptycho_lib.metrics_table import METRICS, model_label, select
+from ptycho_lib.report.figures.study import MOST_POINTS, NOMINAL
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import bullets, definitions, escape, listed, paragraph, table
@@ -101,10 +101,10 @@ def run_counts(results: StudyResults) -> str:
 
 def answer(results: StudyResults) -> str:
     """Return the sentence that answers the study, and the same for the other measures of quality."""
-    evidence = results.evidence
-    first = paragraph(f"<strong>{escape(evidence.headline())}</strong>", role="answer")
+    tables = results.tables
+    first = paragraph(f"<strong>{escape(tables.headline())}</strong>", role="answer")
     others = [("frc50", "phase"), ("ssim", "amplitude"), ("frc50", "amplitude")]
-    sentences = (evidence.headline(metric=metric, component=component) for metric, component in others)
+    sentences = (tables.headline(metric=metric, component=component) for metric, component in others)
     return first + paragraph("By other measures:") + bullets(map(escape, sentences))
 
 
@@ -299,7 +299,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _model(model: str) -> str:
-    return escape(model_looks([model])[model].label)
+    return escape(model_label(model))
 
 
 def _file(path: str) -> str:

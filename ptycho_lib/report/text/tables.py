@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ptycho_lib.config import HYBRIDS, ITERATIVE, NOMINAL
-from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS
-from ptycho_lib.report.figures.study import STUDY_METRICS, select
+from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS, select
+from ptycho_lib.report.figures.study import STUDY_METRICS
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import escape, scrolling
 
@@ -122,7 +122,7 @@ def winner_table(
     rows = rows[rows["metric"].isin(metrics) & ~rows["model"].isin([ITERATIVE, *HYBRIDS])]
     looks = model_looks(rows["model"])
     means = rows.pivot_table("mean", ["component", "metric", "n_train"], "model")
-    chosen = differences[(differences["alignment"] == alignment) & (differences["condition"] == condition)]
+    chosen = select(differences, may_be_empty=True, alignment=alignment, condition=condition)
     verdicts = chosen.set_index(["component", "metric", "n_train"])["verdict"]
     sizes = sorted(rows["n_train"].unique())
     keys = [(c, m) for c in ("amplitude", "phase") for m in metrics if (c, m) in means.index.droplevel(2)]
@@ -224,7 +224,7 @@ def _half_widths(
 ) -> dict[tuple[object, ...], float]:
     if summary is None or rows["trial"].nunique() < 2:
         return {}
-    chosen = summary[(summary["alignment"] == alignment) & (summary["condition"] == condition)]
+    chosen = select(summary, may_be_empty=True, alignment=alignment, condition=condition)
     keys = chosen[["component", "n_train", "model", "metric"]].itertuples(index=False, name=None)
     return dict(zip(keys, (chosen["high"] - chosen["low"]) / 2, strict=True))
 

@@ -33,14 +33,14 @@ def show_cost(plan: StudyPlan, *, jobs: int = 1) -> None:
 
 def metric_view(results: StudyResults) -> LiveView:
     """Choose a metric, a component and a test condition, and see it against the training-set size."""
-    evidence = results.evidence
-    table = evidence.table
+    tables = results.tables
+    table = tables.table
 
     def draw(metric: str, component: str, alignment: str, condition: str) -> Figure:
         return study_figure(
             table,
-            evidence.summary,
-            evidence.crossings,
+            tables.summary,
+            tables.matched_sizes,
             metrics=[metric],
             components=[component],
             alignment=alignment,

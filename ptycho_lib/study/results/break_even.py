@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.study.results.headline import NAMES, count_text, upper
+from ptycho_lib.metrics_table import model_phrase
+from ptycho_lib.study.results.headline import count_text, upper
 
 NEVER = math.inf
 """A pattern takes the network at least as long as the rival: no number of patterns pays for the training."""
@@ -47,7 +48,7 @@ class BreakEven:
 
     def sentence(self) -> str:
         """Return the break-even as one sentence."""
-        model, rival = (NAMES.get(name, name) for name in (self.model, self.rival))
+        model, rival = (model_phrase(name) for name in (self.model, self.rival))
         subject = (
             f"{upper(model)} with {count_text(self.n_train)} training patterns "
             f"({seconds_text(self.training_s)} of training, then {_rate(self.per_pattern_s)})"
@@ -104,7 +105,7 @@ def break_evens(costs: pd.DataFrame, condition: str = NOMINAL) -> list[BreakEven
     Parameters
     ----------
     costs : DataFrame
-        `spending.spending`.
+        `results.costs.collect_costs`.
     condition : str
         Test condition whose patterns are counted.
     """

@@ -24,7 +24,7 @@ LEAST_POINTS = 3
 
 
 @dataclass(frozen=True)
-class Sweep:
+class ConditionSeries:
     """Conditions that differ in one quantity alone.
 
     Parameters
@@ -45,7 +45,7 @@ class Sweep:
     values: tuple[float, ...]
 
 
-def sweeps(conditions: Iterable[ConditionConfig], costs: pd.DataFrame) -> list[Sweep]:
+def find_series(conditions: Iterable[ConditionConfig], costs: pd.DataFrame) -> list[ConditionSeries]:
     """Return every series of at least three test conditions, in the order of the axes.
 
     Parameters
@@ -53,7 +53,7 @@ def sweeps(conditions: Iterable[ConditionConfig], costs: pd.DataFrame) -> list[S
     conditions : iterable of ConditionConfig
         Of the study; the unchanged test set belongs to them without being named.
     costs : DataFrame
-        `spending.spending`: where each condition lies.
+        `results.costs.collect_costs`: where each condition lies.
     """
     facts = costs.groupby("condition")[list(SETTINGS)].first()
     unchanged: dict[str, dict[str, object]] = {NOMINAL: {}}
@@ -69,20 +69,20 @@ def sweeps(conditions: Iterable[ConditionConfig], costs: pd.DataFrame) -> list[S
             if len(names) >= LEAST_POINTS:
                 names.sort(key=lambda name: -facts.loc[name, axis])
                 values = tuple(float(facts.loc[name, axis]) for name in names)
-                found.append(Sweep(axis, fixed, tuple(names), values))
+                found.append(ConditionSeries(axis, fixed, tuple(names), values))
     return found
 
 
-def curves(table: pd.DataFrame, costs: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
-    """Return one value a trial of each model along a sweep.
+def series_values(table: pd.DataFrame, costs: pd.DataFrame, series: ConditionSeries) -> pd.DataFrame:
+    """Return one value a trial of each model along a series.
 
     Parameters
     ----------
     table : DataFrame
         Rows of one metric, component and alignment of the tidy table.
     costs : DataFrame
-        `spending.spending`; tells which models are trained.
-    sweep : Sweep
+        `results.costs.collect_costs`; tells which models are trained.
+    series : ConditionSeries
 
     Returns
     -------
@@ -93,11 +93,11 @@ def curves(table: pd.DataFrame, costs: pd.DataFrame, sweep: Sweep) -> pd.DataFra
     largest = table[table["model"].isin(trained)]["n_train"].max()
     rows = table[~table["model"].isin(trained) | (table["n_train"] == largest)]
     rows = rows.groupby(["model", "trial", "condition"], sort=False)["value"].mean().reset_index()
-    rows["x"] = rows["condition"].map(dict(zip(sweep.conditions, sweep.values, strict=True)))
+    rows["x"] = rows["condition"].map(dict(zip(series.conditions, series.values, strict=True)))
     return rows.dropna(subset="x")
 
 
-def crossings(x: ArrayLike, first: ArrayLike, second: ArrayLike) -> list[float]:
+def crossovers(x: ArrayLike, first: ArrayLike, second: ArrayLike) -> list[float]:
     """Return where two curves change places, in the order of `x`; linear between the points.
 
     Points where a curve is not finite are left out; curves that only touch do not change places.

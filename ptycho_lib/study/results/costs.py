@@ -36,7 +36,7 @@ COST_COLUMNS = (
 """One reconstruction a row: which one, what it was made of, what it took. docs/reference/tables.md explains them."""
 
 
-def spending(records: Iterable[tuple[str, RunRecord]]) -> pd.DataFrame:
+def collect_costs(records: Iterable[tuple[str, RunRecord]]) -> pd.DataFrame:
     """Return what every reconstruction of a study took.
 
     Parameters

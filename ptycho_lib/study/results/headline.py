@@ -6,16 +6,9 @@ import math
 from dataclasses import dataclass
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS
+from ptycho_lib.metrics_table import METRICS, model_phrase
 from ptycho_lib.study.results.statistics import MIN_TRIALS
 
-NAMES = {
-    "pinn": "PtychoPINN",
-    "baseline": "the supervised baseline",
-    "iterative": "the iterative reconstruction",
-    "pinn+iterative": "PtychoPINN, then iterating,",
-    "baseline+iterative": "the supervised baseline, then iterating,",
-}
 NEVER = math.inf
 """The reference does not reach the value at any size of the study."""
 AT_ONCE = 0.0
@@ -64,7 +57,7 @@ class Crossing:
 
     def sentence(self) -> str:
         """Return the crossing as one sentence that says no more than the data do."""
-        model, reference = (NAMES.get(name, name) for name in (self.model, self.reference))
+        model, reference = (model_phrase(name) for name in (self.model, self.reference))
         subject = f"{upper(model)} with {count_text(self.n_train)} patterns"
         if math.isnan(self.value) or math.isnan(self.needed):
             return f"{subject} cannot be compared with {reference}: the {self._measure()} is undefined."

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS
-from ptycho_lib.study.results.headline import AT_ONCE, NAMES, NEVER, Crossing
+from ptycho_lib.metrics_table import METRICS, model_phrase, select
+from ptycho_lib.study.results.headline import AT_ONCE, NEVER, Crossing
 from ptycho_lib.study.results.statistics import (
     CONFIDENCE,
     MIN_TRIALS,
@@ -25,7 +25,7 @@ from ptycho_lib.study.results.statistics import (
 Floats = NDArray[np.float64]
 
 
-def crossing_point(
+def matched_size(
     table: pd.DataFrame,
     n_train: int,
     *,
@@ -64,7 +64,7 @@ def crossing_point(
         If the table holds no value of one of the models; the message says which.
     """
     wanted = {"metric": metric, "component": component, "alignment": alignment, "condition": condition}
-    rows = table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
+    rows = select(table, may_be_empty=True, **wanted)
     found = _crossings(
         rows,
         [n_train],
@@ -140,7 +140,7 @@ def _crossings(
         )
 
 
-def crossing_points(
+def matched_sizes(
     table: pd.DataFrame, *, model: str = "pinn", reference: str = "baseline", n_resamples: int = N_RESAMPLES
 ) -> pd.DataFrame:
     """Return the crossings of every size, metric, component, alignment and condition, with their sentences.
@@ -174,17 +174,17 @@ def headline(
     the other does not reach.
     """
     wanted = {"metric": metric, "component": component, "alignment": alignment, "condition": condition}
-    rows = table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
+    rows = select(table, may_be_empty=True, **wanted)
     means = rows.groupby(["n_train", "model"])["value"].mean().unstack("model")
     if not {model, reference} <= set(means.columns):
-        both = f"{NAMES.get(model, model)} and {NAMES.get(reference, reference)}"
+        both = f"{model_phrase(model)} and {model_phrase(reference)}"
         return f"The study holds no {component} {METRICS[metric].label} of both {both}: nothing to compare."
     lead = (means[model] - means[reference]).mean() * (1 if better_of(metric) == "higher" else -1)
     ahead, behind = (reference, model) if lead < 0 else (model, reference)
     sizes = means[ahead].dropna().index
     crossings = list(_crossings(rows, sizes, wanted, model=ahead, reference=behind))
     if not crossings:
-        return f"No {component} {METRICS[metric].label} of {NAMES.get(ahead, ahead)} is defined."
+        return f"No {component} {METRICS[metric].label} of {model_phrase(ahead)} is defined."
     reached = [crossing for crossing in crossings if AT_ONCE < crossing.needed < NEVER]
     missed = [crossing for crossing in crossings if crossing.needed == NEVER]
     return (reached[-1] if reached else (missed or crossings)[0]).sentence()

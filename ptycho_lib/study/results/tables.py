@@ -10,18 +10,18 @@ import pandas as pd
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.io.files import write_atomically
 from ptycho_lib.study.results.aggregate import AGGREGATED, join_runs, load_runs, run_outcomes
-from ptycho_lib.study.results.costs import COSTS, spending
-from ptycho_lib.study.results.matched_size import crossing_points, headline
+from ptycho_lib.study.results.costs import COSTS, collect_costs
+from ptycho_lib.study.results.matched_size import headline, matched_sizes
 from ptycho_lib.study.results.statistics import paired_differences, summarize
 
 OUTCOMES = "run_outcomes.csv"
 SUMMARY = "study_summary.csv"
 DIFFERENCES = "paired_differences.csv"
-CROSSINGS = "crossing_points.csv"
+MATCHED_SIZES = "matched_sizes.csv"
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class StudyTables:
     """The tables of a study.
 
     Parameters
@@ -34,18 +34,18 @@ class Evidence:
         Trials summed up (`statistics.summarize`).
     differences : DataFrame
         PtychoPINN - baseline by trial (`statistics.paired_differences`); empty without both models.
-    crossings : DataFrame
+    matched_sizes : DataFrame
         Which size the baseline needs for what PtychoPINN reaches, on the unchanged test set
-        (`crossing.crossing_points`); likewise.
+        (`matched_size.matched_sizes`); likewise.
     costs : DataFrame
-        Time and memory of every reconstruction (`spending.spending`).
+        Time and memory of every reconstruction (`results.costs.collect_costs`).
     """
 
     table: pd.DataFrame
     outcomes: pd.DataFrame
     summary: pd.DataFrame
     differences: pd.DataFrame
-    crossings: pd.DataFrame
+    matched_sizes: pd.DataFrame
     costs: pd.DataFrame
 
     def headline(self, *, metric: str = "ssim", component: str = "phase", alignment: str = "aligned") -> str:
@@ -53,7 +53,7 @@ class Evidence:
         return headline(self.table, metric=metric, component=component, alignment=alignment)
 
 
-def gather(out_dir: str | Path) -> Evidence:
+def compute_tables(out_dir: str | Path) -> StudyTables:
     """Compute the tables of a study from its runs; nothing is written.
 
     Raises
@@ -65,32 +65,32 @@ def gather(out_dir: str | Path) -> Evidence:
     runs = load_runs(out_dir)
     table = join_runs(runs, out_dir)
     outcomes = run_outcomes(runs, table)
-    return Evidence(
+    return StudyTables(
         table=table,
         outcomes=outcomes,
         summary=summarize(table, outcomes),
         differences=paired_differences(table),
-        crossings=crossing_points(table[table["condition"] == NOMINAL]),
-        costs=spending((run.folder.relative_to(out_dir).as_posix(), run.record) for run in runs if run.record),
+        matched_sizes=matched_sizes(table[table["condition"] == NOMINAL]),
+        costs=collect_costs((run.folder.relative_to(out_dir).as_posix(), run.record) for run in runs if run.record),
     )
 
 
-def write_evidence(out_dir: str | Path, evidence: Evidence | None = None) -> Evidence:
+def write_study_tables(out_dir: str | Path, tables: StudyTables | None = None) -> StudyTables:
     """Write the tables of a study as CSV files, each atomically; they are computed if not given."""
     out_dir = Path(out_dir).resolve()
-    evidence = evidence or gather(out_dir)
-    for name, table in files_of(evidence).items():
+    tables = tables or compute_tables(out_dir)
+    for name, table in by_file_name(tables).items():
         write_atomically(out_dir / name, table.to_csv(index=False))
-    return evidence
+    return tables
 
 
-def files_of(evidence: Evidence) -> dict[str, pd.DataFrame]:
+def by_file_name(tables: StudyTables) -> dict[str, pd.DataFrame]:
     """Return the tables by file name."""
     return {
-        AGGREGATED: evidence.table,
-        OUTCOMES: evidence.outcomes,
-        SUMMARY: evidence.summary,
-        DIFFERENCES: evidence.differences,
-        CROSSINGS: evidence.crossings,
-        COSTS: evidence.costs,
+        AGGREGATED: tables.table,
+        OUTCOMES: tables.outcomes,
+        SUMMARY: tables.summary,
+        DIFFERENCES: tables.differences,
+        MATCHED_SIZES: tables.matched_sizes,
+        COSTS: tables.costs,
     }

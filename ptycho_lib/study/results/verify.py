@@ -20,7 +20,7 @@ from ptycho_lib.io.files import file_sha256
 from ptycho_lib.study.folder.record import METRICS, RunRecord, reconstruction_name
 from ptycho_lib.study.folder.status import State
 from ptycho_lib.study.results.aggregate import LoadedRun, load_runs, read_metrics
-from ptycho_lib.study.results.tables import AGGREGATED, files_of, gather
+from ptycho_lib.study.results.tables import AGGREGATED, by_file_name, compute_tables
 
 Compare = Callable[..., pd.DataFrame]
 """`evaluation.comparison.compare_objects`; given by the caller, because this subpackage knows no evaluation."""
@@ -99,14 +99,14 @@ def verify_study(out_dir: str | Path, compare: Compare) -> Verification:
     out_dir = Path(out_dir).resolve()
     book = _Book(out_dir)
     runs = [run for run in load_runs(out_dir) if run.state is State.COMPLETE]
-    evidence = gather(out_dir)
+    tables = compute_tables(out_dir)
     truths: dict[str, PtychoDataset] = {}
     masks: dict[str, np.ndarray] = {}
     for run in runs:
         assert run.record is not None
         _verify_files(run.folder, run.record, book)
         _verify_metrics(run, compare, truths, masks, book)
-    for name, table in files_of(evidence).items():
+    for name, table in by_file_name(tables).items():
         if (out_dir / name).is_file():
             _verify_table(out_dir / name, table, book)
         else:

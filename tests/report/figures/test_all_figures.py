@@ -17,12 +17,13 @@ from matplotlib.text import Annotation, Text
 
 from ptycho_lib.config import MODELS as MODELS_KNOWN
 from ptycho_lib.evaluation.frc import frc_curve
+from ptycho_lib.metrics_table import select
 from ptycho_lib.report import figures
-from ptycho_lib.report.figures.study import MOST_POINTS, select
+from ptycho_lib.report.figures.study import MOST_POINTS
 from ptycho_lib.report.output.notebook_display import png_bytes
 from ptycho_lib.report.style import FULL_WIDTH, style
-from ptycho_lib.study.results.condition_series import Sweep
-from ptycho_lib.study.results.matched_size import crossing_points
+from ptycho_lib.study.results.condition_series import ConditionSeries
+from ptycho_lib.study.results.matched_size import matched_sizes
 from tests.support import report_examples as examples
 
 TRUTH, MASK = examples.star(), examples.mask()
@@ -33,8 +34,8 @@ POSITIONS = np.stack(np.meshgrid(np.arange(20, 76, 4.0), np.arange(20, 60, 4.0))
 MODELS = ("pinn", "baseline", "iterative", "pinn+iterative")
 OVERLAPS = {"nominal": 0.8, "half": 0.5, "none": 0.0}
 SWEEPS = [
-    Sweep("overlap", "", tuple(OVERLAPS), tuple(OVERLAPS.values())),
-    Sweep("photons_per_pattern", "scan overlap 0", tuple(OVERLAPS), (1e6, 1e4, 1e3)),
+    ConditionSeries("overlap", "", tuple(OVERLAPS), tuple(OVERLAPS.values())),
+    ConditionSeries("photons_per_pattern", "scan overlap 0", tuple(OVERLAPS), (1e6, 1e4, 1e3)),
 ]
 
 
@@ -315,12 +316,12 @@ class TestStudyFigure:
         assert np.isfinite(line.get_ydata()[1:]).all()
 
     def test_unknown_condition_names_the_choices(self) -> None:
-        with pytest.raises(ValueError, match="condition 'dark' is not in the table; there is nominal"):
+        with pytest.raises(ValueError, match="condition 'dark' is not in the table; it holds nominal"):
             figures.study_figure(self.table, condition="dark")
 
     def test_an_arrow_shows_how_many_patterns_are_saved(self) -> None:
         table = examples.tidy_table(sizes=(64, 128, 256, 512), trials=3)
-        crossings = crossing_points(table, n_resamples=99)
+        crossings = matched_sizes(table, n_resamples=99)
         figure = figures.study_figure(table, crossings=crossings)
         rows = select(crossings, component="phase", metric="ssim", alignment="aligned")
         largest = rows[np.isfinite(rows["needed"]) & (rows["needed"] > 0)].iloc[-1]
@@ -429,5 +430,5 @@ def test_sweeps_run_from_easy_to_hard(drawn: dict[str, Figure]) -> None:
         "at scan overlap 0",
     )
     assert marked(overlap)["PtychoPINN"].shape == (3, 2)
-    with pytest.raises(ValueError, match="no sweep"):
+    with pytest.raises(ValueError, match="no series"):
         figures.condition_series_figure(examples.tidy_table(), examples.costs(examples.tidy_table()), [])

@@ -11,7 +11,7 @@ from ptycho_lib.report.output import publication
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.report.text import condition_series as sweep_narrative, cost as spending_report
 from ptycho_lib.study.folder.record import read_record
-from ptycho_lib.study.results.condition_series import Sweep
+from ptycho_lib.study.results.condition_series import ConditionSeries
 from ptycho_lib.study.results.costs import COSTS
 from tests.support import report_examples as examples
 
@@ -70,10 +70,10 @@ def test_the_report_says_that_without_a_rival_nothing_pays_off(results: StudyRes
 
 
 def test_the_break_even_stands_beside_the_quality(results: StudyResults) -> None:
-    costs = results.evidence.costs.copy()
+    costs = results.tables.costs.copy()
     costs.loc[costs["model"] == "baseline", ["training_s", "reconstruction_s"]] = [0.0, 2.5]
-    evidence = results.evidence.__class__(**(vars(results.evidence) | {"costs": costs}))
-    words = text(spending_report.pays_off(StudyResults(results.folder, results.manifest, (), evidence)))
+    tables = results.tables.__class__(**(vars(results.tables) | {"costs": costs}))
+    words = text(spending_report.pays_off(StudyResults(results.folder, results.manifest, (), tables)))
     # 25 patterns: 1.5 s of training and 0.0025 s against 2.5 s: cheaper from the 16th pattern
     assert "PtychoPINN with 8 training patterns (1.5 s of training" in words
     assert "after 16 test patterns" in words
@@ -94,25 +94,25 @@ def test_the_break_even_stands_beside_the_quality(results: StudyResults) -> None
     ],
 )
 def test_sentences_of_known_curves(first: list, second: list, expected: str) -> None:
-    sweep = Sweep("overlap", "", ("nominal", "half", "none"), (0.8, 0.5, 0.0))
+    series = ConditionSeries("overlap", "", ("nominal", "half", "none"), (0.8, 0.5, 0.0))
     rows = pd.DataFrame(
         {
             "model": ["pinn"] * 3 + ["iterative"] * 3,
-            "condition": sweep.conditions * 2,
+            "condition": series.conditions * 2,
             "value": [*first, *second],
         }
     )
-    words = sweep_narrative.sentence(sweep, ("pinn", "iterative"), rows, "ssim")
+    words = sweep_narrative.sentence(series, ("pinn", "iterative"), rows, "ssim")
     assert words == f"Overlap 0.80 to 0.00: {expected}"
-    worse = sweep_narrative.sentence(sweep, ("pinn", "iterative"), rows.assign(value=-rows["value"]), "mae")
+    worse = sweep_narrative.sentence(series, ("pinn", "iterative"), rows.assign(value=-rows["value"]), "mae")
     assert worse == words
 
 
 def test_doses_cross_on_a_logarithmic_axis() -> None:
-    sweep = Sweep("photons_per_pattern", "scan overlap 0", ("a", "b", "c"), (1e6, 1e4, 1e3))
+    series = ConditionSeries("photons_per_pattern", "scan overlap 0", ("a", "b", "c"), (1e6, 1e4, 1e3))
     values = np.array([1.0, 0.0, 0.0, 0.5, 0.5, 0.5])
     rows = pd.DataFrame({"model": ["pinn"] * 3 + ["iterative"] * 3, "condition": ["a", "b", "c"] * 2, "value": values})
-    words = sweep_narrative.sentence(sweep, ("pinn", "iterative"), rows, "ssim")
+    words = sweep_narrative.sentence(series, ("pinn", "iterative"), rows, "ssim")
     assert "(scan overlap 0): PtychoPINN begins ahead" in words
     assert words.endswith("change places at 100\u202f000.")
 
@@ -120,7 +120,7 @@ def test_doses_cross_on_a_logarithmic_axis() -> None:
 def test_a_study_names_where_its_models_change_places(results: StudyResults) -> None:
     words = text(sweep_narrative.change_places(results))
     assert "Photons per pattern 100 000 to 1 000: PtychoPINN is ahead of Supervised baseline" in words
-    assert "100\u202f000 to 1\u202f000" in sweep_narrative.sweep_alt(results)
+    assert "100\u202f000 to 1\u202f000" in sweep_narrative.series_alt(results)
 
 
 def test_a_study_without_series_says_nothing(tmp_path: Path) -> None:
@@ -135,4 +135,4 @@ def test_figures_and_costs_are_published(results: StudyResults) -> None:
     names = {path.name for path in publication.publish(results)}
     for figure in (publication.TIME_FIGURE, publication.SWEEP_FIGURE):
         assert {f"{figure}.png", f"{figure}.pdf"} <= names
-    assert COSTS not in names  # a table of the evidence
+    assert COSTS not in names  # a table of the study

@@ -20,7 +20,14 @@ from ptycho_lib.study.results.aggregate import (
     read_metrics,
     run_outcomes,
 )
-from ptycho_lib.study.results.tables import CROSSINGS, DIFFERENCES, OUTCOMES, SUMMARY, gather, write_evidence
+from ptycho_lib.study.results.tables import (
+    DIFFERENCES,
+    MATCHED_SIZES,
+    OUTCOMES,
+    SUMMARY,
+    compute_tables,
+    write_study_tables,
+)
 from tests.support.report_examples import FinishedStudy
 
 
@@ -70,24 +77,24 @@ def test_the_written_table_reads_back_without_losing_a_digit(out_dir):
 
 
 def test_a_collapsed_trial_stays_and_is_counted(out_dir):
-    evidence = gather(out_dir)
-    collapsed = evidence.outcomes.query("collapsed")
+    tables = compute_tables(out_dir)
+    collapsed = tables.outcomes.query("collapsed")
     assert collapsed[["n_train", "trial", "model"]].to_numpy().tolist() == [[4, 2, "baseline"]]
     assert collapsed["reason"].item() == "the loss became NaN"
-    there = evidence.table.query("n_train == 4 and trial == 2 and model == 'baseline'")
+    there = tables.table.query("n_train == 4 and trial == 2 and model == 'baseline'")
     assert len(there) > 20
-    summary = evidence.summary.query("n_train == 4 and model == 'baseline' and alignment == 'raw'")
+    summary = tables.summary.query("n_train == 4 and model == 'baseline' and alignment == 'raw'")
     row = summary.query("component == 'complex' and metric == 'mae'")
     assert row[["n", "n_collapsed", "n_failed"]].to_numpy().tolist() == [[3, 1, 0]]
 
 
 def test_a_run_that_is_missing_is_counted_not_forgotten(out_dir):
-    evidence = gather(out_dir)
-    missing = evidence.outcomes.query("state != 'complete'")
+    tables = compute_tables(out_dir)
+    missing = tables.outcomes.query("state != 'complete'")
     assert missing[["n_train", "trial", "model"]].to_numpy().tolist() == [[8, 3, "pinn"], [8, 3, "baseline"]]
     assert not missing["collapsed"].any()
-    assert (evidence.summary.query("n_train == 8")["n_failed"] == 1).all()
-    assert (evidence.summary.query("n_train == 4")["n_failed"] == 0).all()
+    assert (tables.summary.query("n_train == 8")["n_failed"] == 1).all()
+    assert (tables.summary.query("n_train == 4")["n_failed"] == 0).all()
 
 
 def test_a_flat_reconstruction_has_collapsed_even_if_its_training_noticed_nothing(out_dir):
@@ -104,12 +111,12 @@ def test_a_flat_reconstruction_has_collapsed_even_if_its_training_noticed_nothin
 
 
 def test_every_table_is_written_beside_the_runs(out_dir):
-    evidence = write_evidence(out_dir)
-    for name in (AGGREGATED, OUTCOMES, SUMMARY, DIFFERENCES, CROSSINGS):
+    tables = write_study_tables(out_dir)
+    for name in (AGGREGATED, OUTCOMES, SUMMARY, DIFFERENCES, MATCHED_SIZES):
         assert len(pd.read_csv(out_dir / name)) > 0, name
-    assert set(evidence.differences["n"]) <= {0, 1, 2, 3}
-    assert evidence.headline().endswith(".")
-    assert set(evidence.crossings["n_train"]) == {4, 8}
+    assert set(tables.differences["n"]) <= {0, 1, 2, 3}
+    assert tables.headline().endswith(".")
+    assert set(tables.matched_sizes["n_train"]) == {4, 8}
 
 
 def test_a_study_without_a_manifest_is_what_its_folders_hold(out_dir, tmp_path):

@@ -84,7 +84,7 @@ def test_hybrids_have_names_in_sentences():
     for model in HYBRIDS:
         sentence = replace(even(1), model=model).sentence()
         assert model not in sentence
-        assert ", then iterating, with 256 training patterns" in sentence
+        assert " followed by iterations with 256 training patterns" in sentence
 
 
 def test_without_a_rival_there_is_nothing_to_break_even_with():

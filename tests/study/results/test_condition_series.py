@@ -1,11 +1,11 @@
-"""Series of conditions, and crossings against curves whose crossing is known."""
+"""Series of conditions, and crossovers against series_values whose crossing is known."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ptycho_lib.config import ConditionConfig
-from ptycho_lib.study.results.condition_series import Sweep, crossings, curves, sweeps
+from ptycho_lib.study.results.condition_series import ConditionSeries, crossovers, find_series, series_values
 
 
 def conditions(*changes):
@@ -38,9 +38,9 @@ STUDY = conditions(
 
 
 def test_conditions_that_differ_in_one_quantity_make_a_sweep():
-    assert sweeps(STUDY, FACTS) == [
-        Sweep("overlap", "", ("nominal", "half", "none"), (0.8, 0.5, 0.0)),
-        Sweep("photons_per_pattern", "", ("nominal", "dim", "dark"), (1e6, 1e4, 1e3)),
+    assert find_series(STUDY, FACTS) == [
+        ConditionSeries("overlap", "", ("nominal", "half", "none"), (0.8, 0.5, 0.0)),
+        ConditionSeries("photons_per_pattern", "", ("nominal", "dim", "dark"), (1e6, 1e4, 1e3)),
     ]
 
 
@@ -50,27 +50,28 @@ def test_a_sweep_may_share_another_change():
         {"name": "dense", "photons_per_pattern": 1e3},
     )
     facts = pd.concat([FACTS, costs(worse=(0.5, 1e3), dense=(0.8, 1e3))])
-    found = sweeps([*STUDY[:3], STUDY[4], *more], facts)
-    assert found[1] == Sweep("overlap", "photons per pattern 1000", ("dense", "worse", "worst"), (0.8, 0.5, 0.0))
+    found = find_series([*STUDY[:3], STUDY[4], *more], facts)
+    expected = ("overlap", "photons per pattern 1000", ("dense", "worse", "worst"), (0.8, 0.5, 0.0))
+    assert found[1] == ConditionSeries(*expected)
 
 
 def test_two_conditions_are_no_sweep_and_unknown_photons_no_axis():
-    assert sweeps(STUDY[:1], FACTS) == []
+    assert find_series(STUDY[:1], FACTS) == []
     unknown = FACTS.assign(photons_per_pattern=np.nan)
-    assert [sweep.axis for sweep in sweeps(STUDY, unknown)] == ["overlap"]
+    assert [series.axis for series in find_series(STUDY, unknown)] == ["overlap"]
 
 
 def test_curves_are_those_of_the_largest_size_and_of_models_without_training():
-    sweep = Sweep("overlap", "", ("nominal", "half", "none"), (0.8, 0.5, 0.0))
+    series = ConditionSeries("overlap", "", ("nominal", "half", "none"), (0.8, 0.5, 0.0))
     rows = [
         {"model": model, "n_train": n, "trial": t, "condition": c, "value": n + t}
         for model in ("pinn", "iterative")
         for n in (32, 64)
         for t in (1, 2)
-        for c in (*sweep.conditions, "dim")
+        for c in (*series.conditions, "dim")
     ]
-    found = curves(pd.DataFrame(rows), FACTS, sweep)
-    assert set(found["condition"]) == set(sweep.conditions)
+    found = series_values(pd.DataFrame(rows), FACTS, series)
+    assert set(found["condition"]) == set(series.conditions)
     pinn = found[(found["model"] == "pinn") & (found["trial"] == 2)]
     assert pinn["value"].tolist() == [66, 66, 66]
     assert pinn["x"].tolist() == [0.8, 0.5, 0.0]
@@ -90,4 +91,4 @@ def test_curves_are_those_of_the_largest_size_and_of_models_without_training():
     ],
 )
 def test_crossings_of_known_curves(first, second, expected):
-    assert crossings([0, 1, 2], first, second) == pytest.approx(expected)
+    assert crossovers([0, 1, 2], first, second) == pytest.approx(expected)

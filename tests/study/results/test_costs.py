@@ -9,8 +9,8 @@ import pytest
 from ptycho_lib.metrics_table import COLUMNS
 from ptycho_lib.resource_usage import Usage
 from ptycho_lib.study.folder.record import ModelOutcome, read_record
-from ptycho_lib.study.results.costs import COST_COLUMNS, COSTS, spending
-from ptycho_lib.study.results.tables import gather, write_evidence
+from ptycho_lib.study.results.costs import COST_COLUMNS, COSTS, collect_costs
+from ptycho_lib.study.results.tables import compute_tables, write_study_tables
 from ptycho_lib.study.run_session import finish_run, open_run
 from tests.support.miniature import Miniature
 
@@ -69,7 +69,7 @@ def test_the_record_keeps_what_each_reconstruction_took(study):
 def test_the_table_holds_a_row_a_reconstruction(study):
     for size in (4, 8):
         finish(study, size)
-    evidence = write_evidence(study.out)
+    tables = write_study_tables(study.out)
     table = pd.read_csv(study.out / COSTS)
     assert list(table) == list(COST_COLUMNS)
     assert len(table) == 2 * len(TAKEN)
@@ -78,12 +78,12 @@ def test_the_table_holds_a_row_a_reconstruction(study):
     assert row["training_s"] == 30
     assert row["patterns_per_s"] == 12 / 0.25
     assert (row["training_memory_bytes"], row["reconstruction_memory_bytes"]) == (900, 710)
-    pd.testing.assert_frame_equal(table, evidence.costs, check_dtype=False)
+    pd.testing.assert_frame_equal(table, tables.costs, check_dtype=False)
 
 
 def test_an_model_that_is_not_trained_has_no_training_and_a_hybrid_pays_for_its_network(study):
     finish(study, 8)
-    costs = gather(study.out).costs.set_index(["model", "condition"])
+    costs = compute_tables(study.out).costs.set_index(["model", "condition"])
     assert costs.loc[("iterative", "nominal"), "training_s"] == 0
     assert pd.isna(costs.loc[("iterative", "nominal"), "training_memory_bytes"])
     assert costs.loc[("pinn+iterative", "nominal"), "training_s"] == 30
@@ -101,13 +101,13 @@ def test_a_run_without_training_patterns_charges_no_training(study):
             "reconstructions": {"iterative": record.reconstructions["iterative"]},
         }
     )
-    costs = spending([("iterative", alone)])
+    costs = collect_costs([("iterative", alone)])
     assert costs[["n_train", "training_s", "reconstruction_s"]].to_numpy().tolist() == [[0, 0, 6]]
 
 
 def test_times_change_no_metric_and_may_be_missing(study):
     finish(study, 4, dict.fromkeys(TAKEN))
     without = (study.out / "n_train_4" / "comparison_metrics.csv").read_bytes()
-    assert gather(study.out).costs.empty
+    assert compute_tables(study.out).costs.empty
     finish(study, 4)
     assert (study.out / "n_train_4" / "comparison_metrics.csv").read_bytes() == without

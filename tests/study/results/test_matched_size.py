@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ptycho_lib.study.results.headline import AT_ONCE, NEVER
-from ptycho_lib.study.results.matched_size import crossing_point, crossing_points, headline
+from ptycho_lib.study.results.matched_size import headline, matched_size, matched_sizes
 from tests.study.results.test_statistics import tidy
 
 SIZES = (128, 256, 512, 1024, 2048)
@@ -29,33 +29,33 @@ RISING = [0.1, 0.2, 0.3, 0.4, 0.5]
 
 def test_the_crossing_is_interpolated_in_log_size():
     table = study([0.25, 0.35, 0.45, 0.5, 0.6], RISING)
-    crossing = crossing_point(table, 128)
+    crossing = matched_size(table, 128)
     assert crossing.needed == pytest.approx(2**8.5)  # half-way between 256 and 512
     assert crossing.value == pytest.approx(0.25)
-    assert crossing_point(table, 256).needed == pytest.approx(2**9.5)
+    assert matched_size(table, 256).needed == pytest.approx(2**9.5)
 
 
 def test_a_metric_whose_low_end_is_good_crosses_downwards():
     errors = 1 - np.array(RISING)
     table = study(errors - 0.15, errors, metric="mae")
-    assert crossing_point(table, 256, metric="mae").needed == pytest.approx(2**9.5)
+    assert matched_size(table, 256, metric="mae").needed == pytest.approx(2**9.5)
 
 
 def test_beyond_the_sizes_nothing_is_extrapolated():
     table = study([0.9, 0.9, 0.9, 0.9, 0.05], RISING)
-    assert crossing_point(table, 128).needed == NEVER
-    assert crossing_point(table, 2048).needed == AT_ONCE
+    assert matched_size(table, 128).needed == NEVER
+    assert matched_size(table, 2048).needed == AT_ONCE
 
 
 def test_the_first_of_several_crossings_counts():
     table = study([0.25] * 5, [0.1, 0.3, 0.2, 0.3, 0.4])
-    assert crossing_point(table, 128).needed == pytest.approx(2**7.75)
+    assert matched_size(table, 128).needed == pytest.approx(2**7.75)
 
 
 def test_an_undefined_size_counts_as_not_reached():
     table = study([0.25] * 5, [0.1, 0.2, np.nan, np.nan, 0.5])
-    assert crossing_point(table, 128).needed == pytest.approx(2048)
-    nothing = crossing_point(study([np.nan] * 5, RISING), 128)
+    assert matched_size(table, 128).needed == pytest.approx(2048)
+    nothing = matched_size(study([np.nan] * 5, RISING), 128)
     assert np.isnan(nothing.needed)
     assert nothing.sentence() == (
         "PtychoPINN with 128 patterns cannot be compared with the supervised baseline: "
@@ -71,9 +71,9 @@ def trials(noise, shared, seed=0, n=8):
 
 
 def test_the_interval_holds_the_crossing_and_pairing_keeps_shared_luck_out():
-    crossing = crossing_point(trials(0.01, 0.0), 256)
+    crossing = matched_size(trials(0.01, 0.0), 256)
     assert crossing.low < 2**9.5 < crossing.high
-    lucky = crossing_point(trials(0.01, 0.3), 256)
+    lucky = matched_size(trials(0.01, 0.3), 256)
     assert lucky.low < 2**9.5 < lucky.high
     assert lucky.high / lucky.low < 1.5 * crossing.high / crossing.low
     assert lucky.n_trials == 8
@@ -82,7 +82,7 @@ def test_the_interval_holds_the_crossing_and_pairing_keeps_shared_luck_out():
 def test_an_interval_that_leaves_the_sizes_says_so():
     rng = np.random.default_rng(0)
     pinn, baseline = (np.array(RISING) + rng.normal(0, 0.04, (6, 5)) for _ in range(2))
-    crossing = crossing_point(study(pinn, baseline), 2048)
+    crossing = matched_size(study(pinn, baseline), 2048)
     assert crossing.low < 2048
     assert crossing.high == NEVER
     assert crossing.interval_text().endswith(f" to more than 2{SPACE}048")
@@ -90,7 +90,7 @@ def test_an_interval_that_leaves_the_sizes_says_so():
 
 def test_the_sentence_of_the_study():
     table = study(np.array([[0.30], [0.31], [0.32]]) + np.zeros(5), np.array(RISING) + np.zeros((3, 1)))
-    crossing = crossing_point(table, 256)
+    crossing = matched_size(table, 256)
     low, high = crossing.interval_text().split("–")
     assert crossing.sentence() == (
         "PtychoPINN with 256 patterns reaches what the supervised baseline needs 550 for "
@@ -102,19 +102,19 @@ def test_the_sentence_of_the_study():
 @pytest.mark.parametrize(("count", "words"), [(1, "one trial"), (2, "2 trials")])
 def test_few_trials_claim_no_interval(count, words):
     table = study(np.array([RISING] * count) + 0.15, [RISING] * count)
-    crossing = crossing_point(table, 256)
+    crossing = matched_size(table, 256)
     assert np.isnan([crossing.low, crossing.high]).all()
     assert crossing.sentence().endswith(f"; {words}, no interval).")
 
 
 def test_never_and_at_once_are_said_in_words():
     table = study([0.9] * 5, RISING)
-    assert crossing_point(table, 128).sentence() == (
+    assert matched_size(table, 128).sentence() == (
         f"The supervised baseline with up to 2{SPACE}048 patterns does not reach what PtychoPINN reaches "
         "with 128 (aligned phase SSIM 0.9; one trial, no interval)."
     )
     table = study([0.05] * 5, RISING)
-    assert crossing_point(table, 512).sentence() == (
+    assert matched_size(table, 512).sentence() == (
         "PtychoPINN with 512 patterns reaches what the supervised baseline reaches with 128 or fewer "
         "(aligned phase SSIM 0.05; one trial, no interval)."
     )
@@ -139,11 +139,11 @@ def test_the_headline_of_one_model_says_that_there_is_nothing_to_compare():
     assert headline(tidy([0.5])) == (
         "The study holds no phase SSIM of both PtychoPINN and the supervised baseline: nothing to compare."
     )
-    assert crossing_points(tidy([0.5])).empty
+    assert matched_sizes(tidy([0.5])).empty
 
 
 def test_the_table_holds_every_size_with_its_sentence():
-    table = crossing_points(study(np.array(RISING) + 0.15, RISING))
+    table = matched_sizes(study(np.array(RISING) + 0.15, RISING))
     assert table["n_train"].tolist() == list(SIZES)
     assert table["sentence"].str.endswith(".").all()
     assert table["needed"].tolist()[:3] == pytest.approx([2**8.5, 2**9.5, 2**10.5])
@@ -152,7 +152,7 @@ def test_the_table_holds_every_size_with_its_sentence():
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5), st.floats(0, 1))
 def test_the_crossing_lies_where_the_curve_first_reaches_the_value(curve, value):
-    crossing = crossing_point(study([value] * 5, curve), 128)
+    crossing = matched_size(study([value] * 5, curve), 128)
     reached = [size for size, found in zip(SIZES, curve, strict=True) if found >= value]
     if not reached:
         assert crossing.needed == NEVER
@@ -164,6 +164,6 @@ def test_the_crossing_lies_where_the_curve_first_reaches_the_value(curve, value)
 
 def test_missing_models_and_sizes_are_named():
     with pytest.raises(ValueError, match=r"no value of model 'pinn' for n_train 64.*models with one: none"):
-        crossing_point(study(RISING, RISING), 64)
+        matched_size(study(RISING, RISING), 64)
     with pytest.raises(ValueError, match=r"'other'.*models with one: baseline, pinn"):
-        crossing_point(study(RISING, RISING), 128, reference="other")
+        matched_size(study(RISING, RISING), 128, reference="other")

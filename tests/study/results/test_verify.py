@@ -12,7 +12,7 @@ from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.evaluation.comparison import compare_objects
 from ptycho_lib.study.folder.record import METRICS
 from ptycho_lib.study.results.aggregate import AGGREGATED
-from ptycho_lib.study.results.tables import CROSSINGS, SUMMARY, write_evidence
+from ptycho_lib.study.results.tables import MATCHED_SIZES, SUMMARY, write_study_tables
 from ptycho_lib.study.results.verify import verify_study
 from tests.support.report_examples import FinishedStudy
 
@@ -23,7 +23,7 @@ RUN = "n_train_8/trial_1"
 def original(tmp_path_factory):
     study = FinishedStudy(tmp_path_factory.mktemp("verify"), sizes=(4, 8), trials=3)
     study.finish(collapse=(4, 2), skip=(8, 3))
-    write_evidence(study.folder)
+    write_study_tables(study.folder)
     return study.folder
 
 
@@ -73,11 +73,11 @@ def test_a_changed_table_is_named(out_dir):
 
 
 def test_a_changed_sentence_is_named(out_dir):
-    path = out_dir / CROSSINGS
+    path = out_dir / MATCHED_SIZES
     path.write_text(path.read_text().replace("PtychoPINN with 4", "PtychoPINN with 2"))
     mismatches = verify_study(out_dir, compare_objects).mismatches
     assert mismatches
-    assert all(mismatch.file == CROSSINGS and mismatch.what.endswith("sentence") for mismatch in mismatches)
+    assert all(mismatch.file == MATCHED_SIZES and mismatch.what.endswith("sentence") for mismatch in mismatches)
 
 
 def test_rows_that_vanished_or_appeared_are_named(out_dir):
