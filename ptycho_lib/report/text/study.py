@@ -256,7 +256,8 @@ def worst_runs(
     base = Path(seen_from or results.folder)
     wanted = {"metric": metric, "component": component, "alignment": "aligned", "condition": NOMINAL}
     better = METRICS[metric].better
-    ranked = select(results.table, may_be_empty=False, **wanted).sort_values("value", ascending=better == "higher", na_position="first")
+    chosen = select(results.table, may_be_empty=False, **wanted)
+    ranked = chosen.sort_values("value", ascending=better == "higher", na_position="first")
     rows = []
     for row in ranked.itertuples():
         run = results.run(row.n_train, row.trial)
