@@ -15,6 +15,7 @@ from ptycho_lib.data.value_checks import inside
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import read_patterns
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
+from ptycho_lib.physics.probes import total_intensity
 from ptycho_lib.report.figures.panels import centred_phase, log_counts
 from ptycho_lib.report.style import (
     AMPLITUDE_MAP,
@@ -64,7 +65,7 @@ def check_figure(dataset: PtychoDataset) -> Figure:
     lower = list(below.subplots(1, 3))
     _scan_panel(below, lower[0], dataset)
     _detector_panel(below, lower[1], dataset)
-    image = lower[2].imshow(np.abs(dataset.probe), cmap=AMPLITUDE_MAP, vmin=0)
+    image = lower[2].imshow(np.sqrt(total_intensity(dataset.probe_modes)), cmap=AMPLITUDE_MAP, vmin=0)
     lower[2].set_title("probe amplitude")
     colour_bar(below, image, lower[2], "arb. unit")
     for ax in (*panels.flat, *lower):
@@ -130,7 +131,7 @@ def _empty(ax: Axes) -> None:
 def _predict(dataset: PtychoDataset, indices: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """Return predicted amplitudes on the measured scale; None if a patch lies outside the object."""
     positions, size = dataset.positions_px[indices], dataset.patch_size
-    if dataset.probe.shape != (size, size) or not inside(positions, size, dataset.obj.shape).all():
+    if dataset.probe.shape[-2:] != (size, size) or not inside(positions, size, dataset.obj.shape).all():
         return None
     patches = extract_patches(dataset.obj, positions, size)
     measured = np.nan_to_num(read_patterns(dataset.diffraction, indices))

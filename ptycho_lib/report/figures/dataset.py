@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ptycho_lib.report.figures.panels import (
     centred_phase,
     draw_backdrop,
+    draw_modes,
     draw_positions,
     draw_probe,
     log_counts,
@@ -33,10 +34,13 @@ from ptycho_lib.report.style import (
 if TYPE_CHECKING:
     from ptycho_lib.data.dataset import PtychoDataset
 
+MOST_MODES = 6
+"""Modes that are shown one by one."""
+
 
 @styled
 def dataset_figure(dataset: PtychoDataset, indices: Sequence[int] | None = None) -> Figure:
-    """Show diffraction patterns, the scan over the object, and the probe.
+    """Show diffraction patterns, the scan over the object, and the probe; of a partly coherent probe all modes.
 
     Parameters
     ----------
@@ -44,11 +48,18 @@ def dataset_figure(dataset: PtychoDataset, indices: Sequence[int] | None = None)
         Diffraction amplitudes (n, N, N), positions (n, 2) in (row, column) pixels, probe and object.
     indices : sequence of int, optional
         Patterns to show, at most four; by default four spread evenly over the scan.
+
+    Returns
+    -------
+    Figure
+        A row of patterns; object, scan and strongest mode of the probe; with several modes a third row, a panel a
+        mode (at most `MOST_MODES`), with their shares of the light.
     """
-    positions = np.asarray(dataset.positions_px)
+    positions, modes = np.asarray(dataset.positions_px), dataset.probe_modes
     chosen = _spread(positions) if indices is None else [int(k) for k in indices][:4]
-    figure = new_figure(3.55)
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.12, 1))[:, 0]
+    heights = (1.12, 1, 0.9) if len(modes) > 1 else (1.12, 1)
+    figure = new_figure(1.67 * sum(heights))
+    above, below, *lowest = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     patterns = list(above.subplots(1, len(chosen), squeeze=False)[0])
     panels = list(below.subplots(1, 4))
     logs = [log_counts(dataset.diffraction[k]) for k in chosen]
@@ -73,7 +84,14 @@ def dataset_figure(dataset: PtychoDataset, indices: Sequence[int] | None = None)
     panels[1].plot(positions[chosen, 1], positions[chosen, 0], "o", markersize=6, markerfacecolor="none", color=TEST)
     panels[1].set_title(f"{len(positions)} scan positions")
 
-    draw_probe(below, panels[2:], np.asarray(dataset.probe), dataset.pixel_size_m)
+    draw_probe(below, panels[2:], modes, dataset.pixel_size_m)
+    if lowest:
+        strip = list(lowest[0].subplots(1, max(4, min(len(modes), MOST_MODES)), squeeze=False)[0])
+        shown, spare = strip[: len(modes)], strip[len(modes) :]
+        draw_modes(lowest[0], shown, modes)
+        panels += shown
+        for ax in spare:
+            ax.set_axis_off()
     letter([*patterns, *panels])
     return figure
 
@@ -103,7 +121,7 @@ def pattern_figure(dataset: PtychoDataset, index: int, *, logarithmic: bool = Tr
     scan.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=TEST, linewidth=1.2))
     scan.plot(column, row, "o", markersize=4, color=TEST, markeredgewidth=0)
     scan.set_title(f"{len(dataset.positions_px)} positions")
-    draw_probe(figure, probe, np.asarray(dataset.probe), dataset.pixel_size_m)
+    draw_probe(figure, probe, dataset.probe_modes, dataset.pixel_size_m)
 
     shown = log_counts(amplitude) if logarithmic else np.square(amplitude)
     image = pattern.imshow(shown, cmap=PATTERN_MAP, vmin=0, vmax=max(upper_share * shown.max(), 1e-12))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,9 +35,10 @@ from ptycho_lib.report.style import (
 Complex2D = NDArray[np.complexfloating]
 Mask = NDArray[np.bool_]
 MARGIN = 6
-TRUTH = ("", 0)
-Place = tuple[str, int] | None
+OUTSIDE = 0.3
+"""A model with a larger share of its pixels beyond the truth's amplitude limits is drawn on its own scale."""
 Cell = tuple[str, str] | None
+Place = tuple[str, int] | None
 ROWS = ("amplitude", "amplitude error", "phase", "phase error")
 
 
@@ -122,13 +123,33 @@ class Comparison:
         return View(ERROR_MAP, -limit, limit, "rad" if row == "phase error" else "arb. unit")
 
     def draw(self, ax: Axes, row: str, estimate: Complex2D, view: View) -> None:
-        """Draw one panel with the compared region outlined and everything outside it paled."""
-        ax.imshow(self.values(row, estimate), cmap=view.colours, vmin=view.lower, vmax=view.upper)
+        """Draw one panel with the compared region outlined and everything outside it paled.
+
+        An amplitude that lies mostly beyond the limits of `view` is drawn on its own scale, which is written on it.
+        """
+        values = self.values(row, estimate)
+        own = self._own_scale(values, view) if row == "amplitude" else view
+        ax.imshow(values, cmap=own.colours, vmin=own.lower, vmax=own.upper)
+        if own is not view:
+            label = f"own scale\n{own.lower:.2g} to {own.upper:.2g}"
+            box = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5}
+            ax.text(0.03, 0.97, label, transform=ax.transAxes, ha="left", va="top", fontsize=7, bbox=box)
         veil = np.where(self.mask, 0.0, np.where(self.seen, 0.55, 1.0))
         ax.imshow(np.ones_like(veil), cmap="Greys_r", vmin=0, vmax=1, alpha=veil)
         if self.mask.any() and not self.mask.all():
             ax.contour(self.mask, levels=[0.5], colors="black", linewidths=0.6)
         bare(ax)
+
+
+    def _own_scale(self, values: NDArray[np.floating], view: View) -> View:
+        """Return `view`, or the limits of the values themselves where too many of them lie beyond it."""
+        compared = values[self.mask]
+        margin = 0.25 * (view.upper - view.lower)
+        beyond = (compared < view.lower - margin) | (compared > view.upper + margin)
+        if not compared.size or np.mean(beyond) <= OUTSIDE:
+            return view
+        lower, upper = robust_limits(compared)
+        return replace(view, lower=lower, upper=upper)
 
 
 def _part(start: int, stop: int, length: int, zoom: float, centre: float) -> slice:
@@ -234,13 +255,15 @@ def montage_figure(
     mask: Mask,
     *,
     seen: Mask | None = None,
+    shared: Mapping[str, Complex2D] | None = None,
     component: str = "phase",
     pixel_size_m: float | None = None,
     truth_label: str = "Ground truth",
 ) -> Figure:
-    """Show how the reconstructions grow with the training set: a column a size, a row a model.
+    """Show how the reconstructions improve with the training set, beside the truth: a column a size, a row a model.
 
-    Objects much wider than high have a row a size and a column a model.
+    The first column holds the truth and, below it, what depends on no training size. Objects much wider than high
+    have a row a size and a column a model.
 
     Parameters
     ----------
@@ -249,51 +272,70 @@ def montage_figure(
         ``estimates[n_train][model]``; a missing model leaves its place empty and says so.
     mask, seen : ndarray, (H, W) bool
         As for `comparison_figure`.
+    shared : mapping of str to ndarray, (H, W) complex, optional
+        Reconstructions that depend on no training size, by model, as the untrained first guess; these models are
+        left out of `estimates`.
     component : str
         ``phase`` or ``amplitude``.
+    pixel_size_m : float, optional
+        Object pixel, for the scale bar.
+    truth_label : str
+        Title of the truth.
+
+    Returns
+    -------
+    Figure
     """
-    comparison = Comparison(truth, mask, seen=seen)
-    looks = model_looks(name for by_model in estimates.values() for name in by_model)
+    comparison, shared, sizes = Comparison(truth, mask, seen=seen), shared or {}, sorted(estimates)
+    looks = model_looks(name for by_model in estimates.values() for name in by_model if name not in shared)
     flat = comparison.aspect < 0.7
-    grid = _montage_grid(list(looks), sorted(estimates), flat=flat)
-    panel = min((FULL_WIDTH - 1.1) / len(grid[0]), 2.6 if flat else 2.2)
-    height = len(grid) * (panel * comparison.aspect + 0.12) + 0.4
-    figure = new_figure(height, width=panel * len(grid[0]) + 1.1, images=True)
-    panels = figure.subplots(len(grid), len(grid[0]), squeeze=False)
+    grid = _montage_grid(list(looks), sizes, flat=flat)
+    beside = [truth_label, *(look.label for look in model_looks(shared).values())]
+    images = [truth, *(shared[name] for name in model_looks(shared))]
+    grid += [[None] * len(grid[0]) for _ in range(len(images) - len(grid))]
+    n_columns = len(grid[0]) + 1
+    panel = min((FULL_WIDTH - 0.95) / n_columns, 2.2)
+    height = len(grid) * (panel * comparison.aspect + 0.22) + 0.25
+    figure = new_figure(height, width=panel * n_columns + 0.95, images=True)
+    panels = figure.subplots(len(grid), n_columns, squeeze=False)
     view = comparison.view(component, [])
-    for ax, cell in zip(panels.ravel(), itertools.chain(*grid), strict=True):
-        if cell is None:
+    for row, ax in enumerate(panels[:, 0]):
+        if row < len(images):
+            comparison.draw(ax, component, images[row], view)
+            ax.set_title(beside[row].replace(" ", "\n", 1) if len(beside[row]) * 0.07 > panel else beside[row])
+        else:
             ax.set_axis_off()
-        elif cell == TRUTH:
-            comparison.draw(ax, component, truth, view)
-            ax.set_title(f"{truth_label}, {component}")
-            scale_bar(ax, pixel_size_m, comparison.mask.shape[1])
-        elif cell[0] in estimates[cell[1]]:
-            comparison.draw(ax, component, estimates[cell[1]][cell[0]], view)
+    scale_bar(panels[0, 0], pixel_size_m, comparison.mask.shape[1])
+    for ax, place in zip(panels[:, 1:].ravel(), itertools.chain(*grid), strict=True):
+        estimate = estimates[place[1]].get(place[0]) if place else None
+        if estimate is not None:
+            comparison.draw(ax, component, estimate, view)
+        elif place:
+            _no_run(ax, comparison.aspect)
         else:
-            bare(ax)
-            ax.set_box_aspect(comparison.aspect)
-            ax.text(0.5, 0.5, "no run", ha="center", va="center", transform=ax.transAxes)
+            ax.set_axis_off()
+    across, down = panels[0, 1:], panels[:, 1]
     for number, look in enumerate(looks.values()):
-        if flat:
-            panels[1, number].set_title(look.label, color=look.colour)
-        else:
-            panels[number, 1].set_ylabel(look.label.replace(" ", "\n"), color=look.colour)
-    for number, size in enumerate(sorted(estimates), start=1):
-        if flat:
-            panels[number, 0].set_ylabel(f"{size} patterns")
-        else:
-            panels[0, number].set_title(f"{size} patterns")
-    colour_bar(figure, panels[0, 0].get_images()[0], list(panels.ravel()), view.unit)
+        name = across[number].set_title if flat else down[number].set_ylabel
+        name(look.label if flat else look.label.replace(" ", "\n"), color=look.colour)
+    for number, size in enumerate(sizes):
+        name = down[number].set_ylabel if flat else across[number].set_title
+        name(f"{size} patterns")
+    colour_bar(figure, panels[0, 0].get_images()[0], list(panels.ravel()), f"{component} ({view.unit})")
     return figure
 
 
+def _no_run(ax: Axes, aspect: float) -> None:
+    """Say in the place of a reconstruction that there is none."""
+    bare(ax)
+    ax.set_box_aspect(aspect)
+    ax.text(0.5, 0.5, "no run", ha="center", va="center", transform=ax.transAxes)
+
+
 def _montage_grid(names: list[str], sizes: list[int], *, flat: bool) -> list[list[Place]]:
-    """Return (model, size) of each panel: a row a model, or a row a size below the truth for `flat` ones."""
-    if not flat:
-        return [[None if row else TRUTH, *((name, size) for size in sizes)] for row, name in enumerate(names)]
-    below: list[list[Place]] = [[(name, size) for name in names] for size in sizes]
-    return [[TRUTH, *[None] * (len(names) - 1)], *below]
+    """Return (model, size) of each panel beside the truth: a row a model, or a row a size for `flat` objects."""
+    rows: list[list[Place]] = [[(name, size) for size in sizes] for name in names]
+    return [list(column) for column in zip(*rows, strict=True)] if flat else rows
 
 
 @styled

@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import FigureBase
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho_lib.physics.probes import mode_shares
 from ptycho_lib.report.style import AMPLITUDE_MAP, bare, colour_bar, phase_view, scale_bar
 
 FloatImage = NDArray[np.float64]
@@ -62,20 +63,55 @@ def dot_size(n: int) -> float:
 
 
 def draw_probe(
-    figure: FigureBase, axes: Sequence[Axes], probe: NDArray[np.complex64], pixel_size_m: float | None
+    figure: FigureBase, axes: Sequence[Axes], modes: NDArray[np.complex64], pixel_size_m: float | None
 ) -> None:
-    """Draw amplitude and phase of a probe in two panels; the phase fades where there is no amplitude."""
+    """Draw amplitude and phase of a probe's strongest mode in two panels; the phase fades where there is no amplitude.
+
+    Parameters
+    ----------
+    figure : FigureBase
+        Receives the colour bars.
+    axes : sequence of Axes
+        Two panels.
+    modes : ndarray, (m, N, N) complex64
+        `PtychoDataset.probe_modes`: strongest first.
+    pixel_size_m : float, optional
+        For the scale bar.
+    """
+    probe, several = modes[0], len(modes) > 1
     strength = np.abs(probe)
     image = axes[0].imshow(strength, cmap=AMPLITUDE_MAP, vmin=0)
-    axes[0].set_title("probe amplitude")
+    axes[0].set_title("amplitude, mode 1" if several else "probe amplitude")
     scale_bar(axes[0], pixel_size_m, probe.shape[-1])
     colour_bar(figure, image, axes[0], "√counts" if strength.max() > 10 else "arb. unit")
     colours, limit = phase_view(np.pi)
-    opacity = np.clip(strength / (0.1 * strength.max() or 1.0), 0, 1)
     axes[1].set_facecolor("#dddddd")
-    axes[1].imshow(np.angle(probe), cmap=colours, vmin=-limit, vmax=limit, alpha=opacity)
+    axes[1].imshow(np.angle(probe), cmap=colours, vmin=-limit, vmax=limit, alpha=_opacity(strength))
     phase_scale = ScalarMappable(Normalize(-limit, limit), colours)
-    axes[1].set_title("probe phase")
+    axes[1].set_title("phase, mode 1" if several else "probe phase")
     colour_bar(figure, phase_scale, axes[1], "rad")
     for ax in axes:
         bare(ax)
+
+
+def draw_modes(figure: FigureBase, axes: Sequence[Axes], modes: NDArray[np.complex64]) -> None:
+    """Draw the amplitude of each probe mode, all on one scale, titled with its share of the light.
+
+    Parameters
+    ----------
+    figure : FigureBase
+        Receives the colour bar.
+    axes : sequence of Axes
+        A panel for each mode shown; further modes have none.
+    modes : ndarray, (m, N, N) complex64
+    """
+    strengths, shares = np.abs(modes), mode_shares(modes)
+    for number, ax in enumerate(axes):
+        image = ax.imshow(strengths[number], cmap=AMPLITUDE_MAP, vmin=0, vmax=float(strengths.max()))
+        ax.set_title(f"mode {number + 1}: {shares[number]:.1%}")
+        bare(ax)
+    colour_bar(figure, image, list(axes), "amplitude")
+
+
+def _opacity(strength: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.clip(strength / (0.1 * strength.max() or 1.0), 0, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import matplotlib.pyplot as plt
@@ -76,7 +77,7 @@ def every_figure() -> dict[str, Figure]:
         ),
         "history": figures.history_figure({"pinn": examples.history(offset=-1e6), "baseline": examples.history()}),
         "comparison": figures.comparison_figure(TRUTH, ESTIMATES, MASK, pixel_size_m=examples.PIXEL_M),
-        "montage": figures.montage_figure(TRUTH, by_size, MASK),
+        "montage": figures.montage_figure(TRUTH, by_size, MASK, shared={"untrained": examples.estimate(TRUTH, 2.0, 3)}),
         "frc": figures.frc_figure(curves(), pixel_size_m=examples.PIXEL_M),
         "profile": figures.profile_figure(TRUTH, ESTIMATES, MASK, (20, 40), (70, 45)),
         "uncertainty": figures.uncertainty_figure(spread, residual, residual, MASK),
@@ -223,14 +224,36 @@ def test_flat_objects_are_shown_large() -> None:
     flat = (TRUTH[30:60], {n: {k: v[30:60] for k, v in ESTIMATES.items()} for n in (32, 64)})
     figure = figures.montage_figure(*flat, np.ones((30, 80), bool))
     shown = [ax for ax in figure.axes if ax.get_images()]
-    assert [ax.get_title(loc="left") for ax in shown[:3]] == [
-        "Ground truth, phase",
-        "PtychoPINN",
-        "Supervised baseline",
-    ]
+    assert [ax.get_title(loc="left") for ax in shown[:3]] == ["Ground truth", "PtychoPINN", "Supervised baseline"]
     assert [ax.get_ylabel() for ax in shown if ax.get_ylabel()] == ["32 patterns", "64 patterns"]
     figure.draw_without_rendering()
-    assert shown[1].get_position().width > 0.35
+    assert shown[1].get_position().width > 0.25
+
+
+def test_what_depends_on_no_size_stands_once_below_the_truth(drawn: dict[str, Figure]) -> None:
+    shown = [ax for ax in drawn["montage"].axes if ax.get_images()]
+    first = [ax for ax in shown if np.isclose(ax.get_position().x0, shown[0].get_position().x0, atol=0.02)]
+    assert [ax.get_title(loc="left").replace("\n", " ") for ax in first] == ["Ground truth", "Untrained first guess"]
+    assert len(shown) == 2 + 2 * 3
+
+
+def test_an_amplitude_far_from_the_truth_is_shown_on_its_own_scale() -> None:
+    dim = {"pinn": ESTIMATES["pinn"], "baseline": 0.2 * ESTIMATES["baseline"]}
+    figure = figures.comparison_figure(TRUTH, dim, MASK, rows=("amplitude",))
+    truth, pinn, baseline = (image.get_clim() for image in images(figure, "amplitude"))
+    assert truth == pinn
+    assert baseline[1] < 0.5 * truth[0]
+    assert [text.get_text()[:9] for text in visible_texts(figure)].count("own scale") == 1
+
+
+def test_each_probe_mode_is_shown_with_its_share_of_the_light() -> None:
+    dataset = examples.dataset()
+    weaker = dataset.probe[::-1] * np.linspace(-0.5, 0.5, dataset.probe.shape[-1])
+    partly = replace(dataset, probe=np.stack([dataset.probe, weaker]).astype(np.complex64))
+    titles = [ax.get_title(loc="left") for ax in figures.dataset_figure(partly).axes]
+    power = [float(np.sum(np.abs(mode) ** 2)) for mode in partly.probe_modes]
+    assert f"mode 2: {power[1] / sum(power):.1%}" in titles
+    assert not [t for ax in figures.dataset_figure(dataset).axes if (t := ax.get_title(loc="left")).startswith("mode")]
 
 
 def test_a_missing_run_leaves_its_place_empty() -> None:
