@@ -140,7 +140,6 @@ class Comparison:
             ax.contour(self.mask, levels=[0.5], colors="black", linewidths=0.6)
         bare(ax)
 
-
     def _own_scale(self, values: NDArray[np.floating], view: View) -> View:
         """Return `view`, or the limits of the values themselves where too many of them lie beyond it."""
         compared = values[self.mask]
