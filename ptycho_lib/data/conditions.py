@@ -15,7 +15,7 @@ from ptycho_lib.data.thinning import thinned
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, StackView, read_patterns
 from ptycho_lib.io.npz import NpzArchive
-from ptycho_lib.physics.diffraction import amplitude
+from ptycho_lib.physics.diffraction import diffract
 from ptycho_lib.physics.probes import defocus
 from ptycho_lib.physics.scan import resolved_area
 
@@ -114,29 +114,29 @@ def _changed_probe(dataset: PtychoDataset, condition: ConditionConfig) -> Array 
 
 
 def _load_probe(path: Path, dataset: PtychoDataset) -> Array:
-    """Return the file's probe with the total intensity of the dataset's."""
+    """Return the file's probe, or modes, with the total intensity of the dataset's."""
     archive = NpzArchive(path)
-    size = dataset.patch_size
+    square = (dataset.patch_size, dataset.patch_size)
     if "probeGuess" not in archive.members:
         found = f"the keys {', '.join(archive.members) or 'none'}"
         raise InputError(Problem(str(path), "probeGuess", found, "the key 'probeGuess'", "Save the probe under it."))
     probe = np.array(archive.read("probeGuess"))
-    if probe.shape != (size, size) or probe.dtype.kind != "c" or not np.any(probe):
-        found = f"shape {probe.shape} of {probe.dtype}"
+    right = probe.ndim in (2, 3) and probe.shape[-2:] == square and probe.dtype.kind == "c"
+    if not right or not np.isfinite(probe).all() or not np.any(probe):
+        found = f"shape {probe.shape} of {probe.dtype}" if not right else "NaN, infinite values or zeros only"
         fix = "Give a probe of this size."
-        raise InputError(Problem(str(path), "probeGuess", found, f"complex ({size}, {size})", fix))
+        expected = f"complex {square}, or (m, {square[0]}, {square[1]}) for m modes"
+        raise InputError(Problem(str(path), "probeGuess", found, expected, fix))
     return (probe * (np.linalg.norm(dataset.probe) / np.linalg.norm(probe))).astype(np.complex64)
 
 
 def _with_probe(dataset: PtychoDataset, probe: Array, seed: int) -> PtychoDataset:
     """Simulate the patterns anew, on the measured scale, with Poisson noise if photons are known."""
-    sample = spread_indices(len(dataset), 32)
-    measured = read_patterns(dataset.diffraction, sample)
-    scale = reprojection(measured, dataset.object_patches(sample), dataset.probe).scale
+    scale = reprojection(dataset, spread_indices(len(dataset), 32)).scale
     gain = dataset.amplitude_scale() if dataset.photons_per_pattern is not None else None
 
     def simulate(indices: Array) -> Array:
-        ideal = amplitude(dataset.object_patches(indices), probe) * np.float32(scale)
+        ideal = diffract(dataset.obj, probe, dataset.positions_px[indices]) * np.float32(scale)
         return ideal if gain is None else _poisson((ideal * gain) ** 2.0, indices, seed) / gain
 
     return replace(dataset, probe=probe, diffraction=_computed(dataset, simulate))

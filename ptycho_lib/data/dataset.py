@@ -126,10 +126,11 @@ class PtychoDataset:
         return scan_overlap(self.positions_px, self.probe)
 
     def amplitude_scale(self) -> float:
-        """Return s such that (s·diffraction)² are photon counts; 1 if the photons are unknown."""
+        """Return s such that (s·diffraction)² are photon counts on measured pixels; 1 if photons are unknown."""
         if self.photons_per_pattern is None:
             return 1.0
-        total = sum(float(np.square(block, dtype=np.float64).sum()) for _, block in blocks(self.diffraction))
+        seen = np.float64(1.0) if self.mask is None else self.mask.astype(np.float64)
+        total = sum(float((np.square(block, dtype=np.float64) * seen).sum()) for _, block in blocks(self.diffraction))
         return float(np.sqrt(self.photons_per_pattern * len(self) / total))
 
     def fingerprint(self) -> str:

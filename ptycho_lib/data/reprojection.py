@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho_lib.io.lazy_stack import Array
-from ptycho_lib.physics.diffraction import amplitude
+from ptycho_lib.io.lazy_stack import Array, read_patterns
+from ptycho_lib.physics.diffraction import diffract
+
+if TYPE_CHECKING:
+    from ptycho_lib.data.dataset import PtychoDataset
 
 
 @dataclass(frozen=True)
@@ -52,22 +56,27 @@ def residual(measured: Array, predicted: Array, mask: Array | None = None) -> Re
     return Residual(float(np.abs(scale * predicted - measured).sum() / total), scale)
 
 
-def reprojection(measured: Array, patches: Array, probe: Array, mask: Array | None = None) -> Residual:
-    """Compare measured amplitudes with those of object patches under the probe.
+def reprojection(dataset: PtychoDataset, indices: Array | None = None) -> Residual:
+    """Compare measured amplitudes with those of the dataset's object under its probe, on measured pixels.
 
     Parameters
     ----------
-    measured : (k, N, N) array
-    patches : (k, N, N) complex array
-    probe : (N, N) or (m, N, N) complex array
-    mask : (N, N) bool array, optional
-        As in `residual`.
+    dataset : PtychoDataset
+    indices : (k,) int array, optional
+        Patterns to compare; all by default.
 
     Returns
     -------
     Residual
+
+    Raises
+    ------
+    ValueError
+        If a patch lies outside the object.
     """
-    return residual(measured, amplitude(patches, probe), mask)
+    chosen = np.arange(len(dataset)) if indices is None else indices
+    predicted = diffract(dataset.obj, dataset.probe, dataset.positions_px[chosen])
+    return residual(read_patterns(dataset.diffraction, chosen), predicted, dataset.mask)
 
 
 def spread_indices(count: int, number: int) -> Array:

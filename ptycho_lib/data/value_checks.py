@@ -10,7 +10,7 @@ import numpy as np
 
 from ptycho_lib.data.reprojection import residual, spread_indices
 from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns
-from ptycho_lib.physics.diffraction import amplitude, as_modes, extract_patches
+from ptycho_lib.physics.diffraction import as_modes, diffract
 
 INTENSITY_RATIO = 0.7
 """Intensity is suspected if the square root of `diffraction` fits this much better than itself."""
@@ -162,8 +162,8 @@ def _check_amplitude(arrays: dict[str, Any], report: Report) -> None:
     """Re-project some patterns: intensity in the place of amplitude fits worse than its square root."""
     chosen = spread_indices(len(arrays["xcoords"]), 32)
     measured = read_patterns(arrays["diffraction"], chosen)
-    patches = extract_patches(arrays["objectGuess"], _positions(arrays)[chosen], measured.shape[-1])
-    predicted, mask = amplitude(patches, arrays["probeGuess"]), arrays.get("mask")
+    predicted = diffract(arrays["objectGuess"], arrays["probeGuess"], _positions(arrays)[chosen])
+    mask = arrays.get("mask")
     if mask is not None:
         _check_mask(mask, predicted, report)
     itself = residual(measured, predicted, mask).value

@@ -15,7 +15,7 @@ from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
 from ptycho_lib.evaluation.phase_drift import level_phase
 from ptycho_lib.evaluation.stitching import stitch
 from ptycho_lib.io.lazy_stack import blocks
-from ptycho_lib.physics.diffraction import add_patches, amplitude, extract_patches
+from ptycho_lib.physics.diffraction import add_patches, diffract
 from ptycho_lib.resource_usage import Meter, Usage
 
 FAINTEST = 1e-3
@@ -194,4 +194,4 @@ def residual_map(obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: 
 
 def _amplitudes(obj: NDArray[np.complex64], dataset: PtychoDataset, part: slice) -> NDArray[np.float32]:
     positions = dataset.positions_px[part]
-    return amplitude(extract_patches(obj, positions, dataset.patch_size), dataset.probe)
+    return diffract(obj, dataset.probe, positions)

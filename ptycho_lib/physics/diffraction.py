@@ -1,4 +1,8 @@
-"""The diffraction experiment: cut the object, illuminate it, propagate to the far field, count photons.
+"""The diffraction experiment: illuminate the object, propagate to the far field, count photons.
+
+`diffract` does what an experiment does: the object stays on its pixels and the probe moves, by fractions of a
+pixel, band-limited. `extract_patches` instead interpolates the object at fractional positions, which is what
+networks and stitching work with; it blurs, so measurements are never simulated with it.
 
 Conventions (docs/reference/data_contracts.md shows them in a picture): a scan position is the centre of a patch,
 which is pixel (N/2, N/2); the far field has its zero frequency (DC) at pixel (N/2, N/2) too.
@@ -158,6 +162,94 @@ def amplitude(patches: Array, probe: Array) -> Array:
     return result
 
 
+def shifted(probe: Array, shifts_px: Array) -> Array:
+    """Return a probe moved by fractions of a pixel: a phase ramp on its spectrum, exact for a sampled wave.
+
+    Unitary, so the power stays. What leaves the array at one edge enters at the other; shifts of at most half
+    a pixel keep that to the weak rim of a probe.
+
+    Parameters
+    ----------
+    probe : (N, N) or (m, N, N) complex array
+    shifts_px : (k, 2) array
+        Rows down, columns to the right.
+
+    Returns
+    -------
+    (k, m, N, N) complex array
+        In the precision of `probe`; m = 1 for a single probe.
+    """
+    modes, shifts_px = as_modes(probe), np.asarray(shifts_px, dtype=np.float64)
+    turn = np.exp(-2j * np.pi * shifts_px[:, :, None] * scipy.fft.fftfreq(modes.shape[-1]))  # (k, 2, N)
+    spectrum = scipy.fft.fft2(modes)
+    turn = turn.astype(spectrum.dtype)
+    moved = spectrum * turn[:, 0, None, :, None] * turn[:, 1, None, None, :]
+    return np.asarray(scipy.fft.ifft2(moved, workers=-1, overwrite_x=True))
+
+
+def exit_waves(obj: Array, probe: Array, positions_px: Array) -> Iterator[tuple[slice, Array]]:
+    """Yield the waves behind an object as a scan makes them: object on its pixels, probe at each position.
+
+    Parameters
+    ----------
+    obj : (H, W) complex array
+    probe : (N, N) or (m, N, N) complex array
+    positions_px : (n, 2) array
+        Patch centres, (row, column), object pixels.
+
+    Yields
+    ------
+    part : slice
+        Of the positions.
+    waves : (k, m, N, N) complex array
+        On the whole pixels nearest to each patch.
+
+    Raises
+    ------
+    ValueError
+        If a patch needs pixels outside the object; names the positions.
+    """
+    obj, modes = np.asarray(obj), as_modes(probe)
+    size = modes.shape[-1]
+    corners, fractions = _split(positions_px, size, obj.shape, nearest=True)
+    windows = np.lib.stride_tricks.sliding_window_view(obj, (size, size))
+    for part in _chunks(len(corners)):
+        moved = shifted(modes, fractions[part]) if fractions[part].any() else modes[None]
+        yield part, windows[corners[part, 0], corners[part, 1]][:, None] * moved
+
+
+def diffract(obj: Array, probe: Array, positions_px: Array) -> Array:
+    """Return the noise-free diffraction amplitude of a scan: sqrt(sum over m of |F(O P_m)|^2).
+
+    Parameters
+    ----------
+    obj : (H, W) complex array
+    probe : (N, N) or (m, N, N) complex array
+        Mutually incoherent modes (Thibault & Menzel, Nature 494, 68 (2013), eq. 2), or one probe.
+    positions_px : (n, 2) array
+        Patch centres, (row, column), object pixels.
+
+    Returns
+    -------
+    (n, N, N) float32 array
+        DC at pixel N/2. At whole positions equal to `amplitude` of the patches.
+
+    Raises
+    ------
+    ValueError
+        If a patch needs pixels outside the object; names the positions.
+    """
+    size = np.shape(probe)[-1]
+    result = np.empty((len(positions_px), size, size), np.float32)
+    for part, waves in exit_waves(obj, probe, positions_px):
+        field = far_field(waves)
+        if field.shape[1] == 1:
+            result[part] = np.abs(field[:, 0])
+        else:
+            result[part] = np.sqrt(np.sum(field.real**2 + field.imag**2, axis=1))
+    return result
+
+
 def poisson_counts(
     amplitude: Array,
     photons_per_pattern: float,
@@ -187,8 +279,11 @@ def poisson_counts(
     return rng.poisson(intensity * (photons_per_pattern / mean_intensity))
 
 
-def _split(positions_px: Array, size: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return whole-pixel upper left corners (n, 2) and the fractions (n, 2) beyond them; check the frame."""
+def _split(positions_px: Array, size: int, shape: tuple[int, ...], *, nearest: bool = False) -> tuple[Array, Array]:
+    """Return whole-pixel upper left corners (n, 2) and the fractions (n, 2) beyond them; check the frame.
+
+    Fractions lie in [0, 1), or for the nearest corner in [-1/2, 1/2].
+    """
     corner = np.asarray(positions_px, dtype=np.float64).reshape(-1, 2) - size / 2
     outside = ~np.all((corner >= 0) & (corner + size <= np.asarray(shape[-2:])), axis=1)  # NaN counts as outside
     if outside.any():
@@ -199,7 +294,7 @@ def _split(positions_px: Array, size: int, shape: tuple[int, ...]) -> tuple[Arra
             f"{outside.sum()} of {len(corner)} positions need pixels outside the {shape[-2]}×{shape[-1]} "
             f"object with {size}×{size} patches; index: (row, column) = {first}"
         )
-    whole = np.floor(corner).astype(np.int64)
+    whole = (np.rint if nearest else np.floor)(corner).astype(np.int64)
     return whole, corner - whole
 
 

@@ -8,8 +8,8 @@ from ptycho_lib.data.conditions import apply_condition, refuse_conditions, under
 from ptycho_lib.data.dataset import save_dataset
 from ptycho_lib.data.reprojection import reprojection
 from ptycho_lib.errors import InputError
-from ptycho_lib.physics.diffraction import amplitude
-from ptycho_lib.physics.probes import defocus
+from ptycho_lib.physics.diffraction import diffract
+from ptycho_lib.physics.probes import defocus, incoherent_modes
 from ptycho_lib.physics.scan import resolved_area, scan_overlap
 from tests.conftest import simulate_small
 
@@ -87,7 +87,7 @@ def test_conditions_are_refused_together_before_anything_is_trained(small_datase
 
 def test_thinning_leaves_poisson_statistics():
     dataset = simulate_small(12, seed=2)
-    clean = amplitude(dataset.object_patches(), dataset.probe).astype(float) ** 2 * 0.1
+    clean = diffract(dataset.obj, dataset.probe, dataset.positions_px).astype(float) ** 2 * 0.1
     drawn = np.stack([counts(under(dataset, seed=s, photons_factor=0.1)) for s in range(40)])
     bright = clean > 5
     np.testing.assert_allclose(drawn.mean(axis=0)[bright].sum(), clean[bright].sum(), rtol=0.01)
@@ -102,9 +102,8 @@ def test_a_dose_needs_counts(small_dataset):
 def test_a_defocused_probe_explains_the_new_patterns(small_dataset):
     changed = under(small_dataset, probe_defocus_rad=5.0)
     np.testing.assert_allclose(changed.probe, defocus(small_dataset.probe, 5.0))
-    patches = changed.object_patches()
-    new = reprojection(changed.diffraction[:], patches, changed.probe)
-    old = reprojection(changed.diffraction[:], patches, small_dataset.probe)
+    new = reprojection(changed)
+    old = reprojection(replace(changed, probe=small_dataset.probe))
     assert new.value < 0.08
     assert new.scale == pytest.approx(1, abs=0.01)
     assert old.value > 2 * new.value
@@ -119,6 +118,28 @@ def test_a_probe_from_a_file_keeps_the_dose(small_dataset, tmp_path):
     for name, words in (("small", r"shape \(8, 32\)"), ("none", "the keys other")):
         with pytest.raises(InputError, match=words):
             under(small_dataset, probe_file=str(tmp_path / f"{name}.npz"))
+
+
+def test_conditions_keep_every_mode_of_a_partially_coherent_beam(small_dataset, tmp_path):
+    modes = incoherent_modes(small_dataset.probe, [0.7, 0.3]) * np.linalg.norm(small_dataset.probe)
+    coherent, partial = small_dataset.probe, np.ascontiguousarray(modes, np.complex64)
+    np.savez(tmp_path / "modes.npz", probeGuess=5 * partial)
+    changed = under(small_dataset, probe_file=str(tmp_path / "modes.npz"))
+    np.testing.assert_allclose(changed.probe, partial, rtol=1e-5, atol=1e-7)
+    assert reprojection(changed).value < 0.08
+    assert reprojection(replace(changed, probe=coherent)).value > 1.5 * reprojection(changed).value
+    defocused = under(changed, probe_defocus_rad=5.0)
+    np.testing.assert_allclose(defocused.probe, defocus(partial, 5.0), rtol=1e-4, atol=1e-6)
+    assert reprojection(defocused).scale == pytest.approx(1, abs=0.01)
+    assert under(changed, photons_factor=0.1).photons_per_pattern == pytest.approx(1e4)
+    assert scan_overlap(under(changed, scan_overlap=0.4).positions_px, partial) <= 0.4
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_a_probe_file_without_an_illumination_is_refused(small_dataset, tmp_path, value):
+    np.savez(tmp_path / "bad.npz", probeGuess=np.full((2, 32, 32), value, np.complex64))
+    with pytest.raises(InputError, match="NaN, infinite values or zeros only"):
+        under(small_dataset, probe_file=str(tmp_path / "bad.npz"))
 
 
 def test_position_errors_leave_patterns_and_true_patches(small_dataset):

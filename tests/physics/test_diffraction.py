@@ -6,10 +6,12 @@ from ptycho_lib.physics.diffraction import (
     add_patches,
     amplitude,
     back_propagate,
+    diffract,
     exit_wave,
     extract_patches,
     far_field,
     poisson_counts,
+    shifted,
 )
 
 
@@ -150,6 +152,53 @@ def test_each_patch_meets_each_mode():
     waves = exit_wave(patches, modes)
     assert waves.shape == (4, 2, 8, 8)
     np.testing.assert_array_equal(waves[3, 1], patches[3] * modes[1])
+
+
+def band_limited(rng, size, keep):
+    """A smooth wave, and the function that evaluates its Fourier series anywhere."""
+    k = np.arange(-keep, keep + 1)
+    series = complex_noise(rng, len(k), len(k))
+
+    def at(rows, columns):
+        down, right = (np.exp(2j * np.pi * np.outer(axis, k) / size) for axis in (rows, columns))
+        return down @ series @ right.T
+
+    return at(np.arange(size), np.arange(size)), at
+
+
+def test_a_band_limited_probe_is_shifted_exactly():
+    probe, at = band_limited(np.random.default_rng(11), 16, 5)
+    moved = shifted(probe, np.array([[0.3, -0.45], [0, 0], [2, 5]]))
+    assert moved.shape == (3, 1, 16, 16)
+    np.testing.assert_allclose(moved[0, 0], at(np.arange(16) - 0.3, np.arange(16) + 0.45), atol=1e-12)
+    np.testing.assert_allclose(moved[1, 0], probe, atol=1e-12)
+    np.testing.assert_allclose(moved[2, 0], np.roll(probe, (2, 5), (0, 1)), atol=1e-12)
+
+
+def test_the_probe_moves_and_the_object_stays():
+    """The pattern at a fraction of a pixel, from the sums that define it, with two modes."""
+    rng = np.random.default_rng(12)
+    (first, one), (second, two) = band_limited(rng, 12, 3), band_limited(rng, 12, 4)
+    obj = complex_noise(rng, 30, 34)
+    positions = np.array([[11.3, 17.0], [18.7, 9.45], [12, 20]])
+    corners = np.array([[5, 11], [13, 3], [6, 14]])  # the nearest whole pixels
+    for k, (corner, offset) in enumerate(zip(corners, positions - 6 - corners, strict=True)):
+        window = obj[corner[0] : corner[0] + 12, corner[1] : corner[1] + 12]
+        grid = (np.arange(12) - offset[0], np.arange(12) - offset[1])
+        expected = from_scratch(window[None], [one(*grid), two(*grid)])[0]
+        found = diffract(obj, np.stack([first, second]), positions)[k]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * expected.max())
+
+
+def test_at_whole_positions_both_ways_agree():
+    rng = np.random.default_rng(13)
+    obj, modes = complex_noise(rng, 30, 30), complex_noise(rng, 2, 8, 8)
+    positions = rng.integers(4, 26, (300, 2))
+    expected = amplitude(extract_patches(obj, positions, 8), modes)
+    np.testing.assert_allclose(diffract(obj, modes, positions), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="outside the 30×30 object"):
+        diffract(obj, modes, np.array([[4.0, 26.01]]))
+    assert diffract(obj, modes, np.array([[4.0, 25.9]])).shape == (1, 8, 8)
 
 
 def test_counts_have_poisson_statistics_and_the_right_mean():

@@ -16,7 +16,7 @@ from ptycho_lib.data.readers.convert import METRES, mirror
 from ptycho_lib.data.readers.patterns import reverse
 from ptycho_lib.data.value_checks import inside
 from ptycho_lib.io.lazy_stack import Array
-from ptycho_lib.physics.diffraction import amplitude, extract_patches
+from ptycho_lib.physics.diffraction import diffract
 
 MOST_COUNTS = 2.0**62
 """Poisson numbers are drawn as 64-bit integers."""
@@ -60,9 +60,7 @@ class Sample:
         size = self.measured.shape[-1]
         if not inside(self.positions_px, size, self.obj.shape).all():
             return None
-        return self._once(
-            "amplitude", lambda: amplitude(extract_patches(self.obj, self.positions_px, size), self.probe)
-        )
+        return self._once("amplitude", lambda: diffract(self.obj, self.probe, self.positions_px))
 
     def drawn(self) -> Array | None:
         """Return amplitudes of counts drawn from the prediction; None if unknown, or out of range."""

@@ -17,7 +17,7 @@ from ptycho_lib.data.reprojection import spread_indices
 from ptycho_lib.data.value_checks import copied_patterns, faulty_patterns, inside
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, StackView, blocks
-from ptycho_lib.physics.diffraction import amplitude, extract_patches
+from ptycho_lib.physics.diffraction import diffract
 from ptycho_lib.physics.probes import resize
 
 HOT_FACTOR = 8.0
@@ -65,9 +65,9 @@ def _expected_total(dataset: PtychoDataset, total: Array) -> Array | None:
     size, probe = dataset.patch_size, dataset.probe
     chosen = spread_indices(len(dataset), PREDICTED)
     positions = dataset.positions_px[chosen]
-    if probe.shape != total.shape or dataset.obj.ndim != 2 or not inside(positions, size, dataset.obj.shape).all():
+    if probe.shape[-2:] != total.shape or dataset.obj.ndim != 2 or not inside(positions, size, dataset.obj.shape).all():
         return None
-    predicted = amplitude(extract_patches(dataset.obj, positions, size), probe)
+    predicted = diffract(dataset.obj, probe, positions)
     mean = np.square(predicted, dtype=np.float64).mean(axis=0)
     alike = np.sum(np.sqrt(mean * total)) / np.sqrt(max(mean.sum() * total.sum(), 1e-300))
     return mean * (total.sum() / mean.sum()) if alike > ALIKE else None

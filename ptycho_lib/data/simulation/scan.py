@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.io.lazy_stack import Array, StackView, mean_total
-from ptycho_lib.physics.diffraction import amplitude, exit_wave, extract_patches
+from ptycho_lib.physics.diffraction import diffract, exit_waves
 
 PIXEL_MAX = 65535
 """Largest count of a 16-bit detector."""
@@ -63,7 +63,7 @@ def simulate_dataset(
     ----------
     obj : (H, W) complex array
     probe : (N, N) or (m, N, N) complex array
-        With incoherent modes the dataset's probe is the strongest one.
+        One probe, or incoherent modes.
     positions_px : (n, 2) array
         Patch centres, (row, column), object pixels.
     detector : Detector, optional
@@ -75,43 +75,60 @@ def simulate_dataset(
     ------
     ValueError
         If a patch reaches outside the object.
+
+    Notes
+    -----
+    The probe moves and the object stays on its pixels (`physics.diffraction.diffract`): no reconstruction
+    profits from an interpolation that it shares with the simulation.
     """
     detector = Detector() if detector is None else detector
     obj = np.asarray(obj, dtype=np.complex64)
-    modes = np.asarray(probe, dtype=np.complex64).reshape(-1, *np.shape(probe)[-2:])
-    size = modes.shape[-1]
+    probe = np.asarray(probe, dtype=np.complex64)
+    size = probe.shape[-1]
     positions_px = np.asarray(positions_px, dtype=np.float64)
     gain = 1.0
     if detector.photons_per_pattern is not None:
-        gain = detector.photons_per_pattern / mean_intensity(obj, modes, positions_px)
+        gain = detector.photons_per_pattern / mean_intensity(obj, probe, positions_px)
     alive = np.random.default_rng([seed, 0]).uniform(size=(size, size)) >= detector.dead_pixel_fraction
 
     def measure(indices: Array) -> Array:
-        patches = extract_patches(obj, positions_px[indices], size)
-        ideal = amplitude(patches, modes)
+        ideal = diffract(obj, probe, positions_px[indices])
         if detector.photons_per_pattern is None and detector.point_spread_px == 0:
             return ideal * alive
         counts = np.square(ideal, dtype=np.float64) * gain
         return np.sqrt(_detect(counts, detector, indices, seed) * alive)
 
     view = StackView(np.arange(len(positions_px)), function=measure, pattern_shape=(size, size), dtype=np.float32)
-    strongest = modes[np.argmax(np.sum(np.abs(modes) ** 2, axis=(1, 2)))]
     return PtychoDataset(
         diffraction=view,
         positions_px=positions_px,
-        probe=strongest * np.float32(np.sqrt(gain)),
+        probe=probe * np.float32(np.sqrt(gain)),
         obj=obj,
         photons_per_pattern=mean_total(view) if detector.distorts else detector.photons_per_pattern,
     )
 
 
 def mean_intensity(obj: Array, probe: Array, positions_px: Array) -> float:
-    """Return the mean over the scan of Σ|O·P|²: by Parseval, the mean total intensity of a pattern."""
-    modes = np.asarray(probe).reshape(-1, *np.shape(probe)[-2:])
-    total = 0.0
-    for start in range(0, len(positions_px), 256):
-        patches = extract_patches(obj, positions_px[start : start + 256], modes.shape[-1])
-        total += sum(float(np.sum(np.abs(exit_wave(patches, mode)) ** 2, dtype=np.float64)) for mode in modes)
+    """Return the mean over the scan of Σ|O·P|², by Parseval the mean total intensity of a pattern.
+
+    Parameters
+    ----------
+    obj : (H, W) complex array
+    probe : (N, N) or (m, N, N) complex array
+    positions_px : (n, 2) array
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If a patch reaches outside the object.
+    """
+    total = sum(
+        float(np.sum(np.abs(waves) ** 2, dtype=np.float64)) for _, waves in exit_waves(obj, probe, positions_px)
+    )
     return total / len(positions_px)
 
 

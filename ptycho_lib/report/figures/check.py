@@ -10,11 +10,11 @@ from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.reprojection import reprojection, spread_indices
+from ptycho_lib.data.reprojection import residual, spread_indices
 from ptycho_lib.data.value_checks import inside
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import read_patterns
-from ptycho_lib.physics.diffraction import amplitude, extract_patches
+from ptycho_lib.physics.diffraction import diffract
 from ptycho_lib.physics.probes import total_intensity
 from ptycho_lib.report.figures.panels import centred_phase, log_counts
 from ptycho_lib.report.style import (
@@ -133,7 +133,6 @@ def _predict(dataset: PtychoDataset, indices: NDArray[np.int64]) -> NDArray[np.f
     positions, size = dataset.positions_px[indices], dataset.patch_size
     if dataset.probe.shape[-2:] != (size, size) or not inside(positions, size, dataset.obj.shape).all():
         return None
-    patches = extract_patches(dataset.obj, positions, size)
     measured = np.nan_to_num(read_patterns(dataset.diffraction, indices))
-    scale = reprojection(measured, patches, dataset.probe).scale
-    return amplitude(patches, dataset.probe) * np.float32(np.nan_to_num(scale, nan=1.0))
+    predicted = diffract(dataset.obj, dataset.probe, positions)
+    return predicted * np.float32(np.nan_to_num(residual(measured, predicted, dataset.mask).scale, nan=1.0))

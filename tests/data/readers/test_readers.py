@@ -38,9 +38,7 @@ def same_scan(dataset, truth, *, position_px=1e-6):
     np.testing.assert_allclose(np.asarray(dataset.diffraction), truth.diffraction, atol=1e-3)
     np.testing.assert_allclose(dataset.positions_px, truth.positions_px, atol=position_px)
     np.testing.assert_allclose(dataset.obj, truth.obj, atol=1e-6)
-    patches = dataset.object_patches()
-    value = reprojection(np.asarray(dataset.diffraction), patches, dataset.probe).value
-    assert value < 1.05 * reprojection(truth.diffraction, truth.object_patches(), truth.probe).value
+    assert reprojection(dataset).value < 1.05 * reprojection(truth).value
     assert dataset.history
 
 
