@@ -1,57 +1,71 @@
-"""Image metrics under a mask: one formula a function, no alignment, no printing.
+"""Image metrics under a mask: one function per formula. They align nothing and print nothing.
 
 Every metric takes the ground truth first, the estimate second, and an optional boolean mask. It returns a
-`Score`: a float that also says why it is NaN. Definitions, sources and outside checks: docs/explanation/metrics.md.
+`Score`: the value, and the reason where it is undefined. Definitions, sources and tests: docs/explanation/metrics.md.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[Any]
+Image = NDArray[np.number]
+"""(H, W), real or complex, any precision."""
+
+RealImage = NDArray[np.float64]
+"""(H, W) float64."""
+
+ComplexImage = NDArray[np.complexfloating]
+"""(H, W) complex, any precision."""
+
 Mask = NDArray[np.bool_]
+"""(H, W) bool."""
 
 
-class Score(float):
-    """A metric's value with its remark.
+class Score(NamedTuple):
+    """The value of a metric, with a remark.
 
     Parameters
     ----------
     value : float
-        The number; NaN where the metric is undefined.
+        NaN where the metric is undefined.
     reason : str
-        Why it is NaN, or what a reader must know about the value.
+        Why the value is NaN, or what limits its meaning; empty otherwise.
     censored : bool
         True if the value is only a bound, such as a resolution beyond Nyquist.
     """
 
-    reason: str
-    censored: bool
-
-    def __new__(cls, value: float, *, reason: str = "", censored: bool = False) -> Score:
-        """Make a float that carries its remark."""
-        score = super().__new__(cls, value)
-        score.reason = reason
-        score.censored = censored
-        return score
+    value: float
+    reason: str = ""
+    censored: bool = False
 
 
 def undefined(reason: str) -> Score:
     """Return NaN with its reason."""
-    return Score(math.nan, reason=reason)
+    return Score(math.nan, reason)
 
 
-def problem_of(truth: Image, estimate: Image, mask: Mask | None = None) -> str:
-    """Return why two images cannot be compared at all, or an empty string.
+def why_not_comparable(truth: Image, estimate: Image, mask: Mask | None = None) -> str:
+    """Return why two images cannot be compared, or an empty string if they can.
+
+    Parameters
+    ----------
+    truth, estimate : (H, W) real or complex
+    mask : (H, W) bool, optional
+        The pixels that count; all by default.
+
+    Returns
+    -------
+    str
+        A reason that lies in the data: no pixel, or values that are not finite.
 
     Raises
     ------
     ValueError
-        If the shapes differ or the mask is not boolean: a problem of the program, not of the data.
+        If the shapes differ or the mask is not boolean: an error of the calling program.
     """
     if truth.shape != estimate.shape or truth.ndim != 2:
         raise ValueError(f"truth {truth.shape} and estimate {estimate.shape} must be 2-D and of equal shape")
@@ -67,7 +81,24 @@ def problem_of(truth: Image, estimate: Image, mask: Mask | None = None) -> str:
 
 
 def peak_to_peak(truth: Image, mask: Mask | None = None) -> float:
-    """Return R, the largest minus the smallest value of a real ground truth in the mask; NaN without any."""
+    """Return R, the largest minus the smallest value of a real ground truth in the mask.
+
+    Parameters
+    ----------
+    truth : (H, W) real
+    mask : (H, W) bool, optional
+        The pixels that count; all by default.
+
+    Returns
+    -------
+    float
+        NaN if no pixel counts, or one is not finite.
+
+    Examples
+    --------
+    >>> peak_to_peak(np.array([[0.2, 1.0], [9.0, 0.5]]), np.array([[True, True], [False, True]]))
+    0.8
+    """
     pixels = _pixels(truth, mask)
     return float(np.ptp(pixels)) if pixels.size and np.isfinite(pixels).all() else math.nan
 
@@ -81,15 +112,53 @@ def mae(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Score:
         Images in the same unit, which is also the unit of the result.
     mask : (H, W) bool, optional
         The pixels that count; all by default.
+
+    Returns
+    -------
+    Score
+        In the unit of the images.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the mask is not boolean.
+
+    Examples
+    --------
+    >>> mae(np.array([[1.0, 2.0]]), np.array([[3.0, 1.0]])).value
+    1.5
     """
-    if reason := problem_of(truth, estimate, mask):
+    if reason := why_not_comparable(truth, estimate, mask):
         return undefined(reason)
     return Score(float(np.abs(_difference(truth, estimate, mask)).mean()))
 
 
 def mse(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Score:
-    """Return the mean squared error, mean |truth - estimate|², over the mask's pixels; arguments as `mae`."""
-    if reason := problem_of(truth, estimate, mask):
+    """Return the mean squared error, mean |truth - estimate|², over the mask's pixels.
+
+    Parameters
+    ----------
+    truth, estimate : (H, W) real or complex
+        Images in the same unit.
+    mask : (H, W) bool, optional
+        The pixels that count; all by default.
+
+    Returns
+    -------
+    Score
+        In the square of the unit of the images.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the mask is not boolean.
+
+    Examples
+    --------
+    >>> mse(np.array([[1.0, 2.0]]), np.array([[3.0, 1.0]])).value
+    2.5
+    """
+    if reason := why_not_comparable(truth, estimate, mask):
         return undefined(reason)
     return Score(float((np.abs(_difference(truth, estimate, mask)) ** 2).mean()))
 
@@ -106,17 +175,31 @@ def psnr(truth: Image, estimate: Image, *, mask: Mask | None = None, data_range:
         R; the peak-to-peak of the truth in the mask by default. Published PtychoPINN figures use R = 255
         whatever the data, which adds 48.13 dB to data of range 1: never compare the two.
 
-    Notes
-    -----
-    Infinite for equal images; NaN if R is zero.
+    Returns
+    -------
+    Score
+        In dB. Infinite for equal images; NaN if R is zero.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the mask is not boolean.
+
+    Examples
+    --------
+    R = 1 and an error of 0.1 everywhere: 10·log10(1 / 0.01) dB.
+
+    >>> truth = np.array([[0.0, 1.0], [0.5, 0.5]])
+    >>> round(psnr(truth, truth + 0.1).value, 9)
+    20.0
     """
-    if reason := problem_of(truth, estimate, mask):
+    if reason := why_not_comparable(truth, estimate, mask):
         return undefined(reason)
     span = peak_to_peak(truth, mask) if data_range is None else float(data_range)
     if span <= 0:
         return undefined("the ground truth is constant")
-    error = mse(truth, estimate, mask=mask)
-    return Score(math.inf, reason="equal images") if float(error) == 0 else Score(10 * math.log10(span**2 / error))
+    error = mse(truth, estimate, mask=mask).value
+    return Score(10 * math.log10(span**2 / error)) if error else Score(math.inf, "equal images")
 
 
 def normalised_complex_error(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Score:
@@ -128,15 +211,28 @@ def normalised_complex_error(truth: Image, estimate: Image, *, mask: Mask | None
     mask : (H, W) bool, optional
         The pixels that count; all by default.
 
-    Notes
-    -----
-    Between 0 (equal up to a complex factor) and 1 (uncorrelated).
+    Returns
+    -------
+    Score
+        Between 0 (equal up to a complex factor) and 1 (uncorrelated).
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the mask is not boolean.
 
     References
     ----------
     .. [1] A. M. Maiden, J. M. Rodenburg, Ultramicroscopy 109, 1256 (2009).
+
+    Examples
+    --------
+    The second pixel is missing; γ = 1/2 fits the first, and half of the power is left.
+
+    >>> normalised_complex_error(np.array([[1.0, 1.0j]]), np.array([[2.0, 0.0]])).value
+    0.5
     """
-    if reason := problem_of(truth, estimate, mask):
+    if reason := why_not_comparable(truth, estimate, mask):
         return undefined(reason)
     reference = _pixels(truth, mask).astype(np.complex128)
     guess = _pixels(estimate, mask).astype(np.complex128)
@@ -150,10 +246,11 @@ def normalised_complex_error(truth: Image, estimate: Image, *, mask: Mask | None
 
 
 def contrast(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Score:
-    """Return the relative contrast of the estimate in units of the truth's: std/rms of either, divided.
+    """Return the contrast (std/rms) of the estimate divided by that of the truth.
 
     1 if the estimate varies as much as the truth, whatever its scale; 0 if it is constant. A reconstruction
-    below `tidy.COLLAPSE_CONTRAST` counts as collapsed. Noise has contrast too: a high value proves nothing.
+    below `metrics_table.COLLAPSE_CONTRAST` counts as collapsed. Noise has contrast, too: a high value proves
+    nothing.
 
     Parameters
     ----------
@@ -161,8 +258,24 @@ def contrast(truth: Image, estimate: Image, *, mask: Mask | None = None) -> Scor
         A phase ramp counts as contrast.
     mask : (H, W) bool, optional
         The pixels that count; all by default.
+
+    Returns
+    -------
+    Score
+        NaN if the truth is constant.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the mask is not boolean.
+
+    Examples
+    --------
+    >>> wave = np.exp(2j * np.pi * np.arange(8) / 8)[None]
+    >>> round(contrast(wave, 1 + 0.1 * wave).value, 6) == round(0.1 / 1.01**0.5, 6)
+    True
     """
-    if reason := problem_of(truth, estimate, mask):
+    if reason := why_not_comparable(truth, estimate, mask):
         return undefined(reason)
     relative = []
     for image in (truth, estimate):

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import correlate1d
 from skimage.metrics import structural_similarity
 
-from ptycho_lib.evaluation.metrics import Image, Mask, Score, peak_to_peak, problem_of, undefined
+from ptycho_lib.evaluation.metrics import Image, Mask, RealImage, Score, peak_to_peak, undefined, why_not_comparable
 
 SSIM_SIGMA_PX = 1.5
 MS_SSIM_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -40,8 +40,17 @@ def ssim(truth: Image, estimate: Image, *, mask: Mask | None = None, data_range:
     ----------
     .. [1] Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, IEEE Trans. Image Process. 13, 600 (2004),
        eq. 13.
+
+    Examples
+    --------
+    A constant offset of R leaves the luminance term alone; of two alternating values 0 and 1 and their window
+    mean 1/2, (2·0.5·1.5 + C1) / (0.5² + 1.5² + C1) = 0.6 with C1 = 0.0001.
+
+    >>> stripes = np.tile([0.0, 1.0], (24, 12))
+    >>> round(ssim(stripes, stripes + 1).value, 2)
+    0.6
     """
-    if reason := problem_of(truth, estimate, mask):
+    if reason := why_not_comparable(truth, estimate, mask):
         return undefined(reason)
     span = peak_to_peak(truth, mask) if data_range is None else float(data_range)
     if span <= 0:
@@ -84,14 +93,16 @@ def ms_ssim(truth: Image, estimate: Image, *, mask: Mask | None = None, data_ran
     .. [1] Z. Wang, E. P. Simoncelli, A. C. Bovik, "Multi-scale structural similarity for image quality
        assessment", Proc. 37th Asilomar Conf. on Signals, Systems and Computers (2003), eq. 7.
     """
-    if reason := problem_of(truth, estimate, mask):
+    if reason := why_not_comparable(truth, estimate, mask):
         return undefined(reason)
     span = peak_to_peak(truth, mask) if data_range is None else float(data_range)
     if span <= 0:
         return undefined("the ground truth is constant")
     inside = np.ones(truth.shape, bool) if mask is None else mask
-    first, second = (_bounding_box(image, inside) for image in _filled(truth, estimate, inside))
-    inside = _bounding_box(inside, inside)
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    first, second = (image[box] for image in _filled(truth, estimate, inside))
+    inside = inside[box]
 
     luminance, contrasts = math.nan, []
     for scale in range(len(MS_SSIM_EXPONENTS)):
@@ -114,34 +125,30 @@ def ms_ssim(truth: Image, estimate: Image, *, mask: Mask | None = None, data_ran
     value = float(np.prod(terms ** (exponents / exponents.sum() * sum(MS_SSIM_EXPONENTS))))
     missing = len(terms) < len(MS_SSIM_EXPONENTS)
     remark = f"only {len(terms)} of {len(MS_SSIM_EXPONENTS)} scales fit the compared area" if missing else ""
-    return Score(value, reason=remark)
+    return Score(value, remark)
 
 
-def _filled(truth: Image, estimate: Image, inside: Mask) -> tuple[Image, Image]:
+def _filled(truth: Image, estimate: Image, inside: Mask) -> tuple[RealImage, RealImage]:
     """Return both images in double precision, outside the mask the truth's mean in it."""
     mean = truth[inside].astype(np.float64).mean()
-    return tuple(np.where(inside, image, mean).astype(np.float64) for image in (truth, estimate))  # type: ignore[return-value]
+    first, second = (np.where(inside, image, mean).astype(np.float64) for image in (truth, estimate))
+    return first, second
 
 
-def _bounding_box(image: Image, inside: Mask) -> Image:
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
-def _halve(image: Image) -> Image:
+def _halve(image: RealImage) -> RealImage:
     """Average 2 x 2 pixels; an odd last row or column is dropped."""
     height, width = (side // 2 for side in image.shape)
     return image[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3))
 
 
-def _ssim_terms(first: Image, second: Image, span: float) -> tuple[Image, Image]:
+def _ssim_terms(first: RealImage, second: RealImage, span: float) -> tuple[RealImage, RealImage]:
     """Return luminance and contrast-structure maps where the whole window lies inside the image."""
     offset = np.arange(_WINDOW_PX) - _WINDOW_PX // 2
     window = np.exp(-(offset**2) / (2 * SSIM_SIGMA_PX**2))
     window /= window.sum()
     border = _WINDOW_PX // 2
 
-    def mean(image: Image) -> Image:
+    def mean(image: RealImage) -> RealImage:
         smooth = correlate1d(correlate1d(image, window, axis=0), window, axis=1)
         return smooth[border:-border, border:-border]
 

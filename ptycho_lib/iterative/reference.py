@@ -79,7 +79,7 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
     compared = coverage & (pair[0].obj != 0) & (pair[1].obj != 0)
     curve, resolution = compare_halves(pair[0].obj, pair[1].obj, compared)
     strongest = whole.probe[int(np.argmax(np.sum(np.abs(whole.probe) ** 2, axis=(1, 2))))]
-    note = _note(settings, len(dataset), float(resolution["one_seventh"]))
+    note = _note(settings, len(dataset), resolution["one_seventh"].value)
     done = replace(
         dataset,
         obj=np.where(whole.obj == 0, 1, whole.obj).astype(np.complex64),

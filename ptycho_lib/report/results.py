@@ -15,7 +15,7 @@ from ptycho_lib.config import NETWORKS, NOMINAL, StudyConfig
 from ptycho_lib.data.dataset import OWN_REFERENCE, PtychoDataset, load_dataset
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.evaluation.alignment import align
-from ptycho_lib.evaluation.comparison import phase_images
+from ptycho_lib.evaluation.comparison import phase_frc, phase_images
 from ptycho_lib.evaluation.frc import FrcCurve, frc_curve
 from ptycho_lib.evaluation.reconstruction import Reconstruction
 from ptycho_lib.study.folder.manifest import StudyManifest, read_manifest
@@ -155,10 +155,8 @@ class Reconstructions:
         """Return the Fourier ring correlation with the truth, by component and model."""
         curves: dict[str, dict[str, FrcCurve]] = {"amplitude": {}, "phase": {}}
         for model, obj in self.aligned.items():
-            pairs = {"amplitude": (np.abs(self.truth), np.abs(obj))}
-            pairs["phase"] = phase_images(self.truth, obj, self.mask)
-            for component, (truth, image) in pairs.items():
-                curves[component][model] = frc_curve(truth, image, mask=self.mask)
+            curves["amplitude"][model] = frc_curve(np.abs(self.truth), np.abs(obj), mask=self.mask)
+            curves["phase"][model] = phase_frc(phase_images(self.truth, obj, self.mask), self.mask)
         return curves
 
 

@@ -1,7 +1,5 @@
 """Comparison: one mask for all, every metric in a tidy table, phases without jumps."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -57,8 +55,8 @@ def test_values_are_those_of_the_metrics(truth, mask):
     table = compare_objects(truth, estimate, mask)
     gamma = np.vdot(estimate[mask], truth[mask])
     turned = estimate * gamma / abs(gamma)
-    assert value(table, "complex", "raw", "mae") == pytest.approx(metrics.mae(truth, turned, mask=mask))
-    amplitude = ssim(np.abs(truth), np.abs(estimate), mask=mask)
+    assert value(table, "complex", "raw", "mae") == pytest.approx(metrics.mae(truth, turned, mask=mask).value)
+    amplitude = ssim(np.abs(truth), np.abs(estimate), mask=mask).value
     assert value(table, "amplitude", "raw", "ssim") == pytest.approx(amplitude)
     error = np.angle(turned * truth.conj())[mask]
     assert value(table, "phase", "raw", "mae") == pytest.approx(np.abs(error).mean())
@@ -95,9 +93,9 @@ def test_phase_images_differ_by_the_wrapped_error():
     truth = np.exp(1j * np.array([[3.0, 3.1], [-3.1, 3.05]]))
     estimate = truth * np.exp(0.2j)
     inside = np.ones((2, 2), bool)
-    reference, guess = phase_images(truth, estimate, inside)
-    assert guess - reference == pytest.approx(np.full((2, 2), 0.2))
-    assert np.abs(reference).max() < 0.2  # about the circular mean, not about zero
+    images = phase_images(truth, estimate, inside)
+    assert images.estimate - images.truth == pytest.approx(np.full((2, 2), 0.2))
+    assert np.abs(images.truth).max() < 0.2  # about the circular mean, not about zero
 
 
 def test_a_zero_estimate_is_not_perfect_in_phase(truth, mask):
@@ -135,13 +133,6 @@ def test_less_noise_is_better_in_every_metric(truth, mask):
             assert low.value >= high.value, (low.component, low.metric)
 
 
-def test_comparing_is_fast():
-    obj = make_object(0, shape=(244, 242))
-    started = time.process_time()
-    compare_objects(obj, obj + 0.01, np.ones(obj.shape, bool))
-    assert time.process_time() - started < 1.0
-
-
 def test_the_mask_needs_light_resolution_and_coverage():
     probe = np.zeros((32, 32), complex)
     probe[8:24, 8:24] = 1.0
@@ -166,6 +157,6 @@ def test_halves_of_the_data_give_a_resolution_without_truth(truth, mask):
     first, second = (truth + noise(seed, 0.1) for seed in (1, 2))
     curve, resolution = compare_halves(first, 1.5 * np.exp(1j) * second, mask)
     assert set(resolution) == {"one_seventh", "half_bit", "one_bit"}
-    assert 0.05 < resolution["one_seventh"] < 0.5
-    assert resolution["one_bit"] <= resolution["half_bit"]
+    assert 0.05 < resolution["one_seventh"].value < 0.5
+    assert resolution["one_bit"].value <= resolution["half_bit"].value
     assert curve.correlation[0] > 0.9
