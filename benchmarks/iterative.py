@@ -96,7 +96,7 @@ def compare(label: str, train: PtychoDataset, test: PtychoDataset, config: Study
             trained = train_model(network, train.select(order[:n_train]), config, 1, folder)
         seen = predict_patches(trained.network, test)
         parts = (seen.patches, seen.positions_px, test)
-        result = reconstruct(*parts, min_illumination=0.1, synchronise=True, level=True, predicted=seen.usage)
+        result = reconstruct(*parts, min_illumination=0.1, synchronise=True, correct_drift=True, predicted=seen.usage)
         seconds = result.usage.seconds if result.usage else np.nan
         row(label, network, trained.seconds, seconds, quality(result), "")
         refine(hybrid, trained.seconds, seconds, result.obj)

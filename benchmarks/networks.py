@@ -167,7 +167,7 @@ def held_out(
         test,
         min_illumination=options.min_illumination,
         synchronise=options.synchronise_phases,
-        level=options.level_phase,
+        correct_drift=options.correct_phase_drift,
     )
     scores = result.compare(max_shift_px=2.0).query("alignment == 'aligned'")
     return trained, result, scores.set_index(["component", "metric"])["value"]

@@ -40,6 +40,11 @@ PUBLISHED_NETWORK = {"width": 2, "first_guess": 0}
 PUBLISHED_TRAINING = {"overlap": 1, "min_steps": 0, "learning_rate": 1e-3}
 """Defaults in force with the published backbone."""
 
+RENAMED = {
+    "evaluation.level_phase": "evaluation.correct_phase_drift",
+}
+"""Settings of older versions and what replaces them. An old name in a configuration is refused."""
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -162,16 +167,16 @@ class IterativeConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What is compared, and where."""
+    """How patches become an object, and which pixels are compared with the truth."""
 
     min_illumination: Fraction = 0.1
     """Pixels count if their summed probe intensity is at least this share of the maximum."""
     synchronise_phases: bool = True
     """Estimate each patch's unobservable global phase from its overlaps before stitching."""
-    level_phase: bool = True
-    """Take the slow drift out of the stitched phase that the measured test patterns contradict."""
+    correct_phase_drift: bool = True
+    """Remove the slow drift of the stitched phase that the measured test patterns contradict."""
     max_shift_px: Positive = 2.0
-    """Cap of the sub-pixel registration. A larger shift is a problem of the frame, not an alignment."""
+    """Cap of the sub-pixel registration. A larger shift is not applied but reported: it is an error of the frame."""
 
 
 class ConditionConfig(Section):
@@ -374,7 +379,9 @@ def _problems(error: ValidationError, source: str) -> Iterator[Problem]:
     for detail in error.errors():
         place = [str(part) for part in detail["loc"] if part != "[key]"]
         key = ".".join(place)
-        if detail["type"] == "extra_forbidden":
+        if key in RENAMED:
+            yield Problem(source, key, "a setting of an older version", RENAMED[key], f"Write {RENAMED[key]} instead.")
+        elif detail["type"] == "extra_forbidden":
             known = sorted(_fields(place[:-1]))
             near = difflib.get_close_matches(place[-1], known, n=1)
             hint = f"Did you mean '{near[0]}'?" if near else "Remove it; the page 'Configuration' lists all names."

@@ -42,7 +42,8 @@ def comparison_mask(
     ----------
     positions_px : (n, 2) float
         Positions of the test patterns, (row, column).
-    probe : (N, N) complex
+    probe : (N, N) or (m, N, N) complex
+        All modes count.
     shape : (int, int)
         (H, W) of the object.
     coverage : (H, W) bool, optional
@@ -202,7 +203,7 @@ def _unwrapped(phase: RealImage, mask: Mask) -> tuple[RealImage, str]:
     turns = down[:, :-1] + right[1:] - down[:, 1:] - right[:-1]
     vortices = int((np.abs(turns) > np.pi)[_both(mask, 0)[:, :-1] & _both(mask, 0)[:, 1:]].sum())
     if vortices:
-        return phase, f"the truth's phase cannot be unwrapped: it turns by 2π about {vortices} points"
+        return phase, f"the truth's phase cannot be unwrapped: it turns by 2π about {vortices} point{'s' * (vortices > 1)}"
     smooth = np.ma.filled(unwrap_phase(np.ma.masked_array(phase, mask=~mask)), 0.0)
     parts, count = label(mask)
     for part in range(1, count + 1):

@@ -35,7 +35,7 @@ STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Ridge penalties that are tried, relative to the mean information about a knot."""
 
 
-def level_phase(
+def phase_drift_correction(
     obj: NDArray[np.complexfloating], known: NDArray[np.bool_], dataset: PtychoDataset
 ) -> NDArray[np.float32]:
     """Return the smooth phase (rad) that the measured patterns ask to be added to an object.

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.evaluation.alignment import Alignment, align
 from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
-from ptycho_lib.evaluation.phase_drift import level_phase
+from ptycho_lib.evaluation.phase_drift import phase_drift_correction
 from ptycho_lib.evaluation.stitching import stitch
 from ptycho_lib.io.lazy_stack import blocks
 from ptycho_lib.physics.diffraction import add_patches, diffract
+from ptycho_lib.physics.probes import total_intensity
 from ptycho_lib.resource_usage import Meter, Usage
 
 FAINTEST = 1e-3
@@ -78,7 +79,7 @@ def reconstruct(
     *,
     min_illumination: float,
     synchronise: bool,
-    level: bool,
+    correct_drift: bool,
     predicted: Usage | None = None,
 ) -> Reconstruction:
     """Stitch the patches that a model predicted for a dataset; bright and central pixels weigh most.
@@ -95,8 +96,8 @@ def reconstruct(
         See `comparison.comparison_mask`.
     synchronise : bool
         Estimate the unobservable global phase of each patch from the overlaps first.
-    level : bool
-        Take the slow drift out of the stitched phase (`levelling.level_phase`).
+    correct_drift : bool
+        Remove the slow drift of the stitched phase (`phase_drift.phase_drift_correction`).
     predicted : Usage, optional
         What the prediction of the patches took; stitching is added to it.
     """
@@ -104,14 +105,14 @@ def reconstruct(
     shape = dataset.obj.shape
     border = (dataset.patch_size - patches.shape[-1]) // 2
     window = slice(border, border + patches.shape[-1])
-    intensity = np.square(np.abs(dataset.probe[window, window]))
+    intensity = total_intensity(dataset.probe_modes[:, window, window]).astype(np.float32)
     # Falling towards the patch's edge, where networks are worst and every step would show as a grid.
     edge = np.sin(np.pi * (np.arange(patches.shape[-1]) + 0.5) / patches.shape[-1])
     weights = (intensity + FAINTEST * intensity.max()) * np.outer(edge, edge)
     stitched = stitch(patches, positions_px, shape, weights=weights, synchronise=synchronise)
     obj, known = stitched.obj, stitched.weight > 0
-    if level:
-        obj = obj * np.exp(1j * level_phase(obj, known, dataset)).astype(np.complex64)
+    if correct_drift:
+        obj = obj * np.exp(1j * phase_drift_correction(obj, known, dataset)).astype(np.complex64)
     usage = meter.read() if predicted is None else predicted + meter.read()
     return _assessed(obj, stitched.spread, known, dataset, min_illumination, usage)
 
@@ -148,7 +149,7 @@ def _assessed(
 ) -> Reconstruction:
     mask = comparison_mask(
         dataset.positions_px,
-        dataset.probe,
+        dataset.probe_modes,
         obj.shape,
         coverage=dataset.coverage,
         min_illumination=min_illumination,
@@ -166,7 +167,11 @@ def residual_map(obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: 
     known : (H, W) bool
         Where `obj` holds a value; elsewhere its mean is taken.
     dataset : PtychoDataset
-        Measured patterns, positions and probe.
+        Measured patterns, positions, probe modes and detector mask; pixels that were not measured do not count.
+
+    Returns
+    -------
+    (H, W) float32
     """
     if not known.any():
         return np.full(obj.shape, np.nan, np.float32)
@@ -174,14 +179,16 @@ def residual_map(obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: 
     products, squares = np.zeros(len(dataset)), np.zeros(len(dataset))
     for part, measured in blocks(dataset.diffraction):
         predicted = _amplitudes(filled, dataset, part)
+        measured = _measured_only(measured, dataset)
         products[part] = np.einsum("nij,nij->n", measured, predicted, dtype=np.float64)
         squares[part] = np.einsum("nij,nij->n", predicted, predicted, dtype=np.float64)
     scale = products.sum() / max(squares.sum(), np.finfo(float).tiny)
     misfit = np.zeros(len(dataset))
     for part, measured in blocks(dataset.diffraction):
+        measured = _measured_only(measured, dataset)
         error = np.abs(measured - scale * _amplitudes(filled, dataset, part)).sum(axis=(1, 2))
         misfit[part] = error / np.maximum(measured.sum(axis=(1, 2)), np.finfo(np.float32).tiny)
-    light = np.square(np.abs(dataset.probe)).astype(np.complex64)
+    light = total_intensity(dataset.probe_modes).astype(np.complex64)
     both = np.zeros((2, *obj.shape))
     for part, _ in blocks(dataset.diffraction):
         stack = np.broadcast_to(light, (part.stop - part.start, *light.shape))
@@ -194,4 +201,9 @@ def residual_map(obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: 
 
 def _amplitudes(obj: NDArray[np.complex64], dataset: PtychoDataset, part: slice) -> NDArray[np.float32]:
     positions = dataset.positions_px[part]
-    return diffract(obj, dataset.probe, positions)
+    return _measured_only(diffract(obj, dataset.probe_modes, positions), dataset)
+
+
+def _measured_only(amplitudes: NDArray[np.float32], dataset: PtychoDataset) -> NDArray[np.float32]:
+    """Return amplitudes (n, N, N), zero at detector pixels that were not measured."""
+    return amplitudes if dataset.mask is None else amplitudes * dataset.mask

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from ptycho_lib.evaluation import metrics
+from ptycho_lib.evaluation import frc, metrics
 from ptycho_lib.evaluation.comparison import compare_halves, compare_objects, comparison_mask, phase_images
 from ptycho_lib.evaluation.ssim import ssim
 from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS, SCORE_COLUMNS
@@ -160,3 +161,83 @@ def test_halves_of_the_data_give_a_resolution_without_truth(truth, mask):
     assert 0.05 < resolution["one_seventh"].value < 0.5
     assert resolution["one_bit"].value <= resolution["half_bit"].value
     assert curve.correlation[0] > 0.9
+
+
+def smooth_phase(span, sigma=6.0, seed=5):
+    field = gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), sigma)
+    return span * (field - field.min()) / np.ptp(field)
+
+
+def test_a_phase_beyond_two_pi_is_judged_unwrapped(mask):
+    """A wrapped image of 9 rad puts its jumps into both images; its FRC then reads resolved to Nyquist."""
+    phase = smooth_phase(9.0)
+    truth = np.exp(1j * phase)
+    estimate = truth * np.exp(0.5j * np.random.default_rng(0).normal(size=SHAPE))
+    images = phase_images(truth, estimate, mask)
+    assert np.ptp((images.truth - phase)[mask]) < 1e-6
+    found = frc.frc50(frc.frc_curve(images.truth, images.estimate, mask=mask)).value
+    expected = frc.frc50(frc.frc_curve(phase, phase + images.error, mask=mask)).value
+    wrapped = np.angle(truth)
+    jumping = frc.frc50(frc.frc_curve(wrapped, wrapped + images.error, mask=mask)).value
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert found < 0.15
+    assert jumping > 0.3
+    table = compare_objects(truth, estimate, mask)
+    assert value(table, "phase", "aligned", "mae") == pytest.approx(0.5 * np.sqrt(2 / np.pi), abs=0.02)
+    ranges = table.query("component == 'phase' and metric == 'psnr'")["data_range"]
+    assert ranges.tolist() == pytest.approx([np.ptp(phase[mask])] * 2)
+
+
+@pytest.mark.parametrize("span", [3.0, 9.0])
+@pytest.mark.parametrize("kind", ["random", "flat"])
+def test_a_phase_without_information_has_no_resolution(mask, span, kind):
+    """Choosing the value nearest to the truth of those 2π apart would correlate noise with the truth."""
+    truth = np.exp(1j * smooth_phase(span, sigma=3.0))
+    angle = np.random.default_rng(1).uniform(-np.pi, np.pi, SHAPE) if kind == "random" else 1e-3 * noise(3).real
+    images = phase_images(truth, np.exp(1j * angle), mask)
+    curve = frc.frc_curve(images.truth, images.estimate, mask=mask)
+    trusted = curve.samples >= frc.LEAST_SAMPLES
+    assert abs(curve.correlation[trusted].mean()) < 0.1
+    assert frc.frc50(curve).value < 0.06
+    if span == 3.0 and kind == "random":
+        copied = frc.frc_curve(images.truth, images.truth + images.error, mask=mask)
+        assert copied.correlation[trusted][0] > 0.5  # what the nearest values would claim
+
+
+def test_phases_with_vortices_have_no_image_but_an_error(truth, mask):
+    row, column = np.indices(SHAPE) - np.array([60.5, 50.5])[:, None, None]
+    swirl = truth * np.exp(1j * np.arctan2(row, column))
+    table = compare_objects(swirl, swirl * np.exp(0.1j * noise(2).real), mask)
+    phase = table.query("component == 'phase'").set_index(["alignment", "metric"])
+    undefined = phase["value"].isna()
+    assert set(undefined[~undefined].index.get_level_values("metric")) == {"mae", "mse"}
+    assert phase.loc[undefined, "reason"].str.contains("turns by 2π about 1 point").all()
+    assert table.query("component == 'complex'")["value"].notna().all()
+    outside = mask.copy()
+    outside[50:72, 40:62] = False
+    assert phase_images(swirl, swirl, outside & (np.indices(SHAPE)[0] < 60)).reason == ""
+
+
+def test_parts_of_the_mask_that_do_not_touch_keep_their_turn(mask):
+    """Between separate parts whole turns are unknown; each lies within half a turn of the mean phase."""
+    phase = np.zeros(SHAPE)
+    phase[10:50] = np.linspace(-7, 7, 40)[:, None]
+    phase[70:110] = np.linspace(7, -7, 40)[:, None] + 2 * np.pi
+    parts = mask & ((np.arange(SHAPE[0]) < 50) | (np.arange(SHAPE[0]) >= 70))[:, None]
+    images = phase_images(np.exp(1j * phase), np.exp(1j * phase), parts)
+    assert images.reason == ""
+    assert images.truth[10:50, 40].mean() == pytest.approx(images.truth[70:110, 40].mean(), abs=1e-6)
+    assert np.ptp(images.truth[parts]) == pytest.approx(14, abs=0.01)
+
+
+def test_phase_errors_do_not_darken_the_amplitude(truth, mask):
+    """The complex fit would scale by the mean cosine of the error, 0.956 at 0.3 rad rms: a MAE of 0.04."""
+    drifting = truth * np.exp(0.3j * np.random.default_rng(0).normal(size=SHAPE))
+    table = compare_objects(truth, drifting, mask)
+    assert value(table, "phase", "aligned", "mae") > 0.2
+    # The noise may shift the registration by 1/50 px.
+    assert value(table, "amplitude", "aligned", "mae") < 0.005
+    assert table.query("alignment == 'aligned'")["amplitude_scale"].to_numpy() == pytest.approx(1, abs=1e-3)
+    drift = truth * np.exp(0.3j * smooth_phase(np.sqrt(12), sigma=15.0))
+    table = compare_objects(truth, drift, mask)
+    assert value(table, "amplitude", "aligned", "mae") < 0.005

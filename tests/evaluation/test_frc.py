@@ -168,3 +168,23 @@ def test_degenerate_input_gives_nan_with_a_reason(second, reason):
 
 def test_a_tiny_area_has_no_curve():
     assert frc.frc_curve(white(0, (32, 6)), white(1, (32, 6))).reason == "the compared area is only 6 px wide"
+
+
+def test_a_low_first_ring_of_few_samples_is_no_resolution():
+    """Star amplitude: FRC50 read 0.01 from a first ring of 17 samples, although all rings beyond agreed."""
+    frequency, samples = np.arange(1, 7) / 12, np.array([8.0, 17.0, 31.0, 40.0, 50.0, 60.0])
+    curve = frc.FrcCurve(frequency, np.array([0.1, 0.4, 0.9, 0.8, 0.3, 0.2]), samples)
+    assert frc.frc50(curve).value == pytest.approx((4 + 0.3 / 0.5) / 12)
+    assert frc.frc_crossing(curve, frc.half_bit_threshold).value > 4 / 12
+    few = frc.FrcCurve(frequency[:2], np.array([0.9, 0.8]), samples[:2])
+    assert math.isnan(frc.frc50(few).value)
+    assert "no ring holds 30 independent samples" in frc.frc50(few).reason
+
+
+def test_an_offset_that_differs_across_the_image_does_not_hide_the_resolution():
+    """A slow error spoils the innermost rings alone."""
+    truth = low_pass(white(0), 0.3)
+    slow = 3 * truth.std() * np.cos(2 * np.pi * np.arange(128) / 128)[:, None]
+    curve = frc.frc_curve(truth, truth + slow)
+    assert curve.correlation[0] < 0.5
+    assert frc.frc50(curve).value > 0.25

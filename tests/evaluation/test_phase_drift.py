@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.ndimage import gaussian_filter
 
-from ptycho_lib.evaluation.phase_drift import level_phase, missing_slopes
+from ptycho_lib.evaluation.phase_drift import phase_drift_correction, missing_slopes
 from ptycho_lib.evaluation.reconstruction import reconstruct
 from ptycho_lib.physics import diffraction
 from tests.conftest import simulate_small
@@ -52,13 +52,13 @@ def roughness(phase, where):
 
 def test_a_drift_is_found_with_its_sign_on_both_axes(scan, known, seen):
     wrong = drift(scan.obj.shape)
-    found = level_phase(scan.obj * np.exp(1j * wrong), known, scan)
+    found = phase_drift_correction(scan.obj * np.exp(1j * wrong), known, scan)
     assert roughness(wrong, seen) > 0.04
     assert roughness(found + wrong, seen) < 0.15 * roughness(wrong, seen)
 
 
 def test_a_levelled_object_stays_as_it_is(scan, known, seen):
-    assert roughness(level_phase(scan.obj, known, scan), seen) < 1e-3
+    assert roughness(phase_drift_correction(scan.obj, known, scan), seen) < 1e-3
 
 
 @given(down=st.floats(-0.05, 0.05), right=st.floats(-0.05, 0.05), scale=st.floats(0.1, 10))
@@ -76,7 +76,7 @@ def test_a_slope_is_read_from_the_shift_of_its_pattern(scan, down, right, scale)
 def test_errors_of_fine_structure_are_not_taken_for_a_drift(scan, known, seen):
     """A blurred object explains its patterns badly everywhere; that must not tilt it."""
     blurred = gaussian_filter(scan.obj.real, 1.0) + 1j * gaussian_filter(scan.obj.imag, 1.0)
-    found = level_phase(blurred, known, scan)
+    found = phase_drift_correction(blurred, known, scan)
     error = np.angle(blurred * scan.obj.conj())
     assert np.abs(error + found)[seen].mean() < 1.03 * np.abs(error)[seen].mean()
 
@@ -85,7 +85,7 @@ def test_patterns_that_contradict_each_other_are_not_believed(scan, known):
     """Random shifts of the patterns by ±1 pixel are no drift: nearly nothing may be made of them."""
     rng = np.random.default_rng(0)
     shifted = np.array([np.roll(each, rng.integers(-1, 2, 2), (0, 1)) for each in scan.diffraction])
-    found = level_phase(scan.obj, known, replace(scan, diffraction=shifted))
+    found = phase_drift_correction(scan.obj, known, replace(scan, diffraction=shifted))
     believed = np.std(missing_slopes(waves_of(scan), shifted)) * 32
     assert np.std(found[known]) < 0.1 * believed
 
@@ -98,7 +98,7 @@ def test_a_slope_of_all_patterns_is_the_centre_of_the_detector(scan, known, seen
     row, column = np.indices((32, 32)) - 16
     tilted = waves_of(scan) * np.exp(1j * (0.03 * row - 0.02 * column))
     moved = replace(scan, diffraction=np.abs(diffraction.far_field(tilted)).astype(np.float32))
-    assert roughness(level_phase(scan.obj, known, moved), seen) < 0.003
+    assert roughness(phase_drift_correction(scan.obj, known, moved), seen) < 0.003
 
 
 @pytest.mark.parametrize("damage", ["nothing known", "not finite", "dark object", "dark patterns", "few"])
@@ -114,7 +114,7 @@ def test_without_ground_nothing_is_changed(scan, known, damage):
         data = replace(scan, diffraction=np.zeros_like(scan.diffraction))
     else:
         data = scan.select(np.arange(9))
-    found = level_phase(obj, where, data)
+    found = phase_drift_correction(obj, where, data)
     assert found.shape == obj.shape
     assert not found.any()
 
@@ -123,7 +123,7 @@ def test_patterns_with_light_outside_the_known_region_do_not_count(scan, known):
     """Their shift is not the slope of what is known: only the left half is, and it must stay level."""
     left = known.copy()
     left[:, known.shape[1] // 2 :] = False
-    found = level_phase(np.where(left, scan.obj, 0), left, scan)
+    found = phase_drift_correction(np.where(left, scan.obj, 0), left, scan)
     assert np.std(found[left]) < 0.02
 
 
@@ -131,7 +131,7 @@ def test_a_reconstruction_is_levelled_on_request(scan):
     wrong = (scan.obj * np.exp(1j * drift(scan.obj.shape))).astype(np.complex64)
     patches = diffraction.extract_patches(wrong, scan.positions_px, 32)[:, 8:24, 8:24]
     how = {"min_illumination": 0.2, "synchronise": False}
-    plain, levelled = (reconstruct(patches, scan.positions_px, scan, level=choice, **how) for choice in (False, True))
+    plain, levelled = (reconstruct(patches, scan.positions_px, scan, correct_drift=choice, **how) for choice in (False, True))
 
     def phase_mae(result):
         rows = result.compare(max_shift_px=2.0).query("alignment == 'aligned' and component == 'phase'")

@@ -13,7 +13,7 @@ from ptycho_lib.physics import diffraction
 from ptycho_lib.resource_usage import Usage
 from tests.conftest import simulate_small
 
-HOW = {"min_illumination": 0.1, "synchronise": False, "level": False}
+HOW = {"min_illumination": 0.1, "synchronise": False, "correct_drift": False}
 
 
 @pytest.fixture(scope="module")

@@ -169,7 +169,7 @@ class LiveTraining:
             self._test,
             min_illumination=options.min_illumination,
             synchronise=options.synchronise_phases,
-            level=options.level_phase,
+            correct_drift=options.correct_phase_drift,
         )
 
     def _stop(self, button: object) -> None:

@@ -155,13 +155,13 @@ def test_a_setting_that_came_later_does_not_empty_the_table_of_an_old_study(tmp_
     study = FinishedStudy(tmp_path, sizes=(4, 8))
     out_dir = study.finish()
     for record in out_dir.rglob(RECORD):
-        forget(record, "level_phase")
+        forget(record, "correct_phase_drift")
         content = json.loads(record.read_text())
         content["identity"]["fingerprints"]["config"] = "of an older version"
         content["fingerprint"] = RunIdentity.model_validate(content["identity"]).fingerprint()
         record.write_text(json.dumps(content))
     assert {run.state for run in load_runs(out_dir)} == {State.STALE}  # study.yaml asks for it
-    forget(out_dir / MANIFEST, "level_phase")
+    forget(out_dir / MANIFEST, "correct_phase_drift")
     assert {run.state for run in load_runs(out_dir)} == {State.COMPLETE}
     assert len(aggregate(out_dir)) > 0
     forget(out_dir / MANIFEST, "max_shift_px")  # known to the runs, with the default of today
