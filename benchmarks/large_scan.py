@@ -53,7 +53,9 @@ def main(folder: Path, patterns: int = PATTERNS, steps: int = STEPS) -> None:
         report(f"{model}: {trained.outcome.steps} steps of {config.training.batch_size} patterns")
         seen = predict_patches(trained.network, test)
         report(f"{model}: {len(seen.patches)} patterns predicted")
-        result = reconstruct(seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True, correct_drift=True)
+        result = reconstruct(
+            seen.patches, seen.positions_px, test, min_illumination=0.1, synchronise=True, correct_drift=True
+        )
         report(f"{model}: stitched, {result.mask.sum()} pixels to compare")
         table = result.compare(max_shift_px=3.0)
         report(f"{model}: {len(table)} values")

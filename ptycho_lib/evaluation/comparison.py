@@ -19,7 +19,6 @@ from ptycho_lib.evaluation.ssim import ms_ssim, ssim
 from ptycho_lib.metrics_table import SCORE_COLUMNS
 from ptycho_lib.physics.scan import resolved_area
 
-
 LEAST_RESULTANT = 0.5
 """Mean resultant length |mean exp(i·error)| from which on phase errors are small. Normal errors reach 0.5 at a
 standard deviation of 1.18 rad, and then 0.8 % of them are beyond π."""
@@ -186,9 +185,7 @@ def _about_circular_mean(obj: ComplexImage, mask: Mask) -> RealImage:
 
 def _wraps(phase: RealImage, mask: Mask) -> bool:
     """Return whether neighbouring pixels of the mask differ by more than π."""
-    return any(
-        bool((np.abs(np.diff(phase, axis=axis)) > np.pi)[_both(mask, axis)].any()) for axis in (0, 1)
-    )
+    return any(bool((np.abs(np.diff(phase, axis=axis)) > np.pi)[_both(mask, axis)].any()) for axis in (0, 1))
 
 
 def _both(mask: Mask, axis: int) -> Mask:
@@ -203,7 +200,10 @@ def _unwrapped(phase: RealImage, mask: Mask) -> tuple[RealImage, str]:
     turns = down[:, :-1] + right[1:] - down[:, 1:] - right[:-1]
     vortices = int((np.abs(turns) > np.pi)[_both(mask, 0)[:, :-1] & _both(mask, 0)[:, 1:]].sum())
     if vortices:
-        return phase, f"the truth's phase cannot be unwrapped: it turns by 2π about {vortices} point{'s' * (vortices > 1)}"
+        return (
+            phase,
+            f"the truth's phase cannot be unwrapped: it turns by 2π about {vortices} point{'s' * (vortices > 1)}",
+        )
     smooth = np.ma.filled(unwrap_phase(np.ma.masked_array(phase, mask=~mask)), 0.0)
     parts, count = label(mask)
     for part in range(1, count + 1):

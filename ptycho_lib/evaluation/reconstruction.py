@@ -177,15 +177,14 @@ def residual_map(obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: 
         return np.full(obj.shape, np.nan, np.float32)
     filled = np.where(known, obj, obj[known].mean()).astype(np.complex64)
     products, squares = np.zeros(len(dataset)), np.zeros(len(dataset))
-    for part, measured in blocks(dataset.diffraction):
-        predicted = _amplitudes(filled, dataset, part)
-        measured = _measured_only(measured, dataset)
+    for part, block in blocks(dataset.diffraction):
+        predicted, measured = _amplitudes(filled, dataset, part), _measured_only(block, dataset)
         products[part] = np.einsum("nij,nij->n", measured, predicted, dtype=np.float64)
         squares[part] = np.einsum("nij,nij->n", predicted, predicted, dtype=np.float64)
     scale = products.sum() / max(squares.sum(), np.finfo(float).tiny)
     misfit = np.zeros(len(dataset))
-    for part, measured in blocks(dataset.diffraction):
-        measured = _measured_only(measured, dataset)
+    for part, block in blocks(dataset.diffraction):
+        measured = _measured_only(block, dataset)
         error = np.abs(measured - scale * _amplitudes(filled, dataset, part)).sum(axis=(1, 2))
         misfit[part] = error / np.maximum(measured.sum(axis=(1, 2)), np.finfo(np.float32).tiny)
     light = total_intensity(dataset.probe_modes).astype(np.complex64)

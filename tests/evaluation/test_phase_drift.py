@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.ndimage import gaussian_filter
 
-from ptycho_lib.evaluation.phase_drift import phase_drift_correction, missing_slopes
+from ptycho_lib.evaluation.phase_drift import missing_slopes, phase_drift_correction
 from ptycho_lib.evaluation.reconstruction import reconstruct
 from ptycho_lib.physics import diffraction
 from tests.conftest import simulate_small
@@ -57,7 +57,7 @@ def test_a_drift_is_found_with_its_sign_on_both_axes(scan, known, seen):
     assert roughness(found + wrong, seen) < 0.15 * roughness(wrong, seen)
 
 
-def test_a_levelled_object_stays_as_it_is(scan, known, seen):
+def test_an_object_without_drift_stays_as_it_is(scan, known, seen):
     assert roughness(phase_drift_correction(scan.obj, known, scan), seen) < 1e-3
 
 
@@ -127,17 +127,19 @@ def test_patterns_with_light_outside_the_known_region_do_not_count(scan, known):
     assert np.std(found[left]) < 0.02
 
 
-def test_a_reconstruction_is_levelled_on_request(scan):
+def test_the_drift_of_a_reconstruction_is_corrected_on_request(scan):
     wrong = (scan.obj * np.exp(1j * drift(scan.obj.shape))).astype(np.complex64)
     patches = diffraction.extract_patches(wrong, scan.positions_px, 32)[:, 8:24, 8:24]
     how = {"min_illumination": 0.2, "synchronise": False}
-    plain, levelled = (reconstruct(patches, scan.positions_px, scan, correct_drift=choice, **how) for choice in (False, True))
+    plain, corrected = (
+        reconstruct(patches, scan.positions_px, scan, correct_drift=choice, **how) for choice in (False, True)
+    )
 
     def phase_mae(result):
         rows = result.compare(max_shift_px=2.0).query("alignment == 'aligned' and component == 'phase'")
         return rows.set_index("metric")["value"]["mae"]
 
-    assert phase_mae(levelled) < 0.3 * phase_mae(plain)
-    np.testing.assert_allclose(np.abs(levelled.obj), np.abs(plain.obj), rtol=1e-5)
-    np.testing.assert_array_equal(levelled.mask, plain.mask)
-    assert levelled.residual[plain.mask].mean() < plain.residual[plain.mask].mean()
+    assert phase_mae(corrected) < 0.3 * phase_mae(plain)
+    np.testing.assert_allclose(np.abs(corrected.obj), np.abs(plain.obj), rtol=1e-5)
+    np.testing.assert_array_equal(corrected.mask, plain.mask)
+    assert corrected.residual[plain.mask].mean() < plain.residual[plain.mask].mean()
