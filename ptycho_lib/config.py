@@ -40,9 +40,7 @@ PUBLISHED_NETWORK = {"width": 2, "first_guess": 0}
 PUBLISHED_TRAINING = {"overlap": 1, "min_steps": 0, "learning_rate": 1e-3}
 """Defaults in force with the published backbone."""
 
-RENAMED = {
-    "evaluation.level_phase": "evaluation.correct_phase_drift",
-}
+RENAMED = {"evaluation.level_phase": "evaluation.correct_phase_drift"}
 """Settings of older versions and what replaces them. An old name in a configuration is refused."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -61,8 +59,8 @@ class SamplingConfig(Section):
     """Which training patterns make up a subset of a given size."""
 
     method: Literal["representative", "random", "sequential"] = "representative"
-    """`representative` covers the scan evenly (farthest-point order); `random` draws; `sequential`
-    takes the first ones, which trains on one corner of the object and exists for comparison only."""
+    """`representative` covers the scan evenly (farthest-point order); `random` draws; `sequential` takes the
+    first ones, which trains on one corner of the object and exists for comparison only."""
     validation_fraction: Fraction = 0.125
     """Share of the training patterns kept out of the gradient steps to choose the best weights."""
 
@@ -88,8 +86,7 @@ class NetworkConfig(Section):
     probe_smoothing_px: NotNegative = 0
     """What the refinement adds to the probe is convolved with a Gaussian of this standard deviation."""
     probe_mask_radius_px: Positive | None = None
-    """The probe is zero beyond this distance from the centre of its array, given and refined; null leaves it
-    as it is."""
+    """The probe, given and refined, is zero beyond this distance from the centre of its array; null: no limit."""
 
     @model_validator(mode="after")
     def _smooths_what_is_refined(self) -> NetworkConfig:
@@ -194,15 +191,13 @@ class ConditionConfig(Section):
     probe_defocus_rad: float | None = None
     """Phase curvature added to the probe, rad at the edge of its array; diffraction is simulated anew."""
     probe_file: str | None = None
-    """An npz with `probeGuess`; diffraction is simulated anew from `objectGuess` with this probe. Its path is
-    relative to the folder of the configuration file."""
+    """An npz with `probeGuess` for a new simulation from `objectGuess`; relative to the configuration file's folder."""
     position_jitter_px: Positive | None = None
     """Standard deviation of Gaussian errors added to the positions that the evaluation is told."""
     dead_pixel_fraction: Fraction | None = None
     """Share of detector pixels that read zero in every pattern."""
     test_data: str | None = None
-    """Another test file with its own object, positions and probe. Its path is relative to the folder of the
-    configuration file."""
+    """Another test file with its own object, positions and probe; relative to the configuration file's folder."""
 
     @model_validator(mode="after")
     def _one_change(self) -> ConditionConfig:
@@ -233,8 +228,7 @@ class StudyConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Root of every random number."""
     allow_leakage: bool = False
-    """Run although test data share patterns, positions or compared area with the training data; every
-    output then says so."""
+    """Run although test data share patterns, positions or area with the training data; every output says so."""
     models: Annotated[tuple[Model, ...], Field(min_length=1)] = NETWORKS
     """Models to train and compare. `iterative` reconstructs the test patterns without a network, once for all
     sizes; `pinn+iterative` and `baseline+iterative` start it from the network's object."""
@@ -309,7 +303,7 @@ class StudyConfig(Section):
     def fingerprint(self, n_train: int | None = None) -> str:
         """Return the SHA-256 of `result_settings` in canonical JSON (hex).
 
-        Files count by what they hold (`study.identity.condition_files`), not by where they lie.
+        Files count by content (`study.identity.condition_files`), not by location.
         """
         settings = self.result_settings(n_train)
         for condition in settings["conditions"]:
