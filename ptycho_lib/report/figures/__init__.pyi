@@ -1,12 +1,15 @@
 from .check import check_figure
 from .condition_series import condition_series_figure
+from .conditions import condition_figure
 from .cost import time_figure
 from .curves import frc_figure, history_figure, profile_figure
 from .dataset import dataset_figure, pattern_figure
+from .generalization import generalization_figure
 from .iterations import starting_guess_figure
 from .objects import comparison_figure, montage_figure, uncertainty_figure
+from .reliability import reliability_figure
 from .scan import coverage_figure, overlap_figure
-from .study import condition_figure, study_figure
+from .study import study_figure
 
 __all__ = [
     "check_figure",
@@ -16,11 +19,13 @@ __all__ = [
     "coverage_figure",
     "dataset_figure",
     "frc_figure",
+    "generalization_figure",
     "history_figure",
     "montage_figure",
     "overlap_figure",
     "pattern_figure",
     "profile_figure",
+    "reliability_figure",
     "starting_guess_figure",
     "study_figure",
     "time_figure",

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.metrics_table import select
+from ptycho_lib.report.figures.axes import DIRECTION, GRID, least_span, reading_key
 from ptycho_lib.report.style import (
     FULL_WIDTH,
     ModelLook,
@@ -24,6 +26,7 @@ from ptycho_lib.study.results.condition_series import ConditionSeries, series_va
 
 AXES = {"overlap": "linear overlap of neighbours", "photons_per_pattern": "photons per pattern"}
 GREY = "#555555"
+BARS = Line2D([], [], linestyle="none", marker="|", markersize=8, color=GREY, label="smallest to largest trial")
 
 
 @styled
@@ -39,12 +42,13 @@ def condition_series_figure(
     """Show where the curves of the models cross when the scan thins out or the dose falls.
 
     A column a series, harder conditions to the right; a line a model, its largest training size; bars span the
-    trials. The lowest row shows how much of the area is left to be compared, which shrinks for a sparse scan.
+    trials. The lowest row shows how much of the area is left to be compared, which shrinks for a sparse scan. The
+    untrained control is a curve like the models: its first guess depends on overlap and dose, too.
 
     Parameters
     ----------
     table : DataFrame
-        Tidy table, columns `tidy.COLUMNS`.
+        Tidy table, columns `metrics_table.COLUMNS`.
     costs : DataFrame
         `results.costs.collect_costs`.
     series : sequence of ConditionSeries
@@ -58,7 +62,7 @@ def condition_series_figure(
     compared = (
         costs.groupby("condition")["compared_px"].mean() / costs[costs["condition"] == NOMINAL]["compared_px"].mean()
     )
-    figure = new_figure(1.75 * len(components) + 1.3, width=min(FULL_WIDTH, 3.6 * len(series)), used=0.985)
+    figure = new_figure(1.75 * len(components) + 1.5, width=min(FULL_WIDTH, 3.6 * len(series)), used=0.985)
     panels = figure.subplots(
         len(components) + 1,
         len(series),
@@ -72,6 +76,7 @@ def condition_series_figure(
             rows = series_values(select(table, metric=metric, component=component, alignment=alignment), costs, one)
             for model, look in looks.items():
                 _draw(ax, rows[rows["model"] == model], look)
+            least_span(ax, metric)
         column[-1].plot(one.values, [100 * compared[name] for name in one.conditions], ".-", color=GREY)
         column[0].set_title(f"at {one.fixed}" if one.fixed else "all else unchanged")
         _axis(column[-1], one)
@@ -80,10 +85,11 @@ def condition_series_figure(
     panels[-1, 0].set_ylabel("compared\narea (%)")
     panels[-1, 0].set_ylim(0, 109)
     for ax in panels.flat:
-        ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+        ax.grid(axis="y", **GRID)
     letter(panels[:-1].flat)
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4))
+    reading_key(figure, BARS, DIRECTION)
     return figure
 
 

@@ -1,31 +1,35 @@
-"""Quality against time: what each model reaches, and what it takes to get there."""
+"""Quality against time: what each model reaches, and how long it takes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.metrics_table import select
-from ptycho_lib.report.style import (
-    FULL_WIDTH,
-    ModelLook,
-    letter,
-    metric_title,
-    model_looks,
-    new_figure,
-    styled,
-)
+from ptycho_lib.report.figures.axes import DIRECTION, GRID, least_span, reading_key, seconds_axis
+from ptycho_lib.report.style import FULL_WIDTH, ModelLook, letter, metric_title, model_looks, new_figure, styled
 
-MOST_LABELS = 8
 KEYS = ["n_train", "trial", "model", "condition"]
 PANELS = {
     "total_s": "training (numbers: patterns) and reconstruction",
     "reconstruction_s": "reconstruction alone",
 }
+BESIDE = (
+    (0, 6, "center", "bottom"),
+    (6, 0, "left", "center"),
+    (0, -6, "center", "top"),
+    (-6, 0, "right", "center"),
+    (6, 6, "left", "bottom"),
+    (-6, 6, "right", "bottom"),
+    (6, -6, "left", "top"),
+    (-6, -6, "right", "top"),
+)
+"""Places of a label about its point (points) and its alignment, the best first."""
 
 
 @styled
@@ -40,17 +44,22 @@ def time_figure(
 ) -> Figure:
     """Show quality against the wall time that it took, log scale: training included, and without.
 
-    A model that is trained has a point for each training size, joined in order, the best labelled; one that is
-    not trained has a single point, and a dotted line at its quality. Bars span the trials.
+    A model that is trained has a point for each training size, labelled with it; one that is not trained has a
+    single point, and a dotted line at its quality. Bars span the trials. Points are not joined: time need not rise
+    with the size. A label for which there is no free place is left out.
 
     Parameters
     ----------
     table : DataFrame
-        Tidy table, columns `tidy.COLUMNS`.
+        Tidy table, columns `metrics_table.COLUMNS`.
     costs : DataFrame
         `results.costs.collect_costs`.
     metric, component, alignment, condition : str
         Which value.
+
+    Returns
+    -------
+    Figure
 
     Raises
     ------
@@ -63,7 +72,7 @@ def time_figure(
         raise ValueError(f"no time was recorded for condition '{condition}'")
     merged["total_s"] = merged["training_s"] + merged["reconstruction_s"]
     looks, trained = model_looks(merged["model"]), set(merged[merged["training_s"] > 0]["model"])
-    figure = new_figure(3.0, width=FULL_WIDTH, used=0.985)
+    figure = new_figure(3.2, width=FULL_WIDTH, used=0.985)
     panels = figure.subplots(1, len(PANELS), sharey=True)
     for ax, (column, title) in zip(panels, PANELS.items(), strict=True):
         for model, look in looks.items():
@@ -71,15 +80,19 @@ def time_figure(
             own = own if model in trained else own.assign(n_train=0)
             _draw(ax, own, column, look)
         seconds_axis(ax, merged[column])
-        ax.margins(y=0.12)
-        ax.grid(color="#e6e6e6", linewidth=0.5)
+        ax.margins(y=0.14)
+        ax.grid(**GRID)
         ax.set_title(title)
         ax.set_xlabel(f"wall time for {_patterns(merged)} test patterns (s)")
-    _label_sizes(panels[0], merged[merged["model"].isin(trained)])
+    least_span(panels[0], metric)
     panels[0].set_ylabel(f"{component} {metric_title(metric, component)}")
     letter(panels)
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4))
+    reading_key(figure, DIRECTION)
+    means = merged.groupby(["model", "n_train"])[["total_s", "value"]].mean()
+    figure.draw_without_rendering()  # the places of the points are known once the figure is laid out
+    _label_sizes(figure, panels[0], means.loc[[model for model in looks if model in trained]], means, looks)
     return figure
 
 
@@ -92,40 +105,38 @@ def _draw(ax: Axes, rows: pd.DataFrame, column: str, look: ModelLook) -> None:
         for name, mean in ((column, x), ("value", y))
     ]
     ax.errorbar(
-        x,
-        y,
-        xerr=bars[0],
-        yerr=bars[1],
-        fmt=look.marker,
-        linestyle=look.line if len(x) > 1 else "none",
-        color=look.colour,
-        markersize=5,
-        elinewidth=0.9,
-        label=look.label,
-    )
+        x, y, xerr=bars[0], yerr=bars[1], fmt=look.marker, linestyle="none", color=look.colour, markersize=5,
+        elinewidth=0.9, label=look.label,
+    )  # fmt: skip
     if list(x.index) == [0]:
         ax.axhline(y.iloc[0], color=look.colour, linestyle=":", linewidth=0.9, zorder=0)
 
 
-def seconds_axis(ax: Axes, seconds: pd.Series) -> None:
-    """Make a log axis of plain numbers, wide enough to hold a tick at 1, 2 or 5 times a power of ten."""
-    ax.set_xscale("log")
-    ax.set_xlim(seconds.min() / 1.6, seconds.max() * 1.6)
-    narrow = seconds.max() < 100 * seconds.min()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+def _label_sizes(
+    figure: Figure, ax: Axes, points: pd.DataFrame, every: pd.DataFrame, looks: dict[str, ModelLook]
+) -> None:
+    """Write training sizes beside points, index (model, n_train), where neither point nor label is in the way."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    centres = ax.transData.transform(every[["total_s", "value"]].dropna().to_numpy())
+    size = 3.5 * figure.dpi / 72
+    taken = [Bbox.from_extents(x - size, y - size, x + size, y + size) for x, y in centres]
+    frame = ax.get_window_extent(renderer)
+    for (model, n_train), point in points.dropna().iterrows():
+        for right, up, horizontal, vertical in BESIDE:
+            label = ax.annotate(
+                str(n_train), (point["total_s"], point["value"]), (right, up), textcoords="offset points",
+                ha=horizontal, va=vertical, fontsize=7, color=looks[model].colour, annotation_clip=False,
+            )  # fmt: skip
+            box = label.get_window_extent(renderer)
+            if _inside(box, frame) and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                label.set_in_layout(False)
+                break
+            label.remove()
 
 
-def _label_sizes(ax: Axes, rows: pd.DataFrame) -> None:
-    """Write training sizes above the best model of each, clear of its bar; of many, some."""
-    groups = rows.groupby(["n_train", "model"])
-    points = groups.agg(x=("total_s", "mean"), value=("value", "mean"), top=("value", "max")).dropna()
-    sizes = points.index.unique("n_train")
-    for size, of_size in points.loc[sizes[:: -(-len(sizes) // MOST_LABELS)]].groupby("n_train"):
-        best = of_size.loc[of_size["value"].idxmax()]
-        where = {"textcoords": "offset points", "ha": "center", "va": "bottom"}
-        ax.annotate(str(size), (best["x"], best["top"]), (0, 4), **where, fontsize=7)  # type: ignore[arg-type]
+def _inside(box: Bbox, frame: Bbox) -> bool:
+    return bool(box.x0 >= frame.x0 and box.x1 <= frame.x1 and box.y0 >= frame.y0 and box.y1 <= frame.y1)
 
 
 def _patterns(rows: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ptycho_lib.report.figures.cost import seconds_axis
+from ptycho_lib.report.figures.axes import seconds_axis
 from ptycho_lib.report.style import letter, model_looks, new_figure, styled
 
 

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import write_atomically
 from ptycho_lib.report.figures.condition_series import condition_series_figure
+from ptycho_lib.report.figures.conditions import condition_figure
 from ptycho_lib.report.figures.cost import time_figure
-from ptycho_lib.report.figures.study import condition_figure, study_figure
+from ptycho_lib.report.figures.study import study_figure
 from ptycho_lib.report.output.notebook_display import png_bytes
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.report.text.condition_series import series_alt, study_series

@@ -32,7 +32,7 @@ ESTIMATES = {"baseline": examples.estimate(TRUTH, 3.0, 1), "pinn": examples.esti
 POSITIONS = np.stack(np.meshgrid(np.arange(20, 76, 4.0), np.arange(20, 60, 4.0)), axis=-1).reshape(-1, 2)
 
 
-MODELS = ("pinn", "baseline", "iterative", "pinn+iterative")
+MODELS = ("pinn", "baseline", "untrained", "iterative", "pinn+iterative")
 OVERLAPS = {"nominal": 0.8, "half": 0.5, "none": 0.0}
 SWEEPS = [
     ConditionSeries("overlap", "", tuple(OVERLAPS), tuple(OVERLAPS.values())),
@@ -58,6 +58,13 @@ def epochs() -> dict[str, pd.DataFrame]:
         )
         for k, model in enumerate(models)
     }
+
+
+def coverage() -> pd.DataFrame:
+    """Return an uncertainty that is too small as predicted, and right once it is calibrated."""
+    shares, models = np.linspace(0.1, 0.95, 6), ("pinn", "baseline")
+    rows = [(share, share ** (1 if fitted else 2), m, fitted) for share in shares for m in models for fitted in (0, 1)]
+    return pd.DataFrame(rows, columns=["nominal", "observed", "model", "calibrated"]).astype({"calibrated": bool})
 
 
 def every_figure() -> dict[str, Figure]:
@@ -88,6 +95,10 @@ def every_figure() -> dict[str, Figure]:
         "conditions": figures.condition_figure(table),
         "conditions_all_models": figures.condition_figure(every_model(("nominal", "low_dose", "sparse"))),
         "conditions_many": figures.condition_figure(every_model(("nominal", *"abcdefgh"), sizes=(512,))),
+        "generalization": figures.generalization_figure(
+            examples.tidy_table(trials=3, models=MODELS, conditions=("nominal", "train"))
+        ),
+        "reliability": figures.reliability_figure(coverage()),
         "time": figures.time_figure(models, examples.costs(models)),
         "sweep": figures.condition_series_figure(models, examples.costs(models, overlaps=OVERLAPS), SWEEPS),
     }
@@ -111,6 +122,7 @@ NAMES = (
     *("dataset", "coverage", "coverage_two_objects", "history", "comparison", "montage", "frc"),
     *("profile", "uncertainty", "check", "pattern", "overlap", "study", "conditions", "time", "sweep"),
     *("conditions_all_models", "conditions_many", "starting_guesses"),
+    *("generalization", "reliability"),
 )
 
 
@@ -353,6 +365,37 @@ class TestStudyFigure:
         assert [arrow.xy for arrow in arrows] == [(largest["n_train"], largest["value"])]
         assert arrows[0].get_position()[0] == pytest.approx(largest["needed"])
 
+    def test_the_untrained_control_is_a_line_with_its_name(self) -> None:
+        table = examples.tidy_table(trials=3, models=("pinn", "baseline", "untrained"))
+        figure = figures.study_figure(table, examples.summary(table))
+        wanted = {"model": "untrained", "alignment": "aligned"}
+        for ax, metric, component in ((figure.axes[3], "ssim", "amplitude"), (figure.axes[5], "mae", "phase")):
+            control = next(line for line in ax.get_lines() if line.get_label() == "Untrained first guess")
+            value = select(table, metric=metric, component=component, **wanted)["value"].item()
+            np.testing.assert_allclose(control.get_ydata(), value)
+        assert "Untrained first guess" in [text.get_text() for text in figure.legends[-1].get_texts()]
+
+    @pytest.mark.parametrize(("metric", "least"), [("ssim", 0.1), ("psnr", 3.0), ("frc50", 0.1)])
+    def test_small_differences_do_not_fill_an_axis(self, metric: str, least: float) -> None:
+        table = self.table.copy()
+        table["value"] = 0.33 + 1e-3 * table["value"]
+        low, high = figures.study_figure(table, metrics=[metric]).axes[0].get_ylim()
+        assert high - low == pytest.approx(least)
+        assert low < table["value"].min() < table["value"].max() < high
+
+    def test_an_error_axis_never_spans_less_than_a_quarter_of_the_error(self) -> None:
+        table = self.table.copy()
+        table["value"] = 0.08 + 1e-4 * table["value"]
+        low, high = figures.study_figure(table, metrics=["mae"]).axes[0].get_ylim()
+        assert high - low > 0.019
+        assert low > 0
+
+    def test_what_is_drawn_is_explained_in_the_figure(self) -> None:
+        texts = [text.get_text() for legend in self.figure().legends for text in legend.get_texts()]
+        assert {"one trial", "95 % interval of the mean", "↑ higher is better, ↓ lower is better"} <= set(texts)
+        single = [text.get_text() for legend in self.figure(trials=1).legends for text in legend.get_texts()]
+        assert "one trial" not in single
+
     def test_pdf_embeds_real_fonts(self) -> None:
         buffer = io.BytesIO()
         with style():
@@ -437,14 +480,56 @@ class TestTimeFigure:
     def test_an_model_without_training_is_one_point(self) -> None:
         ax = figures.time_figure(self.table, self.costs).axes[0]
         assert marked(ax)["Iterative"].shape == (1, 2)
-        assert marked(ax)["Iterative"][0, 0] == pytest.approx(1.15 * 9)
+        assert marked(ax)["Iterative"][0, 0] == pytest.approx(1.1 * 9)
 
     def test_without_times_there_is_no_figure(self) -> None:
         with pytest.raises(ValueError, match="no time was recorded"):
             figures.time_figure(self.table, self.costs.iloc[:0])
 
+    def test_points_are_not_joined(self) -> None:
+        handles = figures.time_figure(self.table, self.costs).axes[0].get_legend_handles_labels()[0]
+        assert {handle.lines[0].get_linestyle() for handle in handles} == {"None"}
 
-def test_sweeps_run_from_easy_to_hard(drawn: dict[str, Figure]) -> None:
+    @pytest.mark.parametrize("sizes", [(32, 64), tuple(range(32, 512, 32))])
+    def test_labels_collide_with_nothing(self, sizes: tuple[int, ...]) -> None:
+        table = examples.tidy_table(sizes=sizes, trials=2, models=("pinn", "baseline", "iterative"))
+        figure = figures.time_figure(table, examples.costs(table))
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        labels = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation)]
+        boxes = [label.get_window_extent(renderer) for label in labels]
+        assert len(labels) >= 4
+        assert not [(a, b) for a, b in combinations(boxes, 2) if a.overlaps(b)]
+
+
+class TestGeneralizationFigure:
+    """Training scan and test scan."""
+
+    def test_both_scans_are_drawn_at_their_means(self) -> None:
+        table = examples.tidy_table(trials=3, models=("pinn", "untrained"), conditions=("nominal", "train"))
+        ax = figures.generalization_figure(table, metrics=["ssim"], components=["phase"]).axes[0]
+        rows = select(table, metric="ssim", component="phase", alignment="aligned", model="pinn")
+        test, train = (line for line in ax.get_lines() if line.get_marker() == "o")
+        for line, condition in ((test, "nominal"), (train, "train")):
+            means = select(rows, condition=condition).groupby("n_train")["value"].mean()
+            np.testing.assert_allclose(line.get_ydata(), means)
+        assert (train.get_markerfacecolor(), train.get_linestyle()) == ("white", "--")
+
+    def test_without_the_training_scan_there_is_no_figure(self) -> None:
+        with pytest.raises(ValueError, match="condition 'train' is not in the table"):
+            figures.generalization_figure(examples.tidy_table())
+
+    def test_the_training_scan_is_no_test_condition(self) -> None:
+        table = examples.tidy_table(conditions=("nominal", "train"))
+        with pytest.raises(ValueError, match="no condition besides 'nominal'"):
+            figures.condition_figure(table)
+
+
+def test_reliability_needs_its_columns() -> None:
+    with pytest.raises(ValueError, match="missing: \\['calibrated'\\]"):
+        figures.reliability_figure(coverage().drop(columns="calibrated"))
+
+
+def test_condition_series_run_from_easy_to_hard(drawn: dict[str, Figure]) -> None:
     overlap, dose = drawn["sweep"].axes[:2]
     assert overlap.xaxis_inverted()
     assert dose.xaxis_inverted()
