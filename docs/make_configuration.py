@@ -47,11 +47,11 @@ def page() -> str:
     for key, setting in schema["properties"].items():
         name = _section(setting)
         if name:
-            each = " (a list; each entry has these)" if setting.get("type") == "array" else ""
+            each = " The setting is a list; each entry has these settings." if setting.get("type") == "array" else ""
             section = sections[name]
             parts += [
-                f"## `{key}`{each}\n",
-                section.get("description", "") + "\n",
+                f"## `{key}`\n",
+                section.get("description", "") + f"{each}\n",
                 "\n".join(_table(section, sections)),
                 "",
             ]
