@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := dev,test
+EXTRAS := all,dev,docs,test
 
 # Test processes side by side; each computes on one thread, so that they do not fight for the cores.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
@@ -46,7 +46,7 @@ lock: ## resolve the newest versions that pyproject.toml allows into requirement
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 \
 		--no-emit-index-url --custom-compile-command "make lock" \
-		--extra dev --extra test --extra cluster --extra browser --extra iterative \
+		--extra all --extra dev --extra docs --extra test --extra cluster --extra browser --extra iterative \
 		--output-file requirements.lock pyproject.toml
 	rm -rf build/lock
 
@@ -136,14 +136,50 @@ slurm: ## install the batch system Slurm for test-cluster, where apt-get may
 test-cluster: cluster ## runs on Dask workers, and, where it is installed, on a real Slurm; all on loopback
 	$(PYTEST) -m cluster -n $(JOBS) --dist loadfile $(ARGS)
 
+.PHONY: coverage
+coverage: $(STAMP) ## the tests with coverage of ptycho_lib; build/coverage/index.html shows the lines
+	$(PYTEST) -n $(JOBS) --dist loadfile --cov=ptycho_lib --cov-report=term:skip-covered \
+		--cov-report=html:build/coverage $(ARGS)
+
+# A tiny study by a wheel in an environment of its own, outside the repository.
+.PHONY: test-wheel
+test-wheel: ## build a wheel, install it elsewhere, run a study with it (5 minutes, 2 GB in build/)
+	rm -rf build/wheel && $(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock \
+		"ptycho-lib[all] @ file://$$(ls $(CURDIR)/build/wheel/ptycho_lib-*.whl)"
+	tests/smoke/run build/wheel/bin
+
+# The oldest releases that pyproject.toml allows, and the same study.
+.PHONY: test-lowest
+test-lowest: ## run a study with the lowest versions of all dependencies (5 minutes, 2 GB in build/)
+	rm -rf build/lowest && $(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/lowest/bin/uv pip compile --quiet --resolution lowest-direct --python build/lowest/bin/python \
+		--no-emit-index-url --extra all --output-file build/lowest/lowest.txt pyproject.toml
+	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python -r build/lowest/lowest.txt
+	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --no-deps .
+	tests/smoke/run build/lowest/bin
+
+.PHONY: site
+site: $(STAMP) ## build the documentation strictly into build/site; open build/site/index.html
+	$(BIN)/ruff check --quiet --select D1 ptycho_lib
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+.PHONY: imports
+imports: $(STAMP) ## print which parts of the library import which, and check the contracts
+	$(BIN)/python docs/print_imports.py
+	$(BIN)/lint-imports
+
 .PHONY: check
-check: $(STAMP) ## lint, format, types, clean notebooks, generated docs
+check: $(STAMP) site ## lint, format, types, clean notebooks, import contracts, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/nbstripout --keep-id --verify $$(git ls-files '*.ipynb')
 	$(BIN)/python docs/make_configuration.py --check
-	$(BIN)/python -m pytest -q tests/project/test_architecture.py tests/project/test_environment.py tests/project/test_notebooks_clean.py
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/project --deselect tests/project/test_imports.py
 
 .PHONY: format
 format: $(STAMP) ## fix what can be fixed: imports, format, notebook outputs

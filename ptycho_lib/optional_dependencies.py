@@ -1,4 +1,4 @@
-"""Optional extras: whether one is there, and one sentence on how to get it."""
+"""Optional extras: which modules each needs, and one sentence on how to install it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,43 @@ from importlib.util import find_spec
 
 from ptycho_lib.errors import Problem
 
-ITERATIVE = ("torch", "torchvision", "ptychi")
+EXTRAS = {
+    "networks": ("tensorflow",),
+    "study": ("IPython", "ipykernel", "nbconvert", "nbformat", "papermill"),
+    "lab": ("ipywidgets", "jupyterlab"),
+    "iterative": ("torch", "torchvision", "ptychi"),
+    "cluster": ("dask", "dask_jobqueue", "distributed"),
+}
+"""Modules that an extra of the package installs, by its name."""
 
 
-def iterative_problem(where: str = "models") -> Problem | None:
-    """Return why iterative reconstructions cannot be made here, or None if they can.
+def extra_problem(extra: str, where: str) -> Problem | None:
+    """Return why an extra is missing in this environment, or None if it is installed.
 
     Parameters
     ----------
+    extra : str
+        A key of `EXTRAS`.
     where : str
-        The setting or option that asks for them.
+        The setting, option or command that needs it.
+
+    Returns
+    -------
+    Problem or None
     """
-    missing = [name for name in ITERATIVE if find_spec(name) is None]
+    missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
     if not missing:
         return None
-    fix = "Install the extra: `make iterative` in a checkout, else `pip install 'ptycho-lib[iterative]'`."
-    found = f"no {', '.join(missing)} in this environment"
-    return Problem(where, "iterative", found, "Pty-chi with PyTorch and torchvision", fix)
+    target = extra if extra in ("iterative", "cluster") else "setup"
+    fix = f"Install it: `make {target}` in a checkout, else `pip install 'ptycho-lib[{extra}]'`."
+    return Problem(where, extra, f"no {', '.join(missing)} in this environment", f"the extra `{extra}`", fix)
+
+
+def extra_of(module: str | None) -> str | None:
+    """Return the extra that installs a module, or None if no extra does.
+
+    >>> extra_of("tensorflow.keras"), extra_of("numpy")
+    ('networks', None)
+    """
+    top = (module or "").split(".")[0]
+    return next((extra for extra, names in EXTRAS.items() if top in names), None)

@@ -159,9 +159,9 @@ class _Reconstruct:
         from ptycho_lib.data.dataset import REFERENCE
         from ptycho_lib.errors import InputError
         from ptycho_lib.iterative.reference import reconstruct_reference
-        from ptycho_lib.optional_dependencies import iterative_problem
+        from ptycho_lib.optional_dependencies import extra_problem
 
-        if problem := iterative_problem("--reference"):
+        if problem := extra_problem("iterative", "--reference"):
             raise InputError(problem)
         if self.dry_run:
             note = f"{REFERENCE}would be reconstructed iteratively from these {len(dataset)} patterns"

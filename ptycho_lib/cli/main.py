@@ -14,6 +14,7 @@ import click
 import ptycho_lib
 from ptycho_lib.cli import data as cli_data, results as cli_results, study as cli_study
 from ptycho_lib.errors import InputError
+from ptycho_lib.optional_dependencies import extra_of, extra_problem
 
 FAILED = 1
 BAD_INPUT = 2
@@ -39,6 +40,13 @@ class StudyGroup(click.Group):
             click.echo("\n\n".join(map(str, told)), err=True)
             if rest := len(error.problems) - len(told):
                 click.echo(f"\n… and {rest} more.", err=True)
+            ctx.exit(BAD_INPUT)
+        except ModuleNotFoundError as error:
+            extra = extra_of(error.name)
+            problem = extra and extra_problem(extra, f"ptycho-study {ctx.invoked_subcommand}")
+            if not problem:
+                raise
+            click.echo(str(problem), err=True)
             ctx.exit(BAD_INPUT)
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output went away; nothing is left to be said

@@ -19,7 +19,7 @@ from ptycho_lib.data.reprojection import spread_indices
 from ptycho_lib.errors import InputError
 from ptycho_lib.io.lazy_stack import read_patterns
 from ptycho_lib.iterative.engine_process import EngineRoom
-from ptycho_lib.optional_dependencies import iterative_problem
+from ptycho_lib.optional_dependencies import extra_problem
 from ptycho_lib.physics.diffraction import amplitude, extract_patches
 from ptycho_lib.physics.scan import illumination
 from ptycho_lib.resource_usage import Usage
@@ -130,7 +130,7 @@ def iterate(
     InputError
         If the extra `iterative` is not installed.
     """
-    problem = iterative_problem()
+    problem = extra_problem("iterative", "models")
     if problem is not None:
         raise InputError(problem)
     with EngineRoom() if room is None else nullcontext(room) as engines:

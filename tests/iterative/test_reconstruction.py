@@ -187,7 +187,7 @@ def test_empty_pixels_of_a_starting_guess_are_filled() -> None:
 @pytest.fixture
 def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this environment one without the extra, whatever is installed."""
-    monkeypatch.setattr(extras, "ITERATIVE", ("a_package_that_nobody_has",))
+    monkeypatch.setitem(extras.EXTRAS, "iterative", ("a_package_that_nobody_has",))
 
 
 def test_without_the_extra_one_sentence_says_how_to_get_it(dataset: PtychoDataset, without_the_extra: None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,42 +13,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ptycho_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-
-# What each subpackage may import of the library besides itself; a longer name is a part of its own.
-VOCABULARY = {"errors", "config", "metrics_table", "resource_usage", "optional_dependencies"}
-BELOW_STUDY = VOCABULARY | {"io", "physics", "data"}
-ALLOWED: dict[str, set[str]] = {
-    "": set(),  # ptycho_lib/__init__.py
-    "errors": set(),
-    "optional_dependencies": {"errors"},
-    "metrics_table": set(),
-    "resource_usage": set(),
-    "config": {"errors", "io"},
-    "io": {"errors"},
-    "physics": {"errors"},
-    "data": VOCABULARY | {"io", "physics"},
-    "data/readers": BELOW_STUDY,
-    "data/prepare": BELOW_STUDY | {"data/readers", "data/check"},
-    "data/check": BELOW_STUDY | {"data/readers", "data/prepare"},
-    "data/simulation": BELOW_STUDY | {"data/readers"},
-    "networks": BELOW_STUDY,
-    "evaluation": BELOW_STUDY,
-    "iterative": BELOW_STUDY | {"evaluation"},
-    "study/folder": BELOW_STUDY | {"evaluation"},
-    "study/execution": BELOW_STUDY | {"data/check", "evaluation", "study", "study/folder"},
-    "study/results": BELOW_STUDY | {"evaluation", "study/folder"},
-    "study": BELOW_STUDY | {"data/check", "evaluation", "study/folder", "study/execution"},
-    "report": BELOW_STUDY | {"evaluation", "study", "study/folder", "study/results"},
-    "report/figures": BELOW_STUDY | {"evaluation", "report", "study/folder", "study/results"},
-    "report/text": BELOW_STUDY
-    | {"data/check", "evaluation", "report", "report/figures", "study", "study/folder", "study/results"},
-    "report/output": BELOW_STUDY
-    | {"report", "report/figures", "report/text", "study/folder", "study/execution", "study/results"},
-    "report/widgets": BELOW_STUDY
-    | {"data/check", "data/simulation", "evaluation", "report", "report/figures", "report/text"}
-    | {"report/output", "study/folder", "study/execution", "study/results"},
-}
-ALLOWED["cli"] = {part for part in ALLOWED if part not in {"", "networks"}}
 
 TOP_LEVEL = {
     ".ci",
@@ -83,47 +48,12 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in names.split("\0") if name and (ROOT / name).exists()]
 
 
-def part_of(names: tuple[str, ...]) -> str:
-    """Return the part of the library that a dotted or slashed name below `ptycho_lib` belongs to."""
-    longest = "/".join(names[:2])
-    return longest if longest in ALLOWED else names[0].removesuffix(".py")
-
-
-def own_part(module: Path) -> str:
-    """Return the part that a module belongs to; empty for the package's own `__init__`."""
-    names = module.relative_to(PACKAGE).parts
-    return "" if names == ("__init__.py",) else part_of(names)
-
-
-def library_imports(source: str) -> set[str]:
-    """Return the parts that a source imports, at whatever depth of the code."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    split = [tuple(name.split(".")) for name in names]
-    parts = {part_of(name[1:]) for name in split if name[0] == "ptycho_lib" and len(name) > 1}
-    return parts & set(ALLOWED)
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
-def test_dependencies_point_one_way(module: Path) -> None:
-    own = own_part(module)
-    assert own in ALLOWED, f"{own} is new; give it a place in ARCHITECTURE.md and in ALLOWED"
-    extra = library_imports(module.read_text(encoding="utf-8")) - ALLOWED[own] - {own}
-    assert not extra, f"{own or 'ptycho_lib'} must not import {sorted(extra)}"
-
-
-def test_import_scan_sees_every_form() -> None:
-    source = (
-        "import ptycho_lib.physics.scan\n"
-        "from ptycho_lib import report\n"
-        "def later():\n    from ptycho_lib.networks.models import build\n"
-    )
-    assert library_imports(source) == {"physics", "report", "networks"}
+def test_imports_keep_their_contracts() -> None:
+    """The contracts in pyproject.toml: layers, no circles, TensorFlow and PyTorch in one subpackage each."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 broken" in done.stdout
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))

@@ -34,8 +34,10 @@ class RawScan:
         Modes and slices on leading axes.
     bad_pixels : (rows, columns) bool array, optional
     detector_pixel_m : float, optional
-    Others
-        As in PtychoDataset.
+
+    Notes
+    -----
+    The other fields are those of `PtychoDataset`.
     """
 
     source: str

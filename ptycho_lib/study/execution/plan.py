@@ -18,7 +18,7 @@ from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import require_inside, write_atomically
-from ptycho_lib.optional_dependencies import iterative_problem
+from ptycho_lib.optional_dependencies import extra_problem
 from ptycho_lib.study.execution.notebook_process import Resources, environment
 from ptycho_lib.study.folder import provenance
 from ptycho_lib.study.folder.layout import FAILURE
@@ -117,8 +117,10 @@ def plan_study(
     out_dir = Path(out_dir).resolve()
     template = (template or template_path(TRAIN_AND_COMPARE)).resolve()
     problems = [*_folder_problems(out_dir), *_template_problems(template)]
-    if set(config.models) > set(config.networks) and (missing := iterative_problem()):
-        problems.append(missing)
+    needed = ["networks"] if set(config.models) - {"iterative"} else []
+    needed += ["iterative"] if any("iterative" in model for model in config.models) else []
+    missing = [extra_problem(extra, "models") for extra in needed]
+    problems += [problem for problem in missing if problem]
     datasets: list[PtychoDataset] = []
     for path in (train_path, test_path):
         try:

@@ -70,7 +70,7 @@ def test_without_an_object_the_way_out_is_named(raw) -> None:
 
 
 def test_without_the_extra_nothing_is_written(raw, monkeypatch) -> None:
-    monkeypatch.setattr(extras, "ITERATIVE", ("a_package_that_nobody_has",))
+    monkeypatch.setitem(extras.EXTRAS, "iterative", ("a_package_that_nobody_has",))
     done = prepare(raw[0], "--reference", "iterative", *OPTIONS)
     assert done.exit_code == 2
     assert "make iterative" in done.output
