@@ -178,6 +178,7 @@ check: $(STAMP) site ## lint, format, types, clean notebooks, import contracts, 
 	$(BIN)/mypy
 	$(BIN)/nbstripout --keep-id --verify $$(git ls-files '*.ipynb')
 	$(BIN)/python docs/make_configuration.py --check
+	$(BIN)/python docs/quote_numbers.py --check
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/project --deselect tests/project/test_imports.py
 
@@ -190,6 +191,10 @@ format: $(STAMP) ## fix what can be fixed: imports, format, notebook outputs
 .PHONY: docs
 docs: $(STAMP) ## write docs/reference/configuration.md from the configuration's own docstrings
 	$(BIN)/python docs/make_configuration.py
+
+.PHONY: quotes
+quotes: $(STAMP) ## write the numbers that README and studies/*/README.md quote from their tables
+	$(BIN)/python docs/quote_numbers.py
 
 # What of a finished study is small enough to commit beside its README.
 OUTCOME := generalization_study_results.png generalization_study_results_caption.txt \

@@ -41,10 +41,10 @@ def exact(data):
 
 
 def test_what_it_took_is_prediction_and_stitching(data, exact):
-    assert 0 < exact.usage.seconds < 60
+    assert exact.usage.seconds > 0
     predicted = Usage(1000.0, 10**15, True)
     both = reconstruct(central(data), data.positions_px, data, predicted=predicted, **HOW).usage
-    assert 1000 < both.seconds < 1060
+    assert both.seconds > 1000
     assert both.peak_memory_bytes == 10**15
 
 

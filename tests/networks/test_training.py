@@ -91,7 +91,7 @@ def test_a_training_leaves_model_history_and_outcome_and_nothing_else(runs, mode
     assert json.loads((folder / OUTCOME).read_text())["steps"] == 16
     assert trained.outcome.n_groups == 24
     steps = history["seconds"].sum()
-    assert steps < trained.seconds < steps + 60  # preparation counts, too
+    assert steps < trained.seconds  # preparation counts, too
     assert trained.peak_memory_bytes > 50_000_000
     assert not trained.collapsed
     assert trained.reason == ""

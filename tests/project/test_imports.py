@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -65,15 +64,11 @@ def test_networks_do_without_pytorch_and_iterations_without_tensorflow() -> None
     assert not {"tensorflow", "keras"} & imported_by("import ptycho_lib.iterative.ptychi_engine")
 
 
-def test_help_answers_at_once() -> None:
-    """Best of three, so that a busy machine does not decide."""
+def test_help_imports_nothing_that_is_slow_to_load() -> None:
+    """So it answers at once; benchmarks/overhead.py has the seconds."""
     command = [sys.executable, "-m", "ptycho_lib.cli.main", "--help"]
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-        assert "Usage:" in done.stdout
-    assert min(seconds) < 1.0
-    assert not imported_by("import ptycho_lib.cli.main").intersection({*HEAVY, "matplotlib", "pandas", "skimage"})
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    slow = {*HEAVY, "matplotlib", "numpy", "pandas", "papermill", "scipy", "skimage"}
+    assert not imported_by("import ptycho_lib.cli.main") & slow

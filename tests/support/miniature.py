@@ -158,7 +158,7 @@ def documented(language, words):
     return found
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=300.0):
     """Wait until `condition()` holds and return what it gave."""
     deadline = time.time() + seconds
     while time.time() < deadline:

@@ -1,4 +1,3 @@
-import time
 from dataclasses import replace
 
 import h5py
@@ -93,21 +92,6 @@ def test_incoherent_modes_share_the_dose(ingredients):
     )
     assert (np.asarray(dataset.diffraction) ** 2).sum() / 50 == pytest.approx(1e5, rel=0.01)
     assert check_dataset(dataset) == []
-
-
-def test_two_thousand_patterns_a_second():
-    """At N = 64 on two cores; the clock of the process, so that neighbours do not count."""
-    rng = np.random.default_rng(0)
-    positions, shape = scan.frame(scan.fermat_spiral(400, 4.0), 64)
-    obj = objects.transmission(objects.lines(shape, rng))
-    dataset = simulate_dataset(obj, probes.disc(64, 30, smoothing_px=2), positions, detector=Detector(1e5))
-
-    def seconds():
-        begin = time.process_time()
-        materialise(dataset)
-        return time.process_time() - begin
-
-    assert 400 / min(seconds() for _ in range(3)) > 1000  # on each core
 
 
 # From a configuration

@@ -110,7 +110,7 @@ def test_a_different_study_is_refused_while_one_is_in_progress(study):
     with pytest.raises(InputError, match="another study in progress"):
         study.run_here()
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     assert process.returncode == 130
 
 

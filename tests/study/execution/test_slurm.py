@@ -124,7 +124,7 @@ def test_slurm_gives_the_numbers_of_this_machine_though_a_job_is_cancelled(tmp_p
     here.run_here()
     hang_at_first(there)
     process = start(there, workers=2)
-    wait_for(lambda: len(list(there.folder.glob("seen_*"))) == 2, 120)
+    wait_for(lambda: len(list(there.folder.glob("seen_*"))) == 2)
     jobs = told("squeue", "-h", "-o", "%i").split()
     assert len(jobs) == 2
     subprocess.run(["scancel", jobs[0]], check=True)
@@ -141,7 +141,7 @@ def test_when_every_job_has_ended_others_take_their_place(tmp_path):
     study = Miniature(tmp_path)
     hang_at_first(study)
     process = start(study, workers=1)
-    wait_for(lambda: list(study.folder.glob("seen_*")), 120)
+    wait_for(lambda: list(study.folder.glob("seen_*")))
     statuses = {status.detail for status in study_status(study.out)}
     assert "waiting for a worker" in statuses
     (job,) = told("squeue", "-h", "-o", "%i").split()
@@ -156,7 +156,7 @@ def test_when_every_job_has_ended_others_take_their_place(tmp_path):
 @pytest.mark.usefixtures("slurm")
 def test_what_slurm_refuses_is_told(tmp_path):
     process = start(Miniature(tmp_path), workers=1, queue="nonesuch")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "sbatch: error: invalid partition specified: nonesuch" in output
     assert "Traceback" not in output
@@ -181,7 +181,7 @@ def test_stopping_the_command_takes_its_jobs_out_of_the_queue(tmp_path):
     study = Miniature(tmp_path)
     study.fault("import time\n(Path(train_data).parent / f'hanging_{n_train}').touch()\ntime.sleep(600)")
     process = start(study, workers=2)
-    wait_for(lambda: len(list(study.folder.glob("hanging_*"))) == 2, 120)
+    wait_for(lambda: len(list(study.folder.glob("hanging_*"))) == 2)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 130, output
