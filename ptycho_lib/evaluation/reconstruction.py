@@ -55,13 +55,13 @@ class Reconstruction:
     pixel_size_m: float | None = None
     usage: Usage | None = None
 
-    def compare(self, *, max_shift_px: float) -> pd.DataFrame:
+    def compare(self, *, max_shift_px: float = 2.0) -> pd.DataFrame:
         """Return every metric against the truth, one value a row (`comparison.compare_objects`)."""
         return compare_objects(
             self.truth, self.obj, self.mask, max_shift_px=max_shift_px, pixel_size_m=self.pixel_size_m
         )
 
-    def align(self, *, max_shift_px: float) -> Alignment:
+    def align(self, *, max_shift_px: float = 2.0) -> Alignment:
         """Align the object to the truth as the metrics do."""
         return align(self.truth, self.obj, self.mask, max_shift_px=max_shift_px)
 
@@ -77,9 +77,9 @@ def reconstruct(
     positions_px: NDArray[np.float64],
     dataset: PtychoDataset,
     *,
-    min_illumination: float,
-    synchronise: bool,
-    correct_drift: bool,
+    min_illumination: float = 0.1,
+    synchronise: bool = True,
+    correct_drift: bool = True,
     predicted: Usage | None = None,
 ) -> Reconstruction:
     """Stitch the patches that a model predicted for a dataset; bright and central pixels weigh most.
