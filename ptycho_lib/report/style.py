@@ -20,7 +20,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import Bbox, ScaledTranslation
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from ptycho_lib.metrics_table import METRICS, model_label
@@ -32,6 +32,9 @@ ARROWS = {"higher": "↑", "lower": "↓"}
 MM = 1 / 25.4
 FULL_WIDTH = 183 * MM
 """Two columns of a journal page, in inches."""
+
+MARGIN = 0.04
+"""Inches that stay empty above and below a picture."""
 
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -129,7 +132,19 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 class PrintFigure(Figure):
-    """A figure that keeps the library's style when it is saved: matplotlib makes some artists only then."""
+    """A figure that keeps the library's style when it is saved: matplotlib makes some artists only then.
+
+    Parameters
+    ----------
+    trim : bool
+        Cut empty space above and below when saving: panels of fixed shape rarely fill the height. The width stays.
+    **kwargs
+        As for `matplotlib.figure.Figure`.
+    """
+
+    def __init__(self, *, trim: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._trim = trim
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
         """Save as `Figure.savefig` does, in the library's style; laid out once, for all files alike."""
@@ -137,7 +152,15 @@ class PrintFigure(Figure):
             if self.get_layout_engine() is not None:
                 self.draw_without_rendering()
                 self.set_layout_engine("none")
+            if self._trim and "bbox_inches" not in kwargs:
+                kwargs["bbox_inches"] = self._filled()
             super().savefig(*args, **kwargs)
+
+    def _filled(self) -> Bbox:
+        """Return the part of the page (inches) that is filled, in its whole width."""
+        width, height = self.get_size_inches()
+        box = self.get_tightbbox()
+        return Bbox.from_extents(0, max(box.y0 - MARGIN, 0), width, min(box.y1 + MARGIN, height))
 
 
 def new_figure(height: float, width: float = FULL_WIDTH, *, images: bool = False, used: float = 1.0) -> Figure:
@@ -149,7 +172,7 @@ def new_figure(height: float, width: float = FULL_WIDTH, *, images: bool = False
     hspace = 0.05 if images else 0.02  # sub-figure letters stand between rows of pictures
     rect = (0, 0, used, 1)
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace, rect=rect, compress=images)
-    return PrintFigure(figsize=(width, height), layout=layout)
+    return PrintFigure(trim=images, figsize=(width, height), layout=layout)
 
 
 def letter(axes: Iterable[Axes], *, left_pt: float = 4) -> None:

@@ -12,6 +12,7 @@ from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import write_atomically
 from ptycho_lib.study.execution.summary import SUMMARY, execute_summary
 from ptycho_lib.study.folder.manifest import read_manifest
+from ptycho_lib.study.folder.notebook_sections import without_empty_sections
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "nbconvert"
@@ -37,6 +38,8 @@ def make_report(study_dir: str | Path) -> Path:
 def write_report(study_dir: str | Path) -> Path:
     """Turn the executed `summary.ipynb` of a study into `report.html`: one file, no network, no script.
 
+    Sections that show nothing are left out.
+
     Parameters
     ----------
     study_dir : path
@@ -51,7 +54,7 @@ def write_report(study_dir: str | Path) -> Path:
     notebook = _executed(folder / SUMMARY)
     exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)], exclude_anchor_links=True)
     title = f"Generalization study {read_manifest(folder).config.name}"
-    body, _ = exporter.from_notebook_node(notebook, resources={"report_title": title})
+    body, _ = exporter.from_notebook_node(without_empty_sections(notebook), resources={"report_title": title})
     write_atomically(folder / REPORT, body)
     return folder / REPORT
 

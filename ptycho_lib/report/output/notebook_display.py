@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from ptycho_lib.report.text.html_elements import picture
 
 DPI = 100
-"""Pixels an inch of a picture in a notebook; 183 mm become 720 pixels."""
+"""Pixels an inch of a picture's natural size; 183 mm become 720 pixels."""
+
+STORED_DPI = 160
+"""Pixels an inch that are stored of a picture that stays: it fills a wide page without blur."""
 
 
 def png_bytes(figure: Figure, *, dpi: int = DPI, metadata: dict[str, str] | None = None) -> bytes:
@@ -65,7 +68,7 @@ def image_html(figure: Figure, alt: str, *, dpi: int = DPI, note: str = "") -> s
     return picture(f"data:image/png;base64,{data}", alt, width_px=width, note=note)
 
 
-def show(figure: Figure, *, alt: str, dpi: int = DPI, note: str = "") -> None:
+def show(figure: Figure, *, alt: str, dpi: int = STORED_DPI, note: str = "") -> None:
     """Display a figure once, as an image with alternative text and a note below, in any notebook.
 
     Parameters

@@ -15,6 +15,9 @@ ENVIRONMENT = Environment(
     loader=PackageLoader("ptycho_lib.report.text", "elements"), autoescape=True, undefined=StrictUndefined
 )
 
+LARGEST = 1.5
+"""How much larger than printed a picture may be on a wide page."""
+
 
 def escape(text: object) -> str:
     """Return a text as HTML."""
@@ -96,7 +99,7 @@ def picture(source: str, alt: str, *, width_px: int, note: str = "") -> str:
     alt : str
         What it shows, for readers who do not see it.
     width_px : int
-        Width at which it is shown where the page is wide enough.
+        Its natural width. It fills the page's width, up to `LARGEST` times its natural one.
     note : str
         Text below; none by default.
 
@@ -105,7 +108,7 @@ def picture(source: str, alt: str, *, width_px: int, note: str = "") -> str:
     str
         HTML.
     """
-    return _element("picture", source, alt, width_px, note)
+    return _element("picture", source, alt, width_px, round(LARGEST * width_px), note)
 
 
 def alert(message: str) -> str:
