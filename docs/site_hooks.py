@@ -1,6 +1,6 @@
-"""MkDocs hook: links from a page to files of the repository that are not part of the site.
+"""MkDocs hooks: links from a page to files of the repository that are not part of the site; options without a default.
 
-In the repository such a link leads to the file. On the site it leads to the file in the repository's web view if
+In the repository a link to another file leads to it. On the site it leads to the file in the repository's web view if
 `repo_url` is set in mkdocs.yml, and otherwise becomes the name of the file. A link to a missing file is a warning, and
 so an error of the strict build.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>\.\./[^)#\s]+)\)")
 ROOT = Path(__file__).resolve().parents[1]
-LOG = logging.getLogger("mkdocs.hooks.repository_links")
+LOG = logging.getLogger("mkdocs.hooks.site_hooks")
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
@@ -33,3 +33,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
         return match["text"] if name in match["text"] else f"{match['text']} (`{name}`)"
 
     return LINK.sub(replace, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Leave the default of an option empty where it has none; mkdocs-click prints the name of click's marker."""
+    return html.replace("<code>Sentinel.UNSET</code>", "")
