@@ -14,6 +14,7 @@ from ptycho_lib.evaluation.alignment import Alignment, align
 from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
 from ptycho_lib.evaluation.phase_drift import phase_drift_correction
 from ptycho_lib.evaluation.stitching import stitch
+from ptycho_lib.evaluation.uncertainty import error_ratios
 from ptycho_lib.io.lazy_stack import blocks
 from ptycho_lib.physics.diffraction import add_patches, diffract
 from ptycho_lib.physics.probes import total_intensity
@@ -64,6 +65,10 @@ class Reconstruction:
     def align(self, *, max_shift_px: float = 2.0) -> Alignment:
         """Align the object to the truth as the metrics do."""
         return align(self.truth, self.obj, self.mask, max_shift_px=max_shift_px)
+
+    def error_ratios(self, *, max_shift_px: float = 2.0) -> NDArray[np.float64]:
+        """Return |error| / spread of the compared pixels after alignment (`uncertainty.error_ratios`)."""
+        return error_ratios(self.truth, self.align(max_shift_px=max_shift_px).aligned, self.spread, self.mask)
 
     def save(self, path: str | Path) -> Path:
         """Write `object`, `mask`, `spread` and `residual` to an npz; return its path."""

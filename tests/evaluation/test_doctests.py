@@ -15,7 +15,7 @@ FILES = [
     *sorted((ROOT / "ptycho_lib" / "physics").glob("[a-z]*.py")),
     ROOT / "ptycho_lib" / "data" / "sampling.py",
 ]
-WITH_EXAMPLES = {"metrics", "alignment", "frc", "ssim", "comparison"}
+WITH_EXAMPLES = {"metrics", "alignment", "frc", "ssim", "comparison", "uncertainty"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
