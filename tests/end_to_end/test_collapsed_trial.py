@@ -21,7 +21,7 @@ run = dataclasses.replace(run, config=absurd) if trial == 2 else run"""
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Three trials of one size; the template's copy gives the second an absurd learning rate."""
+    """Two trials of one size; the template's copy gives the second an absurd learning rate."""
     folder = tmp_path_factory.mktemp("collapse")
     template = nbformat.read(ROOT / "templates" / "train_and_compare.ipynb", as_version=4)
     opened = next(k for k, cell in enumerate(template.cells) if cell.id == "open-run")
@@ -31,7 +31,7 @@ def study(tmp_path_factory):
     test = save_dataset(simulate_small(14, seed=8), folder / "test.npz")
     save_dataset(simulate_small(14, seed=9), folder / "tiny_other.npz")
     (folder / "tiny.yaml").write_text(CONFIG, encoding="utf-8")
-    options = ("--config", folder / "tiny.yaml", "--n-train-sizes", "16", "--trials", 3, "--threads", 1)
+    options = ("--config", folder / "tiny.yaml", "--n-train-sizes", "16", "--trials", 2, "--threads", 1)
     command = ("run", train, test, folder / "study", *options, "--template", folder / "sabotaged.ipynb")
     code, output = run("-m", "ptycho_lib.cli.main", *command, cwd=folder)
     assert code == 0, output
@@ -41,7 +41,7 @@ def study(tmp_path_factory):
 def test_the_collapsed_trial_stays_in_every_table(study):
     folder, _ = study
     table = pd.read_csv(folder / "aggregated_metrics.csv")
-    assert set(table["trial"]) == {1, 2, 3}
+    assert set(table["trial"]) == {1, 2}
     assert table.groupby("trial").size().nunique() == 1
     summary = pd.read_csv(folder / "study_summary.csv").query("condition == 'nominal'")
     assert (summary["n_collapsed"] > 0).any()
@@ -49,7 +49,6 @@ def test_the_collapsed_trial_stays_in_every_table(study):
     for model in ("pinn", "baseline"):
         assert outcomes.loc[(2, model), "collapsed"]
         assert not outcomes.loc[(1, model), "collapsed"]
-        assert not outcomes.loc[(3, model), "collapsed"]
 
 
 def test_the_report_names_it(study):

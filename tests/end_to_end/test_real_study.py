@@ -68,6 +68,7 @@ def metrics(out, size):
     return (out / f"n_train_{size}" / "comparison_metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_one_command_gives_every_file_and_nothing_runs_twice(data, tmp_path):
     out = tmp_path / "study"
     code, output = run(data, out, TINY, "--n-train-sizes", "16")
