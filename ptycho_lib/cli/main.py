@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import ptycho_lib
-from ptycho_lib.cli import data as cli_data, results as cli_results, study as cli_study
+from ptycho_lib.cli import data as cli_data, figures as cli_figures, results as cli_results, study as cli_study
 from ptycho_lib.errors import InputError
 from ptycho_lib.optional_dependencies import extra_of, extra_problem
 
@@ -68,6 +68,7 @@ for _command in (
     cli_results.status,
     cli_results.aggregate,
     cli_results.report,
+    cli_figures.figures,
     cli_results.verify,
 ):
     main.add_command(_command)

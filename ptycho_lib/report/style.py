@@ -8,9 +8,12 @@ deficiencies; each model also has its own marker and line.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
@@ -20,6 +23,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox, ScaledTranslation
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
@@ -32,6 +36,8 @@ ARROWS = {"higher": "↑", "lower": "↓"}
 MM = 1 / 25.4
 FULL_WIDTH = 183 * MM
 """Two columns of a journal page, in inches."""
+COLUMN_WIDTH = 89 * MM
+"""One column of a journal page, in inches."""
 
 MARGIN = 0.04
 """Inches that stay empty above and below a picture."""
@@ -62,6 +68,8 @@ SETTINGS: dict[str, Any] = {
     "ps.fonttype": 42,
     "svg.fonttype": "none",
 }
+
+_OWN_SETTINGS: ContextVar[Mapping[str, Any]] = ContextVar("settings of a style sheet", default=MappingProxyType({}))
 
 AMPLITUDE_MAP = "viridis"
 PATTERN_MAP = "magma"
@@ -116,8 +124,37 @@ def model_looks(models: Iterable[str]) -> dict[str, ModelLook]:
 @contextmanager
 def style() -> Iterator[None]:
     """Apply the library's matplotlib settings inside a ``with`` block and nowhere else."""
-    with mpl.rc_context(SETTINGS):
+    with mpl.rc_context({**SETTINGS, **_OWN_SETTINGS.get()}):
         yield
+
+
+@contextmanager
+def style_sheet(path: str | Path | None) -> Iterator[None]:
+    """Let a matplotlib style sheet override the library's settings inside a ``with`` block; None changes nothing.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    own = dict(mpl.rc_params_from_file(path, use_default_template=False)) if path else {}
+    token = _OWN_SETTINGS.set(own)
+    try:
+        yield
+    finally:
+        _OWN_SETTINGS.reset(token)
+
+
+def scale_fonts(figure: Figure, factor: float) -> None:
+    """Multiply the size of every text of a figure, those of the ticks included, by a factor."""
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            sizes = [float(label.get_fontsize()) for label in axis.get_ticklabels()]
+            axis.set_tick_params(labelsize=factor * (sizes[0] if sizes else SETTINGS["xtick.labelsize"]))
+    ticks = {id(label) for ax in figure.axes for label in (*ax.get_xticklabels(), *ax.get_yticklabels())}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and id(text) not in ticks:
+            text.set_fontsize(factor * float(text.get_fontsize()))
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:

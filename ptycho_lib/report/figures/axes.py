@@ -25,7 +25,7 @@ GRID: dict[str, Any] = {"color": "#e6e6e6", "linewidth": 0.5}
 QUIET = "#444444"
 LEAST_SPANS = {"ssim": 0.1, "ms_ssim": 0.1, "psnr": 3.0, "frc50": 0.1}
 """Least range of an axis, in the metric's unit; of an error, a quarter of its largest value."""
-KEY_WIDTH = 1.75
+KEY_WIDTH = 1.9
 """Inches that the longest entry of a key needs."""
 UPPER_BOUNDS = {"ssim": 1.0, "ms_ssim": 1.0}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -41,6 +43,7 @@ def time_figure(
     component: str = "phase",
     alignment: str = "aligned",
     condition: str = NOMINAL,
+    width: float = FULL_WIDTH,
 ) -> Figure:
     """Show quality against the wall time that it took, log scale: training included, and without.
 
@@ -56,6 +59,8 @@ def time_figure(
         `results.costs.collect_costs`.
     metric, component, alignment, condition : str
         Which value.
+    width : float
+        Of the figure, inches; narrow ones have their panels one above the other.
 
     Returns
     -------
@@ -72,8 +77,9 @@ def time_figure(
         raise ValueError(f"no time was recorded for condition '{condition}'")
     merged["total_s"] = merged["training_s"] + merged["reconstruction_s"]
     looks, trained = model_looks(merged["model"]), set(merged[merged["training_s"] > 0]["model"])
-    figure = new_figure(3.2, width=FULL_WIDTH, used=0.985)
-    panels = figure.subplots(1, len(PANELS), sharey=True)
+    stacked = width < 5
+    figure = new_figure(5.0 if stacked else 3.2, width=width, used=0.985)
+    panels = figure.subplots(*((len(PANELS), 1) if stacked else (1, len(PANELS))), sharey=True)
     for ax, (column, title) in zip(panels, PANELS.items(), strict=True):
         for model, look in looks.items():
             own = merged[merged["model"] == model]
@@ -82,13 +88,13 @@ def time_figure(
         seconds_axis(ax, merged[column])
         ax.margins(y=0.14)
         ax.grid(**GRID)
-        ax.set_title(title)
+        ax.set_title(fill(title, 40) if stacked else title)
         ax.set_xlabel(f"wall time for {_patterns(merged)} test patterns (s)")
     least_span(panels[0], metric)
     panels[0].set_ylabel(f"{component} {metric_title(metric, component)}")
     letter(panels)
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4))
+    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), max(1, int(width / 1.7))))
     reading_key(figure, DIRECTION)
     means = merged.groupby(["model", "n_train"])[["total_s", "value"]].mean()
     figure.draw_without_rendering()  # the places of the points are known once the figure is laid out

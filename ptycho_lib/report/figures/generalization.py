@@ -38,6 +38,7 @@ def generalization_figure(
     metrics: Sequence[str] = ("ssim", "frc50"),
     components: Sequence[str] = ("amplitude", "phase"),
     alignment: str = "aligned",
+    width: float = FULL_WIDTH,
 ) -> Figure:
     """Show what a network reaches on the scan that it was trained on, and on the test scan, against the training size.
 
@@ -54,6 +55,8 @@ def generalization_figure(
         Rows of panels.
     alignment : str
         ``aligned`` or ``raw``.
+    width : float
+        Greatest width of the figure, inches.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def generalization_figure(
     if not shown:
         raise ValueError(f"none of the metrics {', '.join(metrics)} is in the table")
     looks = model_looks(pairs[TRAIN].loc[pairs[TRAIN]["n_train"] > 0, "model"])
-    figure = new_figure(1.7 * len(components) + 0.7, width=min(FULL_WIDTH, 3.6 * len(shown)), used=0.985)
+    figure = new_figure(1.7 * len(components) + 0.7, width=min(width, 3.6 * len(shown)), used=0.985)
     panels = figure.subplots(len(components), len(shown), squeeze=False, sharex=True)
     for axes, component in zip(panels, components, strict=True):
         for ax, metric in zip(axes, shown, strict=True):
@@ -87,7 +90,11 @@ def generalization_figure(
         ax.set_xlabel("training patterns")
     size_axis(panels[-1], training_sizes(pairs[TRAIN]))
     letter(panels.ravel(), left_pt=14)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=max(1, int(figure.get_figwidth() / 1.7)),
+    )
     reading_key(figure, ON_TEST, ON_TRAIN, GAP, DIRECTION)
     return figure
 

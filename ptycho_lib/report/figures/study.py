@@ -30,6 +30,8 @@ from ptycho_lib.report.style import FULL_WIDTH, ModelLook, letter, metric_title,
 ARROW = {"arrowstyle": "->", "linestyle": ":", "linewidth": 0.9, "color": "#333333"}
 SAVED = Line2D([], [], linestyle=":", marker="<", markersize=4, color="#333333", label="same value, fewer patterns")
 STUDY_METRICS = ("mae", "mse", "psnr", "ssim", "frc50")
+MIN_PANEL = 1.3
+"""Inches that a panel with its labels needs."""
 MOST_POINTS = 12
 """Trials of a size that are shown one by one; more would hide the line and its band."""
 
@@ -45,6 +47,7 @@ def study_figure(
     alignment: str = "aligned",
     condition: str = NOMINAL,
     seconds: Mapping[str, float] | None = None,
+    width: float = FULL_WIDTH,
 ) -> Figure:
     """Show every metric against the number of training patterns: the figure that answers the study.
 
@@ -63,13 +66,15 @@ def study_figure(
         `results.matched_size.matched_sizes` of the table: an arrow leads from the size that the reference needs
         to the largest one at which the model needs fewer patterns for the same value.
     metrics, components : sequence of str
-        Columns and rows of panels.
+        Columns and rows of panels; rows and columns where `width` is too small for that.
     alignment : str
         ``aligned`` or ``raw``.
     condition : str
         Test condition.
     seconds : mapping of str to float, optional
         Times for the legend, by model.
+    width : float
+        Greatest width of the figure, inches.
 
     Returns
     -------
@@ -85,14 +90,16 @@ def study_figure(
     if not metrics:
         raise ValueError("none of the metrics asked for is in the table")
     looks = _timed(model_looks(rows["model"]), seconds or {})
+    upright = width < MIN_PANEL * len(metrics)
+    n_rows, n_columns = (len(metrics), len(components)) if upright else (len(components), len(metrics))
     if len(metrics) == len(components) == 1:
-        figure = new_figure(3.2, width=4.8)
+        figure = new_figure(min(3.2, 0.75 * width + 0.4), width=min(4.8, width))
     else:
-        width = max(FULL_WIDTH * len(metrics) / 5, 2.8)
-        figure = new_figure(1.55 * len(components) + 0.6, width=width, used=0.985)
-    panels = figure.subplots(len(components), len(metrics), squeeze=False, sharex=True)
-    for axes, component in zip(panels, components, strict=True):
-        for ax, metric in zip(axes, metrics, strict=True):
+        wanted = width if upright else max(FULL_WIDTH * n_columns / 5, 2.8)
+        figure = new_figure(1.55 * n_rows + 0.6, width=min(wanted, width), used=0.985)
+    panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True)
+    for component, axes in zip(components, panels.T if upright else panels, strict=True):
+        for metric, ax in zip(metrics, axes, strict=True):
             of_panel = rows[(rows["component"] == component) & (rows["metric"] == metric)]
             intervals = _intervals(summary, component, metric, alignment, condition)
             for model, look in looks.items():
@@ -106,14 +113,18 @@ def study_figure(
             ax.ticklabel_format(axis="y", useOffset=False)
             ax.grid(axis="y", **GRID)
             least_span(ax, metric)
-        axes[0].set_ylabel(component, fontweight="bold")
+        if upright:
+            axes[0].set_title(f"{component}\n{axes[0].get_title()}", loc="center")
+        else:
+            axes[0].set_ylabel(component, fontweight="bold")
     size_axis(panels[-1], training_sizes(rows))
     for ax in panels[-1]:
         ax.set_xlabel("training patterns")
     reading_key(figure, *_key(rows, summary, arrows=any(ax.texts for ax in panels.flat)))
     letter(panels.ravel(), left_pt=14)
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
+    columns = max(1, min(len(labels), 4, int(figure.get_figwidth() / 1.7)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
     return figure
 
 
@@ -141,8 +152,9 @@ def _draw_model(ax: Axes, rows: pd.DataFrame, look: ModelLook, intervals: pd.Dat
     means = rows.groupby("n_train")["value"].mean()
     n_trials = rows.groupby("n_train")["trial"].nunique().max()
     band = intervals.sort_values("n_train")
-    if n_trials > 1 and not band.empty:
+    if n_trials > 1 and band["low"].notna().any():
         ax.fill_between(band["n_train"], band["low"], band["high"], color=look.colour, alpha=0.18, linewidth=0)
+        ax.vlines(band["n_train"], band["low"], band["high"], color=look.colour, alpha=0.35, linewidth=1)
     marker = look.marker
     size = 4 if len(means) <= MOST_POINTS else 2.5
     ax.plot(means.index, means, look.line, marker=marker, markersize=size, color=look.colour, label=look.label)
@@ -166,7 +178,7 @@ def _intervals(summary: pd.DataFrame | None, *of_panel: str) -> pd.DataFrame:
     columns = ["n_train", "model", "low", "high"]
     if summary is None:
         return pd.DataFrame(columns=columns)
-    return _of_panel(summary, *of_panel)[columns].dropna()
+    return _of_panel(summary, *of_panel)[columns]
 
 
 def _reached(crossings: pd.DataFrame | None, *of_panel: str) -> Iterable[Any]:

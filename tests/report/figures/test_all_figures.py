@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
@@ -273,6 +274,10 @@ def test_a_missing_run_leaves_its_place_empty() -> None:
     assert [text.get_text() for text in visible_texts(figure)].count("no run") == 1
 
 
+def bands(ax: Axes) -> list[PolyCollection]:
+    return [artist for artist in ax.collections if isinstance(artist, PolyCollection)]
+
+
 class TestStudyFigure:
     """The figure that answers the study."""
 
@@ -314,14 +319,20 @@ class TestStudyFigure:
 
     def test_several_trials_show_each_and_a_band(self) -> None:
         ax = self.figure().axes[0]
-        assert len(ax.collections) == 2
+        assert len(bands(ax)) == 2
         faint = [line for line in ax.get_lines() if line.get_alpha()]
         assert [len(line.get_xdata()) for line in faint] == [9, 9]
+
+    def test_a_size_without_an_interval_has_no_band(self) -> None:
+        summary = examples.summary(self.table)
+        summary.loc[summary["n_train"].eq(200), ["low", "high"]] = np.nan
+        band = bands(figures.study_figure(self.table, summary).axes[0])[0]
+        assert not any(path.contains_point((200, y)) for path in band.get_paths() for y in np.linspace(0, 0.1, 200))
 
     def test_many_trials_are_line_and_band(self) -> None:
         table = examples.tidy_table(sizes=(96, 200), trials=MOST_POINTS + 1)
         ax = figures.study_figure(table, examples.summary(table)).axes[0]
-        assert len(ax.collections) == 2
+        assert len(bands(ax)) == 2
         assert not [line for line in ax.get_lines() if line.get_alpha()]
 
     def test_labels_of_many_sizes_do_not_touch(self) -> None:
