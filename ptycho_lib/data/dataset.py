@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ptycho_lib.data.contract import SCALARS, validate, validate_arrays
+from ptycho_lib.data.summary import dataset_html, dataset_text
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns, select
 from ptycho_lib.io.npz import NpzArchive, write_npz
@@ -26,7 +27,7 @@ OWN_REFERENCE = "iterative reconstruction of the same patterns: not independent 
 OTHER_REFERENCE = "reference, not a ground truth"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PtychoDataset:
     """Diffraction patterns of one scan, with the probe and the object they belong to.
 
@@ -77,6 +78,12 @@ class PtychoDataset:
 
     def __len__(self) -> int:
         return int(self.diffraction.shape[0])
+
+    def __repr__(self) -> str:
+        return dataset_text(self)
+
+    def _repr_html_(self) -> str:
+        return dataset_html(self)
 
     @property
     def patch_size(self) -> int:
