@@ -23,15 +23,11 @@ Model = Literal["pinn", "baseline", "iterative", "pinn+iterative", "baseline+ite
 LossTerm = Literal["poisson", "amplitude_mae"]
 NETWORKS: tuple[Model, ...] = ("pinn", "baseline")
 """Models that are trained; the others reconstruct iteratively."""
-
 ITERATIVE: Model = "iterative"
 """The model that depends on the test data alone: one run serves all sizes and trials."""
-
 HYBRIDS: dict[Model, Model] = {"pinn+iterative": "pinn", "baseline+iterative": "baseline"}
 """Iterative reconstructions, and the network that they start from."""
-
 MODELS: tuple[Model, ...] = (*NETWORKS, ITERATIVE, *HYBRIDS)
-
 NOMINAL = "nominal"
 """Name of the condition in which the test set is unchanged."""
 
@@ -40,7 +36,10 @@ PUBLISHED_NETWORK = {"width": 2, "first_guess": 0}
 PUBLISHED_TRAINING = {"overlap": 1, "min_steps": 0, "learning_rate": 1e-3}
 """Defaults in force with the published backbone."""
 
-RENAMED = {"evaluation.level_phase": "evaluation.correct_phase_drift"}
+RENAMED = {
+    "evaluation.level_phase": "evaluation.correct_phase_drift",
+    "iterative.epochs": "iterative.updates",
+}
 """Settings of older versions and what replaces them. An old name in a configuration is refused."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -145,22 +144,26 @@ class IterativeConfig(Section):
     """`lsqml`: least-squares maximum likelihood (Odstrčil et al., Opt. Express 26, 3108, 2018); `epie`,
     `rpie`: extended and regularised iterative engine (Maiden et al., Optica 4, 736, 2017); `dm`: difference
     map (Thibault et al., Ultramicroscopy 109, 338, 2009)."""
-    epochs: Count = 50
-    """Passes over the patterns."""
+    updates: Count = 2000
+    """Most updates of the object, each from `batch_size` patterns, however many there are."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 5e-4
+    """Stop when 100 updates lower the mean loss by less than this share; 0 takes all updates."""
     batch_size: Count = 32
     """Patterns in one update; the difference map always takes all of them."""
     refine_probe: bool = False
     """Refine the probe together with the object; otherwise it counts as known, as for the networks."""
     correct_positions: bool = False
     """Refine the positions, too."""
-    probe_modes: Annotated[int, Field(ge=1, le=16)] = 1
-    """Incoherent modes of the probe. More than one needs `refine_probe`: a file holds one."""
+    probe_modes: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Most probe modes, strongest first; null as the networks. With `refine_probe`, missing ones are added."""
 
-    @model_validator(mode="after")
-    def _modes(self) -> IterativeConfig:
-        if self.probe_modes > 1 and not self.refine_probe:
-            raise ValueError(f"{self.probe_modes} probe_modes have to be found; set refine_probe to true")
-        return self
+    def updates_per_epoch(self, n_patterns: int) -> int:
+        """Return the updates of one pass over the patterns."""
+        return 1 if self.algorithm == "dm" else -(-n_patterns // self.batch_size)
+
+    def epochs(self, n_patterns: int) -> int:
+        """Return the most passes over the patterns: those that hold `updates`, rounded up."""
+        return -(-self.updates // self.updates_per_epoch(n_patterns))
 
 
 class EvaluationConfig(Section):
@@ -394,7 +397,6 @@ def _fields(place: list[str]) -> set[str]:
             section = ConditionConfig
         elif part in section.model_fields and part != "conditions":
             annotation = section.model_fields[part].annotation
-            assert isinstance(annotation, type)
-            assert issubclass(annotation, BaseModel)
+            assert isinstance(annotation, type) and issubclass(annotation, BaseModel)  # noqa: PT018
             section = annotation
     return set(section.model_fields)

@@ -132,7 +132,14 @@ def prepare(raw_file: Path, out_dir: Path, *, dry_run: bool, overwrite: bool, **
     from ptycho_lib.data.prepare.pipeline import plan_preparation
 
     reconstruct = _Reconstruct(raw_file, out_dir, dry_run=dry_run, overwrite=overwrite)
-    plan = plan_preparation(raw_file, out_dir, overwrite=overwrite, reconstruct=reconstruct, **given(options))
+    plan = plan_preparation(
+        raw_file,
+        out_dir,
+        overwrite=overwrite,
+        reconstruct=reconstruct,
+        refine_probe=reconstruct.refine_probe,
+        **given(options),
+    )
     common = [line for line in plan[0].dataset.history if all(line in item.dataset.history for item in plan)]
     for line in common:
         click.echo(f"  {line}")
@@ -151,7 +158,8 @@ class _Reconstruct:
 
     def __init__(self, raw_file: Path, out_dir: Path, *, dry_run: bool, overwrite: bool) -> None:
         self.dry_run, self.overwrite = dry_run, overwrite
-        self.path = out_dir / f"{raw_file.stem.removesuffix('_raw')}_reference.npz"
+        name = raw_file.stem.removesuffix("_raw")
+        self.path, self.probe_path = out_dir / f"{name}_reference.npz", out_dir / f"{name}_probe_modes.npz"
 
     def __call__(self, dataset: PtychoDataset, options: PrepareOptions) -> PtychoDataset:
         from dataclasses import replace
@@ -169,6 +177,28 @@ class _Reconstruct:
         reference = reconstruct_reference(dataset, options)
         click.echo(f"{reference.save(self.path, overwrite=self.overwrite)}: object, probe modes, halves")
         return reference.dataset
+
+    def refine_probe(self, train: PtychoDataset, options: PrepareOptions) -> PtychoDataset:
+        """Refine the probe's modes on the training patterns, and keep them in a file that `--probe-file` reads."""
+        from dataclasses import replace
+
+        import numpy as np
+
+        from ptycho_lib.errors import InputError
+        from ptycho_lib.io.npz import write_npz
+        from ptycho_lib.iterative.probe_refinement import refine_probe
+        from ptycho_lib.optional_dependencies import extra_problem
+
+        if problem := extra_problem("iterative", "--probe-modes"):
+            raise InputError(problem)
+        number = options.probe_modes or 1
+        if self.dry_run:
+            note = f"probe: would be refined into {number} modes on these {len(train)} patterns"
+            return replace(train, history=(*train.history, note))
+        refined = refine_probe(train, number, updates=options.probe_updates, seed=options.seed)
+        arrays = {"probeGuess": refined.probe, "history": np.array(refined.history[-1])}
+        click.echo(f"{write_npz(self.probe_path, arrays, overwrite=self.overwrite)}: {number} probe modes")
+        return refined
 
 
 @click.command()

@@ -94,10 +94,15 @@ class PrepareOptions(ReadOptions):
     data that have none. Needs the extra `iterative`."""
     reference_algorithm: Literal["lsqml", "epie", "rpie", "dm"] = "lsqml"
     """Algorithm of the reference."""
-    reference_epochs: Annotated[int, Field(ge=1)] = 100
-    """Passes over the patterns for the reference."""
+    reference_updates: Annotated[int, Field(ge=1)] = 2000
+    """Most updates of the reference, each from 32 patterns; it stops earlier where the loss ceases to fall."""
     reference_modes: Annotated[int, Field(ge=1, le=16)] = 3
     """Incoherent probe modes of the reference."""
+    probe_modes: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Refine the probe into this many incoherent modes with Pty-chi, from the training patterns alone; both
+    files get them. Needs the extra `iterative`."""
+    probe_updates: Annotated[int, Field(ge=1)] = 2000
+    """Most updates of that refinement, each from 32 patterns."""
     patches: bool = False
     """Store the object patches `Y` instead of cutting them when they are needed."""
     split: Literal["half", "blocks", "interleaved", "none"] = "half"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,8 @@ from ptycho_lib.errors import InputError
 from ptycho_lib.io.lazy_stack import read_patterns
 from ptycho_lib.iterative.engine_process import EngineRoom
 from ptycho_lib.optional_dependencies import extra_problem
-from ptycho_lib.physics.diffraction import amplitude, extract_patches
+from ptycho_lib.physics.diffraction import diffract
+from ptycho_lib.physics.probes import ENOUGH_LIGHT, orthogonal_modes, significant_modes
 from ptycho_lib.physics.scan import illumination
 from ptycho_lib.resource_usage import Usage
 
@@ -33,8 +34,15 @@ ASSUMED_PHOTONS = 1e6
 SCALE_SAMPLE = 512
 """Patterns, spread over the scan, on which the probe's scale is fitted."""
 
+CONVERGENCE_UPDATES = 100
+"""Updates over which the loss is averaged to judge convergence."""
+
+NOTES = 100
+"""About as many lines does a reconstruction write to its progress file, however many epochs it takes."""
+
 Watch = Callable[[int, NDArray[np.complex64]], Mapping[str, float]]
-"""Gets epoch (0 before the first) and object, zero where nothing was seen; returns columns of the history."""
+"""Takes the updates so far (0 before the first) and the object, zero where nothing was seen; returns columns
+of the history."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,14 @@ class Iterated:
     positions_px : (n, 2) float64
         (row, column); those of the dataset unless they were corrected.
     history : DataFrame
-        One row an epoch: epoch, seconds since the start, loss (Pty-chi's), and what `watch` returned.
+        One row an epoch: epoch, updates and seconds since the start, loss (Pty-chi's), and what `watch`
+        returned.
     usage : Usage
         Its seconds are those of set-up and epochs, without the import of PyTorch and without `watch`.
     device : str
         What it was computed on.
+    converged : bool
+        Whether the loss ceased to fall before the last update that the settings allow.
     """
 
     obj: NDArray[np.complex64]
@@ -78,6 +89,7 @@ class Iterated:
     history: pd.DataFrame
     usage: Usage
     device: str
+    converged: bool
 
     @property
     def outcome(self) -> IterationOutcome:
@@ -111,9 +123,9 @@ def iterate(
     start : (H, W) complex, optional
         Starting guess, such as a network's stitched object; where it is zero its mean is taken. A flat object
         of modulus 1 by default.
-    probe : (N, N) complex, optional
-        Starting guess, or known probe; that of the dataset by default. Its scale is free: it is fitted to the
-        measured counts.
+    probe : (N, N) or (m, N, N) complex, optional
+        Starting guess, or known probe; that of the dataset by default. Its modes are limited as those of the
+        networks are (`networks.batches`). Its scale is free: it is fitted to the measured counts.
     watch : callable, optional
         Asked before the first and after every epoch; its time does not count.
     progress_file : path, optional
@@ -138,22 +150,29 @@ def iterate(
         begun = time.perf_counter()
         obj = np.ones(dataset.obj.shape, np.complex64) if start is None else filled(start)
         counts = _counts(dataset)
-        guess = scaled_probe(counts, dataset.positions_px, dataset.probe if probe is None else probe, obj)
+        modes = modes_in_use(dataset.probe if probe is None else probe, settings.probe_modes)
+        guess = scaled_probe(counts, dataset.positions_px, modes, obj, dataset.mask)
         lit = illumination(guess, dataset.positions_px, (obj.shape[0], obj.shape[1]))
         seen = lit >= SEEN * lit.max()
-        engine = engines.engine(counts, dataset.positions_px, guess, obj, settings, seed)
+        engine = engines.engine(counts, dataset.positions_px, guess, obj, settings, seed, dataset.mask)
         clock = time.perf_counter() - begun
         rows: list[dict[str, float]] = []
         if watch is not None:
-            rows.append({"epoch": 0, "seconds": clock, "loss": np.nan, **watch(0, np.where(seen, obj, 0))})
-        for epoch in range(1, settings.epochs + 1):
+            begin = {"epoch": 0, "updates": 0, "seconds": clock, "loss": np.nan}
+            rows.append({**begin, **watch(0, np.where(seen, obj, 0))})
+        epochs, pace = settings.epochs(len(dataset)), settings.updates_per_epoch(len(dataset))
+        losses: list[float] = []
+        for epoch in range(1, epochs + 1):
             begun = time.perf_counter()
-            loss = engine.epoch()
+            losses.append(engine.epoch())
             clock += time.perf_counter() - begun
-            extra = {} if watch is None else watch(epoch, np.where(seen, engine.obj, 0))
-            rows.append({"epoch": epoch, "seconds": clock, "loss": loss, **extra})
-            if progress_file is not None:
-                _append_progress(Path(progress_file), model, epoch, settings.epochs, loss)
+            done = has_converged(losses, pace, settings.tolerance)
+            extra = {} if watch is None else watch(epoch * pace, np.where(seen, engine.obj, 0))
+            rows.append({"epoch": epoch, "updates": epoch * pace, "seconds": clock, "loss": losses[-1], **extra})
+            if progress_file is not None and (done or epoch % -(-epochs // NOTES) == 0 or epoch == epochs):
+                _append_progress(Path(progress_file), model, epoch, epochs, losses[-1])
+            if done:
+                break
         result = Iterated(
             obj=np.where(seen, engine.obj, 0).astype(np.complex64),
             probe=engine.probe,
@@ -161,11 +180,43 @@ def iterate(
             history=pd.DataFrame(rows),
             usage=replace(engine.usage, seconds=clock),
             device=engine.device,
+            converged=done,
         )
     if history_file is not None:
         Path(history_file).parent.mkdir(parents=True, exist_ok=True)
         result.history.to_csv(history_file, index=False)
     return result
+
+
+def modes_in_use(probe: NDArray[np.complexfloating], most: int | None) -> NDArray[np.complexfloating]:
+    """Return the orthogonal modes (k, N, N) that a reconstruction uses: the strongest, or all that matter.
+
+    Parameters
+    ----------
+    probe : (N, N) or (m, N, N) complex array
+    most : int or None
+        Largest number of modes; None for the fewest that hold 99 % of the light.
+    """
+    return significant_modes(orthogonal_modes(probe), share=ENOUGH_LIGHT if most is None else 1.0, most=most)
+
+
+def has_converged(losses: Sequence[float], updates_per_epoch: int, tolerance: float) -> bool:
+    """Return whether the loss has ceased to fall.
+
+    Parameters
+    ----------
+    losses : sequence of float
+        One an epoch.
+    updates_per_epoch : int
+    tolerance : float
+        The mean over the last `CONVERGENCE_UPDATES` updates must be lower than that over as many before by
+        this share; 0 never stops.
+    """
+    window = max(2, -(-CONVERGENCE_UPDATES // updates_per_epoch))
+    if tolerance == 0 or len(losses) < 2 * window:
+        return False
+    before, after = (float(np.mean(part)) for part in (losses[-2 * window : -window], losses[-window:]))
+    return before - after < tolerance * before  # NaN never stops
 
 
 def filled(obj: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
@@ -180,17 +231,41 @@ def scaled_probe(
     positions_px: NDArray[np.float64],
     probe: NDArray[np.complexfloating],
     obj: NDArray[np.complex64],
+    mask: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.complex64]:
-    """Return the probe with which an object (H, W) diffracts as many photons as were counted, (N, N)."""
+    """Return the probe with which an object diffracts as many photons as were counted on measured pixels.
+
+    Parameters
+    ----------
+    counts : (n, N, N) float32
+    positions_px : (n, 2) float64
+    probe : (N, N) or (m, N, N) complex
+    obj : (H, W) complex64
+    mask : (N, N) bool, optional
+        Measured pixels; all by default.
+
+    Returns
+    -------
+    complex64 array
+        Of the shape of `probe`.
+
+    Raises
+    ------
+    ValueError
+        If a patch reaches outside the object.
+    """
     chosen = spread_indices(len(counts), SCALE_SAMPLE)
-    patches = extract_patches(obj, positions_px[chosen], counts.shape[-1])
-    predicted = np.square(amplitude(patches, probe), dtype=np.float64).sum()
-    return (probe * np.sqrt(counts[chosen].sum(dtype=np.float64) / predicted)).astype(np.complex64)
+    predicted = np.square(diffract(obj, probe, positions_px[chosen]), dtype=np.float64)
+    seen = np.ones(counts.shape[1:], bool) if mask is None else mask
+    factor = np.sqrt(counts[chosen][:, seen].sum(dtype=np.float64) / predicted[:, seen].sum())
+    return (probe * factor).astype(np.complex64)
 
 
 def _counts(dataset: PtychoDataset) -> NDArray[np.float32]:
     measured = read_patterns(dataset.diffraction, np.arange(len(dataset)))
     intensity = np.square(measured, dtype=np.float32)
+    if dataset.mask is not None:
+        intensity *= dataset.mask
     photons = dataset.photons_per_pattern or ASSUMED_PHOTONS
     return intensity * np.float32(photons * len(dataset) / intensity.sum(dtype=np.float64))
 

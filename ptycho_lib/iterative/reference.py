@@ -1,4 +1,4 @@
-"""A reference for measured data that have none: object, probe modes, and halves that tell its resolution."""
+"""A reference for measured data without one: object, probe modes, and halves that give its resolution."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Reference:
     Parameters
     ----------
     dataset : PtychoDataset
-        With the object, the strongest probe mode, the coverage, and a line of history that says so.
+        With the object, the probe modes, the coverage, and a line of history that says so.
     probe_modes : (modes, N, N) complex64
         On the scale of the counts.
     halves : (2, H, W) complex64
@@ -57,7 +57,17 @@ class Reference:
 
 
 def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Reference:
-    """Reconstruct the object of measured patterns; what the dataset holds as object is not looked at.
+    """Reconstruct the object of measured patterns; the object of the dataset is not used.
+
+    Parameters
+    ----------
+    dataset : PtychoDataset
+    options : PrepareOptions
+        Its fields `reference_*` and `seed`.
+
+    Returns
+    -------
+    Reference
 
     Raises
     ------
@@ -66,7 +76,7 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
     """
     settings = IterativeConfig(
         algorithm=options.reference_algorithm,
-        epochs=options.reference_epochs,
+        updates=options.reference_updates,
         refine_probe=True,
         probe_modes=options.reference_modes,
     )
@@ -78,12 +88,12 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
     coverage = light >= COVERED * light.max()
     compared = coverage & (pair[0].obj != 0) & (pair[1].obj != 0)
     curve, resolution = compare_halves(pair[0].obj, pair[1].obj, compared)
-    strongest = whole.probe[int(np.argmax(np.sum(np.abs(whole.probe) ** 2, axis=(1, 2))))]
-    note = _note(settings, len(dataset), resolution["one_seventh"].value)
+    done_updates = int(whole.history["updates"].iloc[-1])
+    note = _note(settings, done_updates, len(dataset), resolution["one_seventh"].value)
     done = replace(
         dataset,
         obj=np.where(whole.obj == 0, 1, whole.obj).astype(np.complex64),
-        probe=strongest,
+        probe=whole.probe if len(whole.probe) > 1 else whole.probe[0],
         patches=None,
         coverage=coverage if dataset.coverage is None else coverage & dataset.coverage,
         history=(*dataset.history, note),
@@ -92,10 +102,10 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
     return Reference(done, whole.probe, halves, curve)
 
 
-def _note(settings: IterativeConfig, count: int, resolved: float) -> str:
+def _note(settings: IterativeConfig, updates: int, count: int, resolved: float) -> str:
     return (
         f"{REFERENCE}object and probe are an iterative reconstruction of these {count} patterns (Pty-chi, "
-        f"{settings.algorithm.upper()}, {settings.epochs} epochs, {settings.probe_modes} probe modes), "
+        f"{settings.algorithm.upper()}, {updates} updates, {settings.probe_modes} probe modes), "
         f"not independent of them and not a ground truth; halves of the data agree up to {resolved:.3f} "
         "cycles/px (FRC 1/7)"
     )

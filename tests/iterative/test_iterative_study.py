@@ -25,7 +25,7 @@ name: tiny
 models: [pinn, baseline, iterative, pinn+iterative]
 network: {width: 8, first_guess: 2, trainable_probe: true}
 training: {epochs: 2, min_steps: 8, batch_size: 8, overlap: 2, learning_rate: 2.0e-3}
-iterative: {epochs: 5, batch_size: 8}
+iterative: {updates: 25, batch_size: 8}
 conditions:
   - {name: low_dose, photons_factor: 0.2}
 """
@@ -104,7 +104,7 @@ def test_times_tell_what_each_model_rests_on(study):
 
 def test_the_report_names_the_models_and_no_circle_where_the_truth_was_simulated(study):
     report = (study.out / "report.html").read_text(encoding="utf-8")
-    assert "reconstructed iteratively (Pty-chi, LSQML, 5 epochs" in report
+    assert "reconstructed iteratively (Pty-chi, LSQML, to convergence or 25 updates" in report
     assert "part of their lead is circular" not in report
     assert "PtychoPINN, then iterating, with 16 training patterns" in report
     runs = BeautifulSoup(narrative.run_list(read_results(study.out)), "html.parser")
@@ -120,8 +120,8 @@ def test_other_iterations_leave_trained_networks_and_other_trainings_leave_itera
     code, output = study.command("--no-report")
     assert code == 0, output
     assert "iterative: started" not in output
-    study.config.write_text(plain.replace("epochs: 5", "epochs: 6"))
+    study.config.write_text(plain.replace("updates: 25", "updates: 30"))
     code, output = study.command("--no-report")
     assert code == 0, output
     assert "n_train 8: started" not in output
-    assert "iterative: stale, runs again (changed: configuration (iterative.epochs 5 -> 6))" in output
+    assert "iterative: stale, runs again (changed: configuration (iterative.updates 25 -> 30))" in output

@@ -1,4 +1,4 @@
-"""Raw file -> training and test files: every step recorded in the files and told."""
+"""Raw file -> training and test files; the files record every step."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def prepare(raw_path: str | Path, out_dir: str | Path, *, overwrite: bool = Fals
 
 
 Reconstruct = Callable[[PtychoDataset, PrepareOptions], PtychoDataset]
-"""Gives a dataset an object; `iterative.reference` has one, which this subpackage knows nothing of."""
+"""Gives a dataset an object, or other probe modes: work of `iterative`, which this subpackage does not import."""
 
 
 def plan_preparation(
@@ -72,21 +72,38 @@ def plan_preparation(
     *,
     overwrite: bool = False,
     reconstruct: Reconstruct | None = None,
+    refine_probe: Reconstruct | None = None,
     **options: Any,
 ) -> tuple[PreparedFile, ...]:
     """Do everything but write: what `prepare` would do, with the histories that it would record.
 
-    `reconstruct` is asked for the object if `reference` is 'iterative'.
+    Parameters
+    ----------
+    raw_path, out_dir, overwrite, **options
+        As for `prepare`.
+    reconstruct : callable, optional
+        Gives the object if `reference` is 'iterative'.
+    refine_probe : callable, optional
+        Gives the training part its modes if `probe_modes` is set; the test part gets the same.
+
+    Returns
+    -------
+    tuple of PreparedFile
+
+    Raises
+    ------
+    InputError
+        With every problem of the file or the options, or if an output exists.
     """
     raw_path = Path(raw_path)
     settings = parse_options(PrepareOptions, "options", options)
     dataset = prepare_dataset(raw_path, settings, reconstruct)
-    parts = (dataset,) if settings.split == "none" else split(dataset, settings)
-    plan = tuple(
-        PreparedFile(path, part) for path, part in zip(output_paths(raw_path, out_dir, len(parts)), parts, strict=True)
-    )
-    _refuse(raw_path, plan, overwrite)
-    return plan
+    parts: tuple[PtychoDataset, ...] = (dataset,) if settings.split == "none" else split(dataset, settings)
+    paths = output_paths(raw_path, out_dir, len(parts))
+    _refuse(raw_path, paths, overwrite)  # before a long refinement
+    if settings.probe_modes is not None:
+        parts = _with_modes(parts, settings, refine_probe)
+    return tuple(PreparedFile(path, part) for path, part in zip(paths, parts, strict=True))
 
 
 def prepare_dataset(
@@ -160,6 +177,18 @@ def _same_counts(dataset: PtychoDataset, as_read: PtychoDataset) -> PtychoDatase
     return replace(dataset, photons_per_pattern=photons, history=(*dataset.history, *notes))
 
 
+def _with_modes(
+    parts: tuple[PtychoDataset, ...], settings: PrepareOptions, refine_probe: Reconstruct | None
+) -> tuple[PtychoDataset, ...]:
+    """Refine the probe of the first part, the training; every part gets its modes and the note about them."""
+    if refine_probe is None:
+        fix = "Use `ptycho-study prepare --probe-modes`."
+        raise InputError(Problem("options", "probe_modes", f"{settings.probe_modes}", "null in this call", fix))
+    refined = refine_probe(parts[0], settings)
+    notes = refined.history[len(parts[0].history) :]
+    return tuple(replace(part, probe=refined.probe, history=(*part.history, *notes)) for part in parts)
+
+
 def _with_patches(dataset: PtychoDataset) -> PtychoDataset:
     """Add the object patches, cut as they are written; in place of patches that the file may hold."""
     size = dataset.patch_size
@@ -173,15 +202,15 @@ def _with_patches(dataset: PtychoDataset) -> PtychoDataset:
     return replace(dataset, patches=patches, history=(*dataset.history, note))
 
 
-def _refuse(raw_path: Path, plan: tuple[PreparedFile, ...], overwrite: bool) -> None:
-    """Refuse to overwrite an existing file without leave, and the input itself in any case."""
+def _refuse(raw_path: Path, paths: tuple[Path, ...], overwrite: bool) -> None:
+    """Refuse to replace an existing file unless that is allowed, and the input itself in any case."""
     problems = []
-    for item in plan:
-        if item.path.exists() and item.path.samefile(raw_path):
+    for path in paths:
+        if path.exists() and path.samefile(raw_path):
             fix = "Choose another output folder; the input is never changed."
-            problems.append(Problem(str(item.path), "", "the input file", "another file", fix))
-        elif item.path.exists() and not overwrite:
+            problems.append(Problem(str(path), "", "the input file", "another file", fix))
+        elif path.exists() and not overwrite:
             fix = "Choose another folder, or allow it with `--overwrite`."
-            problems.append(Problem(str(item.path), "", "an existing file", "a new one", fix))
+            problems.append(Problem(str(path), "", "an existing file", "a new one", fix))
     if problems:
         raise InputError(problems)

@@ -44,10 +44,10 @@ def iterative_overview(run: IterativeRun) -> str:
             f"{run.test.patch_size}×{run.test.patch_size} pixels, "
             + (f"{photons:.3g} photons" if photons else "photons unknown"),
             **_compared_with(run),
-            "Algorithm": f"Pty-chi, {settings.algorithm.upper()}, {settings.epochs} epochs, batches of "
+            "Algorithm": f"Pty-chi, {settings.algorithm.upper()}, at most {settings.updates} updates, batches of "
             f"{settings.batch_size}, seed {run.config.seed}",
-            "Probe": f"{kept[settings.refine_probe]}, {settings.probe_modes} mode"
-            + ("s" if settings.probe_modes > 1 else ""),
+            "Probe": f"{kept[settings.refine_probe]}, "
+            + (f"{settings.probe_modes} modes" if settings.probe_modes else "the modes that hold 99 % of the light"),
             "Positions": kept[settings.correct_positions],
             "Start": "a flat object",
             "Folder": run.output_dir.name,

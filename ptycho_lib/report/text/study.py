@@ -58,13 +58,13 @@ def iterative_sentence(results: StudyResults) -> str:
     if set(config.models) <= set(config.networks):
         return ""
     how = ["probe refined" if settings.refine_probe else "probe as known"]
-    how += [f"{settings.probe_modes} probe modes"] if settings.probe_modes > 1 else []
+    how += [f"at most {settings.probe_modes} probe modes"] if settings.probe_modes else []
     how += ["positions corrected"] if settings.correct_positions else []
     starts = ["a flat object"] if ITERATIVE in config.models else []
     starts += [f"the object of {_model(network)}" for network in config.hybrids.values()]
     return (
         f" The same test patterns were reconstructed iteratively (Pty-chi, {settings.algorithm.upper()}, "
-        f"{settings.epochs} epochs, {', '.join(how)}), starting "
+        f"to convergence or {settings.updates} updates, {', '.join(how)}), starting "
         f"from {listed(starts)}."
     )
 

@@ -110,7 +110,8 @@ def calibration_config(config: StudyConfig, n_test: int) -> StudyConfig:
     steps = CALIBRATION_EPOCHS * _least_steps(config.training)
     changes = {"epochs": CALIBRATION_EPOCHS, "min_steps": steps, "patience": 0}
     training = config.training.model_copy(update=changes)
-    iterative = config.iterative.model_copy(update={"epochs": CALIBRATION_EPOCHS})
+    updates = CALIBRATION_EPOCHS * config.iterative.updates_per_epoch(n_test)
+    iterative = config.iterative.model_copy(update={"updates": updates, "tolerance": 0.0})
     short = {"n_train_sizes": tuple(sizes), "trials": 1, "training": training, "n_test_images": n_test}
     return config.model_copy(update=short | {"iterative": iterative})
 
@@ -191,7 +192,10 @@ def _measure(run: PlannedRun) -> Sample:
         model: _epoch_seconds([epoch for epoch in epochs if epoch.model == model])
         for model in run.config.models_of(run.n_train)
     }
-    counted = sum(_passes(run.config, model, CALIBRATION_EPOCHS) * seconds for model, seconds in epoch_s.items())
+    counted = sum(
+        _passes(run.config, model, run.identity.n_test, CALIBRATION_EPOCHS) * seconds
+        for model, seconds in epoch_s.items()
+    )
     return Sample(
         n_train=run.n_train,
         fixed_s=max(0.0, usage["seconds"] - counted),
@@ -215,7 +219,8 @@ def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     steps = steps_per_epoch(config, size)
     measured = [(steps_per_epoch(config, sample.n_train), sample) for sample in samples]
     training = sum(
-        _passes(config, model) * _interpolate(steps, [(at, sample.epoch_s[model]) for at, sample in measured])
+        _passes(config, model, run.identity.n_test)
+        * _interpolate(steps, [(at, sample.epoch_s[model]) for at, sample in measured])
         for model in config.models_of(size)
     )
     fixed = _interpolate(size, [(sample.n_train, sample.fixed_s) for sample in samples])
@@ -226,11 +231,11 @@ def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     )
 
 
-def _passes(config: StudyConfig, model: str, epochs: int | None = None) -> int:
-    """Return the epochs of a model in a run: iterative reconstructions have theirs under every condition."""
+def _passes(config: StudyConfig, model: str, n_test: int, epochs: int | None = None) -> int:
+    """Return the most epochs of a model in a run: iterative reconstructions have theirs under every condition."""
     if model in NETWORKS:
         return epochs or config.training.epochs
-    return (epochs or config.iterative.epochs) * (1 + len(config.conditions))
+    return (epochs or config.iterative.epochs(n_test)) * (1 + len(config.conditions))
 
 
 def _least_steps(training: TrainingConfig) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from ptycho_lib import optional_dependencies as extras
 from ptycho_lib.cli.main import main
-from ptycho_lib.data.dataset import load_dataset
+from ptycho_lib.data.dataset import load_dataset, materialise, save_dataset
+from ptycho_lib.data.reprojection import reprojection
+from ptycho_lib.data.simulation.scan import Detector, simulate_dataset
 from ptycho_lib.evaluation.alignment import align
+from ptycho_lib.physics.probes import incoherent_modes, mode_shares
 from ptycho_lib.report.results import truth_label
 from tests.conftest import simulate_small
 
-OPTIONS = ("--split", "none", "--reference-epochs", "30", "--reference-modes", "1")
+OPTIONS = ("--split", "none", "--reference-updates", "90", "--reference-modes", "1")
 
 
 @pytest.fixture
@@ -75,3 +80,44 @@ def test_without_the_extra_nothing_is_written(raw, monkeypatch) -> None:
     assert done.exit_code == 2
     assert "make iterative" in done.output
     assert not (raw[0].parent / "data").exists()
+
+
+@pytest.mark.iterative
+def test_modes_are_refined_on_the_training_part_alone(tmp_path) -> None:
+    """Two modes, of which the file knows one: both files get the modes, the test patterns play no part."""
+    coherent = simulate_small(160, seed=3, photons=None)
+    modes = incoherent_modes(coherent.probe, [0.7, 0.3])
+    whole = materialise(simulate_dataset(coherent.obj, modes, coherent.positions_px, detector=Detector(1e6), seed=1))
+    path = save_dataset(replace(whole, probe=coherent.probe), tmp_path / "scan_raw.npz")
+    options = ("--probe-modes", "2", "--probe-updates", "400", "--axis", "column")
+    done = prepare(path, *options)
+    assert done.exit_code == 0, done.output
+    train, test = (load_dataset(tmp_path / "data" / f"scan_{part}.npz") for part in ("train", "test"))
+    np.testing.assert_array_equal(train.probe, test.probe)
+    assert train.probe.shape == (2, 32, 32)
+    note = next(line for line in test.history if line.startswith("probe: 2 incoherent modes"))
+    assert f"on the {len(train)} training patterns alone" in note
+    assert mode_shares(train.probe)[1] == pytest.approx(0.3, abs=0.1)
+    before = reprojection(replace(test, probe=coherent.probe)).value
+    assert reprojection(test).value < 0.5 * before  # with the true object: in its frame, too
+
+    changed = np.array(whole.diffraction)
+    later = np.argsort(whole.positions_px[:, 1], kind="stable")[80:]
+    changed[later] = changed[later][:, ::-1]
+    other = save_dataset(replace(whole, probe=coherent.probe, diffraction=changed), tmp_path / "other_raw.npz")
+    assert prepare(other, *options).exit_code == 0
+    again = load_dataset(tmp_path / "data" / "other_train.npz")
+    np.testing.assert_array_equal(again.probe, train.probe)
+    kept = tmp_path / "data" / "scan_probe_modes.npz"
+    shipped = CliRunner().invoke(main, ["prepare", str(path), str(tmp_path / "twice"), "--probe-file", str(kept)])
+    assert shipped.exit_code == 0, shipped.output
+    np.testing.assert_array_equal(load_dataset(tmp_path / "twice" / "scan_test.npz").probe, train.probe)
+
+
+def test_modes_without_the_extra_write_nothing(raw, monkeypatch, small_dataset) -> None:
+    monkeypatch.setattr(extras, "ITERATIVE", ("a_package_that_nobody_has",))
+    path = save_dataset(small_dataset, raw[0].parent / "good_raw.npz")
+    done = prepare(path, "--probe-modes", "2", "--axis", "column")
+    assert done.exit_code == 2
+    assert "make iterative" in done.output
+    assert not (path.parent / "data").exists()

@@ -75,7 +75,7 @@ def test_a_note_stands_below_its_figure(monkeypatch) -> None:
     monkeypatch.setattr(page, "display", lambda element: shown.append(element.data))
     for note in ("not < independent", ""):
         show(examples_figure(), alt="a picture", note=note)
-    assert shown[0].endswith("<p><em>not &lt; independent</em></p>")
+    assert shown[0].endswith("<em>not &lt; independent</em></p>")
     assert shown[1].endswith("</div>")
 
 
