@@ -36,10 +36,7 @@ PUBLISHED_NETWORK = {"width": 2, "first_guess": 0}
 PUBLISHED_TRAINING = {"overlap": 1, "min_steps": 0, "learning_rate": 1e-3}
 """Defaults in force with the published backbone."""
 
-RENAMED = {
-    "evaluation.level_phase": "evaluation.correct_phase_drift",
-    "iterative.epochs": "iterative.updates",
-}
+RENAMED = {"evaluation.level_phase": "evaluation.correct_phase_drift", "iterative.epochs": "iterative.updates"}
 """Settings of older versions and what replaces them. An old name in a configuration is refused."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]

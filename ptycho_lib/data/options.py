@@ -102,7 +102,7 @@ class PrepareOptions(ReadOptions):
     """Refine the probe into this many incoherent modes with Pty-chi, from the training patterns alone; both
     files get them. Needs the extra `iterative`."""
     probe_updates: Annotated[int, Field(ge=1)] = 2000
-    """Most updates of that refinement, each from 32 patterns."""
+    """Updates of that refinement, each from 32 patterns."""
     patches: bool = False
     """Store the object patches `Y` instead of cutting them when they are needed."""
     split: Literal["half", "blocks", "interleaved", "none"] = "half"

@@ -29,7 +29,7 @@ def refine_probe(train: PtychoDataset, number: int, *, updates: int, seed: int) 
     number : int
         Of modes.
     updates : int
-        Most updates of the object.
+        Of the object.
     seed : int
         Of the order of the patterns.
 
@@ -43,7 +43,8 @@ def refine_probe(train: PtychoDataset, number: int, *, updates: int, seed: int) 
     InputError
         If the extra `iterative` is not installed.
     """
-    settings = IterativeConfig(updates=updates, refine_probe=True, probe_modes=number)
+    # All updates: weak modes grow long after the loss hardly falls.
+    settings = IterativeConfig(updates=updates, tolerance=0.0, refine_probe=True, probe_modes=number)
     found = iterate(train, settings, seed=seed)
     modes = in_frame_of(train, found.obj, orthogonal_modes(found.probe))
     shares = ", ".join(f"{100 * share:.1f}" for share in mode_shares(modes))
