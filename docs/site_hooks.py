@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+EXTERNAL = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"https?://[^\"]+", re.IGNORECASE)
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>\.\./[^)#\s]+)\)")
 ROOT = Path(__file__).resolve().parents[1]
 LOG = logging.getLogger("mkdocs.hooks.site_hooks")
@@ -38,3 +39,11 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
 def on_page_content(html: str, **_: Any) -> str:
     """Leave the default of an option empty where it has none; mkdocs-click prints the name of click's marker."""
     return html.replace("<code>Sentinel.UNSET</code>", "")
+
+
+def on_post_page(output: str, *, page: Any, config: Any, **_: Any) -> str:
+    """Warn, and so fail the strict build, if a page would load something from a network."""
+    for tag in EXTERNAL.findall(output):
+        if not config.site_url or config.site_url not in tag:
+            LOG.warning("%s loads %s", page.file.src_uri, tag)
+    return output
