@@ -34,6 +34,15 @@ def subset_order(positions_px: Array, method: str, seed: int) -> Array:
     -------
     (n,) int64 array
         A permutation.
+
+    Examples
+    --------
+    Whatever comes first, the farthest end of the line comes second.
+
+    >>> line = np.stack([np.zeros(5), np.arange(5.0)], axis=1)
+    >>> first, second = subset_order(line, "representative", seed=0)[:2]
+    >>> bool(abs(first - second) >= 2)
+    True
     """
     count = len(positions_px)
     rng = np.random.default_rng(seed)
@@ -66,6 +75,12 @@ def neighbour_groups(positions_px: Array, gridsize: int, seed: int) -> Array:
     ------
     ValueError
         If there are fewer patterns than a group holds.
+
+    Examples
+    --------
+    >>> square = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [9, 9]])
+    >>> sorted(neighbour_groups(square, gridsize=2, seed=0)[0].tolist())
+    [0, 1, 2, 3]
     """
     count, members = len(positions_px), gridsize**2
     if count < members:

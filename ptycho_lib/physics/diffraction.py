@@ -150,6 +150,13 @@ def amplitude(patches: Array, probe: Array) -> Array:
     -------
     (n, N, N) float32 array
         Square root of the intensity, DC at pixel N/2.
+
+    Examples
+    --------
+    A flat wave goes to the zero frequency, whose pixel is (N/2, N/2); the transform is unitary.
+
+    >>> amplitude(np.ones((1, 4, 4)), np.ones((4, 4), np.complex64))[0].round(3).tolist()
+    [[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 4.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
     modes = as_modes(probe)
     result = np.empty(patches.shape, np.float32)

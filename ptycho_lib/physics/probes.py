@@ -32,7 +32,11 @@ def total_intensity(probe: Array) -> Array:
 
 
 def mode_shares(probe: Array) -> Array:
-    """Return the share of the light in each mode, (m,) float64 with sum 1; zeros for a dark probe."""
+    """Return the share of the light in each mode, (m,) float64 with sum 1; zeros for a dark probe.
+
+    >>> mode_shares(np.stack([np.full((2, 2), 3.0), np.full((2, 2), 1.0)])).tolist()
+    [0.9, 0.1]
+    """
     power = np.sum(np.abs(as_modes(probe)).astype(np.float64) ** 2, axis=(1, 2))
     return np.asarray(power / (power.sum() or 1.0))
 

@@ -28,6 +28,11 @@ def raster(n: int, step_px: float, *, jitter_px: float = 0.0, rng: np.random.Gen
         raster-grid artefacts (Thibault et al., Ultramicroscopy 109, 338 (2009)).
     rng : numpy.random.Generator, optional
         Needed with jitter.
+
+    Examples
+    --------
+    >>> raster(4, 2.0).tolist()
+    [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
     """
     columns = int(np.ceil(np.sqrt(n)))
     index = np.arange(n)
@@ -160,7 +165,11 @@ def neighbour_step(positions_px: Array) -> float:
 
 
 def linear_overlap(step_px: float, diameter_px: float) -> float:
-    """Return 1 - step/diameter, at least 0 (Bunk et al., Ultramicroscopy 108, 481 (2008))."""
+    """Return 1 - step/diameter, at least 0 (Bunk et al., Ultramicroscopy 108, 481 (2008)).
+
+    >>> linear_overlap(4.0, 16.0), linear_overlap(20.0, 16.0)
+    (0.75, 0.0)
+    """
     return max(0.0, 1 - step_px / diameter_px)
 
 
@@ -179,7 +188,11 @@ def area_overlap(step_px: float, diameter_px: float) -> float:
 
 
 def step_for_overlap(overlap: float, diameter_px: float) -> float:
-    """Return the step (px) that gives the linear overlap: the inverse of `linear_overlap`."""
+    """Return the step (px) that gives the linear overlap: the inverse of `linear_overlap`.
+
+    >>> step_for_overlap(0.75, 16.0)
+    4.0
+    """
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap {overlap} must lie in [0, 1)")
     return (1 - overlap) * diameter_px
