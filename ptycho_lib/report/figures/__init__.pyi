@@ -6,6 +6,7 @@ from .curves import frc_figure, history_figure, profile_figure
 from .dataset import dataset_figure, pattern_figure
 from .generalization import generalization_figure
 from .iterations import starting_guess_figure
+from .learning_curve import learning_curve_figure
 from .objects import comparison_figure, montage_figure, uncertainty_figure
 from .reliability import reliability_figure
 from .scan import coverage_figure, overlap_figure
@@ -21,6 +22,7 @@ __all__ = [
     "frc_figure",
     "generalization_figure",
     "history_figure",
+    "learning_curve_figure",
     "montage_figure",
     "overlap_figure",
     "pattern_figure",

@@ -55,6 +55,6 @@ def starting_guess_figure(
         ax.set(title=fill(name, 42), xlabel=label, ylim=(min(low, goal) - 0.03, None))
     panels[0].set_ylabel(quality)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), int(figure.get_figwidth() / 1.7)))
     letter(panels, left_pt=14)
     return figure

@@ -68,6 +68,16 @@ def coverage() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["nominal", "observed", "model", "calibrated"]).astype({"calibrated": bool})
 
 
+def learning_curves() -> pd.DataFrame:
+    """Return a fitted curve of PtychoPINN, and a flat one of the baseline, as learning_curves.csv holds them."""
+    fit = {"shape": "fitted", "best_size": 64, "plateau": 0.9, "plateau_low": 0.88, "plateau_high": 0.92}
+    fit |= {"scale": 0.24, "exponent": 0.7, "target": 0.75, "target_size": 60.0}
+    flat = dict.fromkeys(fit, np.nan) | {"shape": "flat", "best_size": 32, "target": 0.75}
+    both = {"metric": "ssim", "alignment": "aligned", "smallest": 32, "largest": 128}
+    rows = [both | {"component": c} for c in ("amplitude", "phase")]
+    return pd.DataFrame([row | {"model": m} | own for row in rows for m, own in (("pinn", fit), ("baseline", flat))])
+
+
 def every_figure() -> dict[str, Figure]:
     table = examples.tidy_table(trials=3, conditions=("nominal", "low_dose"))
     models = examples.tidy_table(trials=3, models=MODELS, conditions=tuple(OVERLAPS))
@@ -99,6 +109,7 @@ def every_figure() -> dict[str, Figure]:
         "generalization": figures.generalization_figure(
             examples.tidy_table(trials=3, models=MODELS, conditions=("nominal", "train"))
         ),
+        "learning_curve": figures.learning_curve_figure(models, learning_curves()),
         "reliability": figures.reliability_figure(coverage()),
         "time": figures.time_figure(models, examples.costs(models)),
         "sweep": figures.condition_series_figure(models, examples.costs(models, overlaps=OVERLAPS), SWEEPS),
@@ -123,7 +134,7 @@ NAMES = (
     *("dataset", "coverage", "coverage_two_objects", "history", "comparison", "montage", "frc"),
     *("profile", "uncertainty", "check", "pattern", "overlap", "study", "conditions", "time", "sweep"),
     *("conditions_all_models", "conditions_many", "starting_guesses"),
-    *("generalization", "reliability"),
+    *("generalization", "reliability", "learning_curve"),
 )
 
 
@@ -533,6 +544,18 @@ class TestGeneralizationFigure:
         table = examples.tidy_table(conditions=("nominal", "train"))
         with pytest.raises(ValueError, match="no condition besides 'nominal'"):
             figures.condition_figure(table)
+
+
+def test_a_fitted_curve_follows_its_power_law_and_an_unfitted_one_says_why(drawn: dict[str, Figure]) -> None:
+    ax = drawn["learning_curve"].axes[1]
+    inside = next(line for line in ax.get_lines() if line.get_linestyle() == "-")
+    x, y = inside.get_data()
+    np.testing.assert_allclose(y, 0.9 - 0.24 * (x / 32) ** -0.7)
+    assert (x.min(), x.max()) == pytest.approx((32, 128))
+    dashed = next(line for line in ax.get_lines() if line.get_linestyle() == "--" and len(line.get_xdata()) == 20)
+    assert dashed.get_xdata().max() == pytest.approx(256)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["PtychoPINN", "Supervised baseline (flat)", "Untrained first guess"]
 
 
 def test_reliability_needs_its_columns() -> None:
