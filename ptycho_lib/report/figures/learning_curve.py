@@ -123,7 +123,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, curve: Any, look: ModelLook, metric: str
     label = look.label if fitted else f"{look.label} ({curve['shape']})"
     dash = "none" if fitted else look.line
     ax.plot(rows["n_train"], rows["value"], look.marker, markersize=3, color=look.colour, alpha=0.5, mew=0)
-    line = {"linestyle": dash, "marker": look.marker, "markersize": 4, "color": look.colour}
+    line: dict[str, Any] = {"linestyle": dash, "marker": look.marker, "markersize": 4, "color": look.colour}
     ax.plot(means.index, means, **line, label=label)
     if fitted:
         end = EXTRAPOLATED * curve["largest"]
