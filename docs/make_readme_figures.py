@@ -27,6 +27,7 @@ def main(study_dir: Path) -> None:
         {size: run.aligned for size, run in objects.items()},
         largest.mask,
         seen=largest.seen,
+        shared=largest.shared,
         component="phase",
         pixel_size_m=largest.pixel_size_m,
         truth_label=largest.truth_label,

@@ -27,6 +27,8 @@ Complex2D = NDArray[np.complexfloating]
 Mask = NDArray[np.bool_]
 
 RECONSTRUCTION = "reconstruction.npz"
+SHARED_MODELS = ("untrained", "iterative")
+"""Models that depend on no training size: one reconstruction serves all."""
 GROUND_TRUTH = "Ground truth"
 SAME_KIND = (
     "The reference is itself an iterative reconstruction, as a rule of the very patterns that the iterative "
@@ -150,6 +152,11 @@ class Reconstructions:
     """By model: only the global phase removed."""
     pixel_size_m: float | None
     truth_label: str
+
+    @property
+    def shared(self) -> dict[str, Complex2D]:
+        """The aligned objects that depend on no training size, by model."""
+        return {model: obj for model, obj in self.aligned.items() if model in SHARED_MODELS}
 
     def frc_curves(self) -> dict[str, dict[str, FrcCurve]]:
         """Return the Fourier ring correlation with the truth, by component and model."""
