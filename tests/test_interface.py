@@ -61,3 +61,12 @@ def test_the_script_of_the_tutorial_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert 0.3 < float(done.stdout.split()[-1]) <= 1.0
     assert (tmp_path / "pinn_run" / "model.keras").exists()
+
+
+@pytest.mark.parametrize("name", ["data", "evaluation", "iterative", "physics", "report"])
+def test_subpackages_offer_all_their_modules(name):
+    folder = ROOT / "ptycho_lib" / name
+    modules = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    found = getattr(pl, name)
+    assert set(found.__all__) == modules - {"__init__"}
+    assert all(inspect.ismodule(getattr(found, module)) for module in found.__all__ if module != "ptychi_engine")
