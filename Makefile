@@ -21,7 +21,7 @@ PYTEST := $(ONE_THREAD) TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg $(BIN)/python -m p
 .PHONY: help
 help: ## list the targets
 	@echo "usage: make TARGET"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------- environment
 
@@ -69,20 +69,25 @@ quickstart: $(STAMP) $(STAR_TEST) ## real data, whole study: studies/siemens_sta
 	seconds=$$((SECONDS - start)); echo; \
 	echo "Finished in $$((seconds / 60)) min $$((seconds % 60)) s. Open $(CURDIR)/$(STAR)/results/report.html"
 
-# The study of thin scans and low doses, and what its README shows of it.
-SPARSE := studies/sparse_scan
-SPARSE_FILES := quality_along_conditions.png quality_along_conditions_caption.txt quality_versus_time.png \
-	quality_versus_time_caption.txt aggregated_costs.csv study_summary.csv \
-	generalization_study_results_table.tex
+# The other studies simulate their data. `sparse_scan` needs `make iterative` first.
+.PHONY: study
+study: $(STAMP) ## simulate, run and verify studies/STUDY, copy its outcome (STUDY=lines)
+	@test -f "studies/$(STUDY)/simulation.yaml" || { echo "Name a simulated study: make study STUDY=lines"; exit 1; }
+	@test -f studies/$(STUDY)/data/$(STUDY)_test.npz || \
+		$(BIN)/ptycho-study simulate studies/$(STUDY)/simulation.yaml studies/$(STUDY)/data
+	$(BIN)/ptycho-study run studies/$(STUDY)/data/$(STUDY)_train.npz studies/$(STUDY)/data/$(STUDY)_test.npz \
+		studies/$(STUDY)/results --config studies/$(STUDY)/study.yaml
+	$(BIN)/ptycho-study verify studies/$(STUDY)/results
+	$(MAKE) outcome STUDY=$(STUDY)
 
-.PHONY: sparse-scan
-sparse-scan: iterative ## the study of thin scans and low doses: studies/sparse_scan/outcome
-	@test -f $(SPARSE)/data/sparse_scan_test.npz || \
-		$(BIN)/ptycho-study simulate $(SPARSE)/simulation.yaml $(SPARSE)/data
-	$(BIN)/ptycho-study run $(SPARSE)/data/sparse_scan_train.npz $(SPARSE)/data/sparse_scan_test.npz \
-		$(SPARSE)/results --config $(SPARSE)/study.yaml
-	$(BIN)/ptycho-study verify $(SPARSE)/results
-	mkdir -p $(SPARSE)/outcome && cp $(addprefix $(SPARSE)/results/,$(SPARSE_FILES)) $(SPARSE)/outcome
+.PHONY: outcomes
+outcomes: iterative quickstart ## run and verify every study, copy the outcomes, write the quoted numbers (hours)
+	$(BIN)/ptycho-study verify $(STAR)/results
+	$(MAKE) outcome STUDY=siemens_star
+	for name in $(patsubst studies/%/simulation.yaml,%,$(wildcard studies/*/simulation.yaml)); do \
+		$(MAKE) study STUDY=$$name || exit 1; done
+	$(BIN)/python docs/make_readme_figures.py
+	$(BIN)/python docs/quote_numbers.py
 
 .PHONY: lab
 lab: $(STAMP) ## JupyterLab on the notebooks, this machine only, with a token (ARGS=--no-browser)
@@ -197,9 +202,9 @@ quotes: $(STAMP) ## write the numbers that README and studies/*/README.md quote 
 	$(BIN)/python docs/quote_numbers.py
 
 # What of a finished study is small enough to commit beside its README.
-OUTCOME := generalization_study_results.png generalization_study_results_caption.txt \
-	generalization_study_results_table.tex study_summary.csv matched_sizes.csv other_test_conditions.png \
-	other_test_conditions_caption.txt
+OUTCOME := $(foreach name,generalization_study_results other_test_conditions quality_along_conditions quality_versus_time,\
+	$(name).png $(name)_caption.txt) generalization_study_results_table.tex study_summary.csv matched_sizes.csv \
+	aggregated_costs.csv
 
 .PHONY: outcome
 outcome: ## copy figure, caption and tables of studies/STUDY/results into studies/STUDY/outcome (STUDY=lines)
