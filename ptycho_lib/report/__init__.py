@@ -1,4 +1,4 @@
-"""What people see: figures, tables, widgets, reports."""
+"""Figures, tables, widgets and reports."""
 
 import pkgutil
 

@@ -42,7 +42,7 @@ def condition_series_figure(
     """Show where the curves of the models cross when the scan thins out or the dose falls.
 
     A column a series, harder conditions to the right; a line a model, its largest training size; bars span the
-    trials. The lowest row shows how much of the area is left to be compared, which shrinks for a sparse scan. The
+    trials. The lowest row shows how much of the area is left to be compared, which is smaller for a sparse scan. The
     untrained control is a curve like the models: its first guess depends on overlap and dose, too.
 
     Parameters

@@ -1,4 +1,4 @@
-"""`report.pdf`: the report as an A4 document, printed by a Chromium that is installed on this machine."""
+"""`report.pdf`: the report as an A4 document, printed by an installed Chromium."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_pdf(report: str | Path) -> Path:
     Parameters
     ----------
     report : path
-        The HTML file that `document.write_report` wrote.
+        The HTML file that `html_report.write_report` wrote.
 
     Raises
     ------

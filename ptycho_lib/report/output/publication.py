@@ -1,4 +1,4 @@
-"""The files that go into a paper: the figure (PNG and PDF), its caption, its table in LaTeX.
+"""Files for a paper: the figures (PNG and PDF), their captions, the table in LaTeX.
 
 Each figure file carries the study's fingerprint, so that it can be traced to the runs it shows.
 """
@@ -59,7 +59,7 @@ def publish(results: StudyResults, figure: Figure | None = None) -> list[Path]:
 
 
 def publication_figure(results: StudyResults) -> Figure:
-    """Return the figure that answers the study, with intervals and matched sizes where there are any."""
+    """Return the main figure of a study, with intervals and matched sizes where they exist."""
     tables = results.tables
     return study_figure(tables.table, tables.summary, tables.matched_sizes, seconds=results.seconds)
 

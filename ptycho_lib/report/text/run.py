@@ -1,4 +1,4 @@
-"""What the notebook of one run says in words: what it works on, and what its numbers were made with."""
+"""Text of a run's notebook: its data and settings, and the provenance of its numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptycho_lib.study.run_session import IterativeRun, Run
 
 
 def run_overview(run: Run) -> str:
-    """Return the table of what a run trains on, tests on and how."""
+    """Return a table of a run's training data, test data and settings."""
     network, training = run.config.network, run.config.training
     photons = run.train.photons_per_pattern
     subset = f"{run.config.sampling.method} subset"
@@ -35,7 +35,7 @@ def run_overview(run: Run) -> str:
 
 
 def iterative_overview(run: IterativeRun) -> str:
-    """Return the table of what is reconstructed iteratively, and how."""
+    """Return a table of an iterative run's data and settings."""
     settings, photons = run.config.iterative, run.test.photons_per_pattern
     kept = {True: "refined", False: "as given"}
     return definitions(
@@ -56,13 +56,13 @@ def iterative_overview(run: IterativeRun) -> str:
 
 
 def _compared_with(run: IterativeRun) -> dict[str, str]:
-    """Return what the object of the test data is, unless it is a simulated ground truth."""
+    """Return the origin of the reference, unless it is a simulated ground truth."""
     note = reference_note(run.test, run.config.models_of(getattr(run, "n_train", 0)))
     return {"Compared with": f"{run.test.standard}. {note}".strip()} if run.test.standard else {}
 
 
 def run_provenance(record: RunRecord) -> str:
-    """Return what made the numbers of a run: data, settings, code, versions, machine, durations."""
+    """Return the provenance of a run: data, settings, code, versions, machine, durations."""
     models = {
         (f"Training of {look.label}" if model in NETWORKS else look.label): (
             f"{record.models[model].seconds:.1f} s" if model in NETWORKS else "no training of its own"

@@ -1,4 +1,4 @@
-"""Views of datasets and simulated experiments for JupyterLab; each is one function and stands alone."""
+"""Views of datasets and simulated experiments for JupyterLab."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FilePicker:
     chosen : path
         Chosen at first.
     folder : path
-        Whose files, at any depth, are offered beside it.
+        Its files, at any depth, are offered, too.
     """
 
     def __init__(self, chosen: str | Path, *, folder: str | Path) -> None:
@@ -56,7 +56,7 @@ class FilePicker:
 
 
 def pattern_view(dataset: PtychoDataset) -> LiveView:
-    """Slide through the patterns of a dataset, with the place on the object where each was taken."""
+    """Browse the patterns of a dataset, each with its position on the object."""
     last = len(dataset.positions_px) - 1
 
     def draw(index: int, logarithmic: bool, upper: float) -> Figure:
@@ -79,7 +79,7 @@ def pattern_view(dataset: PtychoDataset) -> LiveView:
 
 
 def simulation_view(measured_probe: np.ndarray[Any, Any] | None = None, *, seed: int = 0) -> LiveView:
-    """Change object, probe, dose and overlap of a simulated scan and watch a diffraction pattern follow.
+    """Change object, probe, dose and overlap of a simulated scan and see a diffraction pattern change.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def simulation_view(measured_probe: np.ndarray[Any, Any] | None = None, *, seed:
 
 
 class _Key:
-    """A probe that can be looked up: equal arrays are one key."""
+    """A probe as a hashable key: equal arrays are equal keys."""
 
     def __init__(self, probe: np.ndarray[Any, Any]) -> None:
         self.probe = probe

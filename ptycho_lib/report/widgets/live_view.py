@@ -1,7 +1,7 @@
 """Widgets for JupyterLab: controls above a picture that follows them.
 
-A view is a function that draws a Figure, and a few controls. The picture is an ordinary output that is
-replaced in place; where nobody moves the controls (papermill, nbconvert, a preview) it simply stands there.
+A view is a function that draws a Figure, and a few controls. The picture is an ordinary output that is replaced in
+place; without a kernel (nbconvert, a preview) it shows the initial values.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class LiveView:
     Parameters
     ----------
     draw : callable
-        Takes the values of the controls by name and returns the Figure. A ValueError that it raises is
-        shown in the picture's place.
+        Takes the values of the controls by name and returns the Figure. The message of a ValueError that it raises
+        is displayed instead of the picture.
     describe : callable
         Takes the same values and returns the alternative text.
     controls : mapping of str to Widget
@@ -48,15 +48,15 @@ class LiveView:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The present values of the controls."""
+        """The current values of the controls."""
         return {name: control.value for name, control in self.controls.items()}
 
     def picture(self) -> str:
-        """Return the picture for the present values as HTML."""
+        """Return the picture for the current values as HTML."""
         values = self.values
         try:
             return image_html(self._draw(**values), self._describe(**values))
-        except ValueError as error:  # bad input is a ValueError, too
+        except ValueError as error:  # InputError is a ValueError
             return alert(str(error))
 
     def _follow(self, change: object) -> None:

@@ -24,7 +24,7 @@ from ptycho_lib.study.execution.plan import StudyPlan
 
 
 def show_cost(plan: StudyPlan, *, jobs: int = 1) -> None:
-    """Calibrate on this machine and display what every run of a plan will take: time, memory, disk."""
+    """Calibrate on this machine and display the time, memory and disk space that each run of a plan needs."""
     with watcher_for(Console()) as watcher:
         samples = calibrate(plan, watcher, jobs=jobs)
     costs = predict(plan, samples)
@@ -32,7 +32,7 @@ def show_cost(plan: StudyPlan, *, jobs: int = 1) -> None:
 
 
 def metric_view(results: StudyResults) -> LiveView:
-    """Choose a metric, a component and a test condition, and see it against the training-set size."""
+    """Plot a chosen metric, component and test condition against the training-set size."""
     tables = results.tables
     table = tables.table
 
@@ -61,7 +61,7 @@ def metric_view(results: StudyResults) -> LiveView:
 
 
 def run_view(results: StudyResults) -> LiveView:
-    """Choose a run and see its reconstructions beside the truth."""
+    """Show the reconstructions of a chosen run beside the truth."""
     runs = {_name(run.n_train, run.trial, results): (run.n_train, run.trial) for run in results.trained}
     load = _loader(results)
 
@@ -78,7 +78,7 @@ def run_view(results: StudyResults) -> LiveView:
 
 
 def trial_view(results: StudyResults) -> LiveView:
-    """Put two trials of one size and model side by side: what chance alone changes."""
+    """Show two trials of one size and model side by side: they differ by chance alone."""
     sizes = sorted({run.n_train for run in results.trained})
     trials = sorted({run.trial for run in results.trained})
     repeated = Counter(run.n_train for run in results.trained)
@@ -115,7 +115,7 @@ def _compare(objects: Reconstructions, estimates: Mapping[str, Complex2D], rows:
 
 
 def _loader(results: StudyResults) -> Callable[[int, int], Reconstructions]:
-    """Return `load_reconstructions` of this study, remembering the last few runs."""
+    """Return `load_reconstructions` of this study, keeping the last few runs in memory."""
 
     @lru_cache(maxsize=8)
     def load(n_train: int, trial: int) -> Reconstructions:

@@ -1,4 +1,4 @@
-"""A training to watch in JupyterLab: settings, loss curves, a reconstruction that improves, a stop button."""
+"""Live view of a training in JupyterLab: settings, loss curves, current reconstructions, a stop button."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TrainingForm:
         return int(self.controls["n_train"].value)
 
     def config(self, **settings: Mapping[str, Any]) -> StudyConfig:
-        """Return the configuration of the present choice; `settings` are further sections of it."""
+        """Return the configuration of the current choice; `settings` are its other sections."""
         sections = {name: dict(section) for name, section in settings.items()}
         sections.setdefault("training", {})["epochs"] = self.controls["epochs"].value
         sections.setdefault("network", {})["gridsize"] = self.controls["gridsize"].value
@@ -79,7 +79,7 @@ class LiveTraining:
     predict : callable
         `networks.prediction.predict_patches`.
     every_s : float
-        The picture is drawn anew at most this often.
+        Least time between two pictures (s).
     """
 
     def __init__(self, test: PtychoDataset, config: StudyConfig, predict: Predict, *, every_s: float = 3.0) -> None:
@@ -118,7 +118,7 @@ class LiveTraining:
     ) -> dict[str, Trained]:
         """Train every model of the configuration, watched by this view; return them by name.
 
-        The work is done in a thread while the cell awaits it: only then does the kernel hear the button.
+        The work is done in a thread while the cell awaits it, so that the kernel can react to the button.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class LiveTraining:
         return trained
 
     def redraw(self) -> None:
-        """Draw the present state."""
+        """Draw the current state."""
         if self._handle is not None and self._histories:
             self._handle.update(HTML(self.picture()))
             self._drawn = time.monotonic()
