@@ -52,7 +52,8 @@ Curves = dict[str, pd.DataFrame]
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/iterative"))
 def main(updates: int, tolerance: float, algorithm: str, steps: int, n_train: int, sets: str, out: Path) -> None:
     iterative = {"updates": updates, "tolerance": tolerance, "algorithm": algorithm}
-    config = parse_config({"training": {"epochs": 10, "min_steps": steps}, "iterative": iterative}, "options")
+    training = {"steps": steps, "validations": 10}
+    config = parse_config({"training": training, "iterative": iterative}, "options")
     data = {
         "simulated": lambda: (
             "512 curved-probe patterns, simulated",

@@ -75,7 +75,7 @@ def simulated(path: Path, patterns: int, seed: int) -> Path:
 def settings(patterns: int, steps: int) -> StudyConfig:
     """Return small networks, and batches of such a size that one epoch has about as many steps."""
     batch = max(16, math.ceil(patterns / steps / 16) * 16)
-    training = {"epochs": 1, "min_steps": 0, "batch_size": batch}
+    training = {"steps": -(-patterns // batch), "validations": 1, "batch_size": batch}
     return StudyConfig.model_validate({"network": {"width": 4}, "training": training})
 
 

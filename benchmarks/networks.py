@@ -182,7 +182,7 @@ def _quality(
     trial: int,
     settings: tuple[str, ...],
 ) -> Reconstruction:
-    config = study_config({"epochs": 10, "min_steps": steps}, settings)
+    config = study_config({"steps": steps, "validations": 10}, settings)
     order = subset_order(train.positions_px, "representative", config.seeds(trial)["subset"])
     subset = train.select(order[:size])
     trained, result, value = held_out(model, subset, test, config, trial)
@@ -205,7 +205,7 @@ def lines(n_train: int, steps: int) -> None:
     for (probe, gridsize), published in PUBLISHED_LINES.items():
         train, test = (lines_scan(n_train, seed, probe=probe) for seed in (1, 2))
         samples = 16 // gridsize**2
-        config = study_config({"epochs": 10, "min_steps": steps, "batch_size": samples}, (), gridsize)
+        config = study_config({"steps": steps, "validations": 10, "batch_size": samples}, (), gridsize)
         trained, _, value = held_out("pinn", train, test, config, 1)
         print(
             f"{probe:12s} {gridsize:8d} {value['amplitude', 'ssim']:15.3f} {published:10.3f}"
@@ -277,7 +277,7 @@ def _throughput(
 ) -> str:
     scan = materialise(texture_scan(256, 1, probe=probe, size=size))
     samples = max(1, batch // gridsize**2)
-    config = study_config({"epochs": 10_000, "min_steps": 200_000, "batch_size": samples}, settings, gridsize)
+    config = study_config({"steps": 200_000, "validations": 10_000, "batch_size": samples}, settings, gridsize)
     ends: list[float] = []
 
     def enough() -> bool:

@@ -43,7 +43,7 @@ def main(repetitions: int = 3) -> None:
     with tempfile.TemporaryDirectory(prefix="ptycho-overhead-") as name:
         folder = Path(name)
         train, test = prepare(STAR, folder / "data")
-        settings = {"training": {"epochs": 2, "min_steps": 0}, "network": {"width": 8}}
+        settings = {"training": {"steps": 4, "validations": 2}, "network": {"width": 8}}
         config = load_config(None, n_train_sizes=(32,), n_test_images=64, **settings)
         plans = [plan_study(train, test, folder / f"study_{k}", config) for k in range(repetitions)]
         through_study = [seconds(partial(execute, plan)) for plan in plans]

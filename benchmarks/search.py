@@ -28,8 +28,8 @@ BASE = (
     "training.warmup_fraction=0.05",
     "training.batch_size=16",
     "network.width=16",
-    "network.first_guess=10",
-    "training.overlap=8",
+    "network.first_guess_iterations=10",
+    "training.merged_patches=8",
 )
 """Where the search starts: the defaults of their time, written out, so that it can be repeated."""
 SETTINGS = {
@@ -37,11 +37,11 @@ SETTINGS = {
     "training.warmup_fraction": ("0", "0.2"),
     "training.batch_size": ("8", "32"),
     "network.width": ("8", "32"),
-    "network.first_guess": ("0", "5", "20"),
-    "training.overlap": ("1", "4", "12"),
+    "network.first_guess_iterations": ("0", "5", "20"),
+    "training.merged_patches": ("1", "4", "12"),
 }
 """What is tried instead. The overlap constraint belongs to PtychoPINN alone."""
-TOGETHER = ("network.width=8 network.first_guess=20",)
+TOGETHER = ("network.width=8 network.first_guess_iterations=20",)
 """What the search ended with: the defaults of today."""
 SCENES = ("curved", "velociprobe")
 SEEDS = {"training": 11, "validation": 12}  # docs/methods/networks.md reports on seeds 1 and 2
@@ -49,7 +49,7 @@ SEEDS = {"training": 11, "validation": 12}  # docs/methods/networks.md reports o
 
 def trials(model: str) -> list[str]:
     """Return the settings to try for a model, the base first."""
-    axes = {name: values for name, values in SETTINGS.items() if model == "pinn" or name != "training.overlap"}
+    axes = {name: values for name, values in SETTINGS.items() if model == "pinn" or name != "training.merged_patches"}
     return ["base", *(f"{name}={value}" for name, values in axes.items() for value in values), *TOGETHER]
 
 
@@ -60,7 +60,7 @@ def scores(model: str, setting: str, train: PtychoDataset, unseen: PtychoDataset
     """
     chosen = BASE if setting == "base" else (*BASE, *setting.split())
     batch = study_config({}, chosen).training.batch_size
-    config = study_config({"epochs": 10, "min_steps": samples // batch}, chosen)
+    config = study_config({"steps": samples // batch, "validations": 10}, chosen)
     trained, _, value = held_out(model, train, unseen, config, 1)
     return {
         "amplitude_mae": float(value["amplitude", "mae"]),

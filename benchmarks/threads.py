@@ -23,7 +23,7 @@ from ptycho_lib.study.execution.runner import run_study
 from ptycho_lib.study.results.aggregate import aggregate
 
 STAR = Path(__file__).parents[1] / "studies/siemens_star/siemens_star_velociprobe_n64_raw.npz"
-SETTINGS = {"training": {"epochs": 40, "min_steps": 0}, "n_test_images": 64, "n_train_sizes": (32, 48)}
+SETTINGS = {"training": {"steps": 120}, "n_test_images": 64, "n_train_sizes": (32, 48)}
 WAYS = {
     "jobs 1, threads 2": {"jobs": 1, "threads": 2},
     "the same again": {"jobs": 1, "threads": 2},

@@ -29,7 +29,7 @@ starts, and the resolved settings, defaults included, are written to `study.yaml
 name: my_beamtime
 n_train_sizes: [128, 256, 512]
 training:
-  epochs: 80
+  steps: 1600
 conditions:
   - name: low_dose
     photons_factor: 0.1

@@ -6,18 +6,18 @@ Unknown keys are refused with the nearest known name. Nothing else in the librar
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ptycho_lib.errors import InputError, Problem
+from ptycho_lib.errors import InputError
 from ptycho_lib.io.yaml_file import read_settings
+from ptycho_lib.settings_problems import validation_problems
 
 Model = Literal["pinn", "baseline", "iterative", "pinn+iterative", "baseline+iterative"]
 LossTerm = Literal["poisson", "amplitude_mae"]
@@ -32,12 +32,9 @@ NOMINAL = "nominal"
 """Name of the condition in which the test set is unchanged."""
 
 _CONDITION_FILES = ("probe_file", "test_data")
-PUBLISHED_NETWORK = {"width": 2, "first_guess": 0}
-PUBLISHED_TRAINING = {"overlap": 1, "min_steps": 0, "learning_rate": 1e-3}
+PUBLISHED_NETWORK = {"width": 2, "first_guess_iterations": 0}
+PUBLISHED_TRAINING = {"merged_patches": 1, "learning_rate": 1e-3}
 """Defaults in force with the published backbone."""
-
-RENAMED = {"evaluation.level_phase": "evaluation.correct_phase_drift", "iterative.epochs": "iterative.updates"}
-"""Settings of older versions and what replaces them. An old name in a configuration is refused."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -67,14 +64,17 @@ class NetworkConfig(Section):
     backbone: Literal["compact", "published"] = "compact"
     """`compact`: space-to-depth encoder that corrects a physics first guess. `published`: the
     encoder-decoder of Hoidn et al., Sci. Rep. 13, 22789 (2023); with it the defaults of width (2),
-    first_guess (0), overlap (1), min_steps (0) and learning_rate (1e-3) are those of the paper, too."""
+    first_guess_iterations (0), merged_patches (1) and learning_rate (1e-3) are those of the paper, too."""
     width: Count = 8
     """Channels of the finest level; the deeper levels are multiples of it."""
     gridsize: Annotated[int, Field(ge=1, le=3)] = 1
     """A sample is gridsize² neighbouring patterns."""
-    first_guess: Annotated[int, Field(ge=0)] = 20
-    """Iterations of the known-probe phase retrieval that turns each pattern into the object estimate on
-    which the network builds; 0 feeds the measured amplitude itself."""
+    first_guess_iterations: Annotated[int, Field(ge=0)] = 20
+    """Iterations of phase retrieval with the known probe, which turn each pattern into the object estimate
+    that the network corrects; 0 feeds the measured amplitude itself, as PtychoNN does."""
+    probe_modes: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Largest number of incoherent probe modes in the first guess and in PtychoPINN's loss, strongest first;
+    null uses the fewest that hold 99 % of the light."""
     trainable_scale: bool = True
     """Let the log-intensity scale of the diffraction model follow the gradient (PtychoPINN)."""
     trainable_probe: bool = False
@@ -94,10 +94,11 @@ class NetworkConfig(Section):
 class TrainingConfig(Section):
     """One schedule for both models."""
 
-    epochs: Count = 50
-    """Epochs. One is a pass over the training subset, or more where `min_steps` asks for it."""
-    min_steps: Annotated[int, Field(ge=0)] = 800
-    """Least number of gradient steps of a training: an epoch of a small subset is several passes over it."""
+    steps: Count = 800
+    """Gradient steps of a training, the same number for every training size. They are rounded up to full epochs."""
+    validations: Count = 50
+    """How often the validation loss is computed, evenly through the training; the weights with the least one
+    are kept. History and progress call the steps between two of them an epoch."""
     batch_size: Count = 16
     """Samples in one gradient step."""
     learning_rate: Positive = 2e-3
@@ -109,11 +110,12 @@ class TrainingConfig(Section):
     counts, and `amplitude_mae`, the mean absolute error of the amplitudes, for instance
     `{poisson: 1, amplitude_mae: 0.5}`. A name alone has weight 1. Empty, or `auto`, takes Poisson
     where `photons_per_pattern` is known, else the amplitudes."""
-    overlap: Annotated[int, Field(ge=1, le=13)] = 8
+    merged_patches: Annotated[int, Field(ge=1, le=13)] = 8
     """Neighbouring patterns whose predicted patches are merged before the diffraction model (PtychoPINN at
     gridsize 1): the overlap constraint of ptychography in the loss. 1 fits each pattern alone."""
     patience: Annotated[int, Field(ge=0)] = 0
-    """Stop after this many epochs without a better validation loss; 0 never stops early."""
+    """Stop after this many epochs without a better validation loss; 0 never stops early: with another value
+    trainings of different sizes may get different numbers of steps."""
     min_epochs: Annotated[int, Field(ge=0)] = 10
     """Early stopping waits at least this long."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
@@ -121,6 +123,16 @@ class TrainingConfig(Section):
     jit_compile: bool = False
     """Compile the training step with XLA: half a minute of compilation, and no promise of equal digits on
     GPUs. Meant for GPUs and long trainings."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Gradient steps between two validations."""
+        return -(-self.steps // self.validations)
+
+    @property
+    def epochs(self) -> int:
+        """Planned number of validations, at most `validations`."""
+        return -(-self.steps // self.steps_per_epoch)
 
     @field_validator("pinn_loss", mode="before")
     @classmethod
@@ -366,34 +378,4 @@ def parse_config(settings: Mapping[str, Any], source: str) -> StudyConfig:
     try:
         return StudyConfig.model_validate(dict(settings))
     except ValidationError as error:
-        raise InputError(_problems(error, source)) from None
-
-
-def _problems(error: ValidationError, source: str) -> Iterator[Problem]:
-    for detail in error.errors():
-        place = [str(part) for part in detail["loc"] if part != "[key]"]
-        key = ".".join(place)
-        if key in RENAMED:
-            yield Problem(source, key, "a setting of an older version", RENAMED[key], f"Write {RENAMED[key]} instead.")
-        elif detail["type"] == "extra_forbidden":
-            known = sorted(_fields(place[:-1]))
-            near = difflib.get_close_matches(place[-1], known, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else "Remove it; the page 'Configuration' lists all names."
-            yield Problem(source, key, "an unknown setting", f"one of {', '.join(known)}", hint)
-        else:
-            found = repr(detail["input"]) if place else "settings that contradict each other"
-            expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            yield Problem(source, key, found, expected, "The page 'Configuration' gives the limits.")
-
-
-def _fields(place: list[str]) -> set[str]:
-    """Return the names known at a place such as ['training'] or ['conditions', '0']."""
-    section: type[BaseModel] = StudyConfig
-    for part in place:
-        if part.isdigit():
-            section = ConditionConfig
-        elif part in section.model_fields and part != "conditions":
-            annotation = section.model_fields[part].annotation
-            assert isinstance(annotation, type) and issubclass(annotation, BaseModel)  # noqa: PT018
-            section = annotation
-    return set(section.model_fields)
+        raise InputError(validation_problems(error, source, StudyConfig)) from None

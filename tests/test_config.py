@@ -40,7 +40,7 @@ def test_defaults_hold_without_a_file():
     ("settings_", "key", "hint"),
     [
         ({"n_train_size": [8]}, "n_train_size", "Did you mean 'n_train_sizes'?"),
-        ({"training": {"epoch": 5}}, "training.epoch", "Did you mean 'epochs'?"),
+        ({"training": {"step": 5}}, "training.step", "Did you mean 'steps'?"),
         ({"network": {"grid_size": 2}}, "network.grid_size", "Did you mean 'gridsize'?"),
         (
             {"conditions": [{"name": "dim", "photon_factor": 0.1}]},
@@ -68,7 +68,7 @@ def test_all_faults_are_told_at_once():
         {
             "seeds": 3,
             "trials": 0,
-            "training": {"epochs": 0, "learning_rate": -1, "precision": "float16"},
+            "training": {"steps": 0, "learning_rate": -1, "precision": "float16"},
             "network": {"backbone": "resnet"},
             "conditions": [{"name": "Big Name", "photons_factor": 0}],
         }
@@ -76,7 +76,7 @@ def test_all_faults_are_told_at_once():
     assert {problem.key for problem in problems} == {
         "seeds",
         "trials",
-        "training.epochs",
+        "training.steps",
         "training.learning_rate",
         "training.precision",
         "network.backbone",
@@ -97,11 +97,12 @@ def test_all_faults_are_told_at_once():
         ("network", "width", 0),
         ("network", "gridsize", 0),
         ("network", "gridsize", 4),
-        ("network", "first_guess", -1),
+        ("network", "first_guess_iterations", -1),
+        ("network", "probe_modes", 0),
         ("network", "trainable_scale", "perhaps"),
-        ("training", "epochs", 2.5),
-        ("training", "epochs", None),
-        ("training", "min_steps", -1),
+        ("training", "steps", 2.5),
+        ("training", "steps", None),
+        ("training", "validations", 0),
         ("training", "batch_size", 0),
         ("training", "learning_rate", 0),
         ("training", "learning_rate", float("nan")),
@@ -110,8 +111,8 @@ def test_all_faults_are_told_at_once():
         ("network", "probe_mask_radius_px", 0),
         ("network", "probe_smoothing_px", -1),
         ("training", "pinn_loss", "mse"),
-        ("training", "overlap", 0),
-        ("training", "overlap", 14),
+        ("training", "merged_patches", 0),
+        ("training", "merged_patches", 14),
         ("training", "patience", -1),
         ("training", "min_epochs", -1),
         ("training", "precision", "bfloat16"),
@@ -207,13 +208,13 @@ def test_the_configuration_cannot_be_changed_afterwards():
     with pytest.raises(ValidationError, match="frozen"):
         config.seed = 4
     with pytest.raises(ValidationError, match="frozen"):
-        config.training.epochs = 4
+        config.training.steps = 4
 
 
 def test_command_line_values_replace_those_of_the_file_and_none_does_not(tmp_path):
-    path = written(tmp_path, "trials: 3\nseed: 4\ntraining: {epochs: 7, learning_rate: 2e-3}\n")
+    path = written(tmp_path, "trials: 3\nseed: 4\ntraining: {steps: 7, learning_rate: 2e-3}\n")
     config = load_config(path, trials=5, seed=None)
-    assert (config.trials, config.seed, config.training.epochs) == (5, 4, 7)
+    assert (config.trials, config.seed, config.training.steps) == (5, 4, 7)
     assert config.training.learning_rate == 0.002  # YAML 1.1 reads 2e-3 as text
     with pytest.raises(InputError, match=r"command line: trials: found 0"):
         load_config(None, trials=0)
@@ -229,7 +230,7 @@ def test_an_empty_file_means_the_defaults(tmp_path, text):
     [
         ("- 1\n- 2\n", "found list; expected a mapping of settings"),
         ("just text\n", "found str; expected a mapping of settings"),
-        ("training: {epochs: 3\n", "text that is not YAML"),
+        ("training: {steps: 3\n", "text that is not YAML"),
         ("name: !!python/object/apply:os.system ['touch smuggled']\n", "text that is not YAML"),
         ("name: !!python/name:os.system\n", "text that is not YAML"),
         ("1: 2\n", "Keys should be strings"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import time
 import uuid
 from pathlib import Path
 
@@ -27,6 +29,25 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def note_progress(path: Path, model: str, epoch: int, epochs: int, **losses: float) -> None:
+    """Append one JSON line on how far a training or an iteration has come.
+
+    Parameters
+    ----------
+    path : Path
+        Created with its folder if need be.
+    model : str
+    epoch, epochs : int
+        Done, and planned.
+    **losses : float
+        Such as `loss` and `val_loss`.
+    """
+    line = {"time": time.time(), "model": model, "epoch": epoch, "epochs": epochs} | losses
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
 
 
 def file_sha256(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from ptycho_lib.config import IterativeConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.reprojection import spread_indices
 from ptycho_lib.errors import InputError
+from ptycho_lib.io.files import note_progress
 from ptycho_lib.io.lazy_stack import read_patterns
 from ptycho_lib.iterative.engine_process import EngineRoom
 from ptycho_lib.optional_dependencies import extra_problem
@@ -170,7 +170,7 @@ def iterate(
             extra = {} if watch is None else watch(epoch * pace, np.where(seen, engine.obj, 0))
             rows.append({"epoch": epoch, "updates": epoch * pace, "seconds": clock, "loss": losses[-1], **extra})
             if progress_file is not None and (done or epoch % -(-epochs // NOTES) == 0 or epoch == epochs):
-                _append_progress(Path(progress_file), model, epoch, epochs, losses[-1])
+                note_progress(Path(progress_file), model, epoch, epochs, loss=losses[-1])
             if done:
                 break
         result = Iterated(
@@ -268,10 +268,3 @@ def _counts(dataset: PtychoDataset) -> NDArray[np.float32]:
         intensity *= dataset.mask
     photons = dataset.photons_per_pattern or ASSUMED_PHOTONS
     return intensity * np.float32(photons * len(dataset) / intensity.sum(dtype=np.float64))
-
-
-def _append_progress(path: Path, model: str, epoch: int, epochs: int, loss: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = {"time": time.time(), "model": model, "epoch": epoch, "epochs": epochs, "loss": loss}
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")

@@ -13,14 +13,19 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ptycho_lib.config import NetworkConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
 from ptycho_lib.io.lazy_stack import blocks, read_patterns
 from ptycho_lib.networks.first_guess import FirstGuess
-from ptycho_lib.physics.probes import inside
+from ptycho_lib.physics.diffraction import far_field
+from ptycho_lib.physics.probes import ENOUGH_LIGHT, inside, orthogonal_modes, significant_modes, total_intensity
 
 NEIGHBOURS = 12
 """An overlap group is drawn from this many nearest neighbours of its first pattern."""
+
+UNMEASURED = -1.0
+"""Amplitude of a detector pixel that was not measured: no amplitude is negative."""
 
 CACHE_BYTES = 2**30
 """First guesses of all patterns are kept in memory up to this size, else made batch by batch."""
@@ -33,18 +38,46 @@ def input_scale(dataset: PtychoDataset) -> float:
     """Return the factor that brings amplitudes to the input scale: mean Σx² = (N/2)².
 
     Hoidn et al., Sci. Rep. 13, 22789 (2023). It is the only normalisation of patterns in the library; each
-    dataset has its own, so that a test at another dose is not out of scale.
+    dataset has its own, so that a test at another dose is not out of scale. Where a detector mask leaves
+    pixels out, Σx² over the others is compared with the share of the probe's own far field on them.
     """
-    total = sum(float(np.square(block, dtype=np.float64).sum()) for _, block in blocks(dataset.diffraction))
-    return float(dataset.patch_size / 2 / np.sqrt(total / len(dataset)))
+    seen = True if dataset.mask is None else dataset.mask
+    total = sum(float(np.square(block, dtype=np.float64).sum(where=seen)) for _, block in blocks(dataset.diffraction))
+    share = 1.0
+    if dataset.mask is not None:
+        light = total_intensity(far_field(dataset.probe_modes))
+        share = float(light[dataset.mask].sum() / light.sum())
+    return float(dataset.patch_size / 2 * np.sqrt(share * len(dataset) / total))
 
 
-def normalised_probe(probe: NDArray[np.complexfloating], mask_radius_px: float | None = None) -> NDArray[np.complex64]:
-    """Return the probe on the input scale: Σ|P|² = (N/2)², (N, N) complex64; zero beyond the mask."""
+def normalised_probe(
+    probe: NDArray[np.complexfloating], mask_radius_px: float | None = None, most: int | None = None
+) -> NDArray[np.complex64]:
+    """Return the modes of a probe that the networks use, on the input scale.
+
+    Parameters
+    ----------
+    probe : (N, N) or (m, N, N) complex array
+    mask_radius_px : float, optional
+        Zero beyond this distance from pixel N/2.
+    most : int, optional
+        Largest number of modes; without it, the fewest that hold 99 % of the light.
+
+    Returns
+    -------
+    (k, N, N) complex64 array
+        Strongest first; ΣΣ|P|² = (N/2)².
+    """
+    modes = significant_modes(orthogonal_modes(probe), share=ENOUGH_LIGHT if most is None else 1.0, most=most)
     if mask_radius_px is not None:
-        probe = probe * inside(probe.shape[-1], mask_radius_px)
-    power = float(np.square(np.abs(probe), dtype=np.float64).sum())
-    return (probe * (probe.shape[-1] / 2 / np.sqrt(power))).astype(np.complex64)
+        modes = modes * inside(probe.shape[-1], mask_radius_px)
+    power = float(np.square(np.abs(modes), dtype=np.float64).sum())
+    return np.asarray(modes * (probe.shape[-1] / 2 / np.sqrt(power))).astype(np.complex64)
+
+
+def probe_in_use(dataset: PtychoDataset, config: NetworkConfig) -> NDArray[np.complex64]:
+    """Return the modes of a dataset's probe that a network with these settings uses; see `normalised_probe`."""
+    return normalised_probe(dataset.probe_modes, config.probe_mask_radius_px, config.probe_modes)
 
 
 def central_half(images: NDArray) -> NDArray:
@@ -80,10 +113,13 @@ class Samples:
         return len(self.members)
 
     def amplitudes(self, chosen: Indices) -> NDArray[np.float32]:
-        """Return the patterns of the chosen samples on the input scale, (b, k, N, N)."""
+        """Return the patterns of the chosen samples on the input scale, (b, k, N, N); `UNMEASURED` off the mask."""
         members = self.members[chosen]
         patterns = read_patterns(self.dataset.diffraction, members.ravel()).astype(np.float32, copy=False)
-        return (patterns * np.float32(self.scale)).reshape(*members.shape, *patterns.shape[1:])
+        scaled = patterns * np.float32(self.scale)
+        if self.dataset.mask is not None:
+            scaled[:, ~self.dataset.mask] = UNMEASURED
+        return scaled.reshape(*members.shape, *patterns.shape[1:])
 
     def positions_px(self, chosen: Indices) -> NDArray[np.float32]:
         """Return the patch centres (row, column) of the chosen samples, (b, k, 2)."""
@@ -147,21 +183,21 @@ def overlap_partners(centres_px: NDArray[np.float64], among_px: NDArray[np.float
 
 
 def epoch_batches(
-    samples: int, steps: int, batch_size: int, overlap: int, partners: Indices, seed: int, epoch: int
+    samples: int, steps: int, batch_size: int, merged: int, partners: Indices, seed: int, epoch: int
 ) -> Indices:
     """Return the batches of one epoch, (steps, batch_size) sample numbers.
 
-    Each batch holds groups of `overlap` samples: one drawn without replacement until all were drawn, and
+    Each batch holds groups of `merged` samples: one drawn without replacement until all were drawn, and
     partners of it (itself again where it has too few).
     """
     rng = np.random.default_rng((seed, epoch))
-    needed = steps * (batch_size // overlap)
+    needed = steps * (batch_size // merged)
     rounds = [rng.permutation(samples) for _ in range(-(-needed // samples))]
     first = np.concatenate(rounds)[:needed]
-    groups = np.repeat(first[:, None], overlap, axis=1)
-    if overlap > 1:
+    groups = np.repeat(first[:, None], merged, axis=1)
+    if merged > 1:
         shuffled = rng.permuted(partners[first], axis=1)
-        usable_first = np.argsort(shuffled < 0, axis=1, kind="stable")[:, : overlap - 1]
+        usable_first = np.argsort(shuffled < 0, axis=1, kind="stable")[:, : merged - 1]
         drawn = np.take_along_axis(shuffled, usable_first, axis=1)
         groups[:, 1:] = np.where(drawn >= 0, drawn, groups[:, 1:])
     return groups.reshape(steps, batch_size)

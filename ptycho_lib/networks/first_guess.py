@@ -15,6 +15,9 @@ FINE_ITERATIONS = 3
 FINE_TOGETHER = 10
 """The same for the patterns of a group, in addition to the others: together they gain more from each."""
 
+Schedule = tuple[int, int]
+"""Iterations at half the resolution, and at the full one."""
+
 INNER_LIGHT = 0.99
 """Least share of a probe's far field in the inner half of the detector for iterations at half resolution."""
 
@@ -26,8 +29,10 @@ class FirstGuess(ProbeLayer):
     Difference map with β = 1 (Elser, J. Opt. Soc. Am. A 20, 40, 2003; for ptychography Thibault et al.,
     Science 321, 379, 2008) between the waves that have the measured modulus and those that an object under
     the probe can make, which is found by the regularised division of rPIE (Maiden, Johnson & Li,
-    Optica 4, 736, 2017). The patterns of a group share one object where they overlap. It starts from
-    |O| = 1.
+    Optica 4, 736, 2017). With incoherent modes P_m each has its wave ψ_m; together they have the measured
+    modulus, ψ_m times x/sqrt(Σ|F ψ_m|²) in the far field (Thibault & Menzel, Nature 494, 68, 2013), and they
+    share one object, (Σ P_m* ψ_m + ε O)/(Σ|P_m|² + ε). The patterns of a group share one object where they
+    overlap. It starts from |O| = 1.
 
     Where the probe's own far field lies in the inner half of the detector, all iterations but the last
     `FINE_ITERATIONS` see that half alone, that is the object at half the resolution: a quarter of the work,
@@ -47,17 +52,28 @@ class FirstGuess(ProbeLayer):
         self.iterations = iterations
         self.damping = damping
 
-    def call(self, amplitude: tf.Tensor, positions_px: tf.Tensor | None = None, fixed_shape: bool = False) -> tf.Tensor:
+    def call(
+        self,
+        amplitude: tf.Tensor,
+        positions_px: tf.Tensor | None = None,
+        fixed_shape: bool = False,
+        probe: tf.Tensor | None = None,
+        schedule: Schedule | None = None,
+    ) -> tf.Tensor:
         """Return the guess of each pattern.
 
         Parameters
         ----------
         amplitude : (..., N, N) float32
-            For groups (b, k, N, N).
+            For groups (b, k, N, N). Negative where a detector pixel was not measured: any modulus will do.
         positions_px : (b, k, 2) float32, optional
             Patch centres (row, column). Without them each pattern is taken by itself.
         fixed_shape : bool
             Make the frame of a group as large as it can be, whatever the positions: for XLA.
+        probe : (m, N, N) complex64, optional
+            Modes of the probe that made these patterns, instead of the layer's own.
+        schedule : (int, int), optional
+            Of that probe, from `schedule`.
 
         Returns
         -------
@@ -68,21 +84,34 @@ class FirstGuess(ProbeLayer):
             positions_px = None
         # DC of the measurement goes to pixel 0 once, instead of every wave there and back.
         measured = tf.signal.ifftshift(amplitude, axes=(-2, -1)) * self.patch_size
-        coarse, fine = self.schedule(together=positions_px is not None)
+        probe = self.probe if probe is None else probe
+        coarse, fine = schedule or self.schedule(together=positions_px is not None)
         obj = tf.ones_like(measured, tf.complex64)
         if coarse:
             inner = _low_frequencies(measured)
-            probe = tf.signal.ifft2d(_low_frequencies(tf.signal.fft2d(self.probe)))
+            blurred = tf.signal.ifft2d(_low_frequencies(tf.signal.fft2d(probe)))
             places = None if positions_px is None else positions_px / 2
             empty = tf.ones_like(inner, tf.complex64)
-            obj = _twice_as_fine(self._retrieve(empty, inner, probe, places, fixed_shape, coarse))
-        obj = self._retrieve(obj, measured, self.probe, positions_px, fixed_shape, fine)
+            obj = _twice_as_fine(self._retrieve(empty, inner, blurred, places, fixed_shape, coarse))
+        obj = self._retrieve(obj, measured, probe, positions_px, fixed_shape, fine)
         return fused(to_channels)(obj)
 
-    def schedule(self, *, together: bool) -> tuple[int, int]:
-        """Return how many iterations are made at half the resolution and then at the full one."""
+    def schedule(self, *, together: bool, probe: Any = None) -> Schedule:
+        """Return how many iterations are made at half the resolution and then at the full one.
+
+        Parameters
+        ----------
+        together : bool
+            For the patterns of a group.
+        probe : (m, N, N) complex array, optional
+            Instead of the layer's own.
+
+        Returns
+        -------
+        (int, int)
+        """
         with tf.init_scope():  # the graph to come depends on the probe, which is in the weight by now
-            light = tf.square(tf.abs(tf.signal.fft2d(self.probe)))
+            light = tf.square(tf.abs(tf.signal.fft2d(self.probe if probe is None else probe)))
             inner = float(tf.reduce_sum(_low_frequencies(light)) / tf.reduce_sum(light))
         if inner < INNER_LIGHT:
             return 0, self.iterations
@@ -101,12 +130,12 @@ class FirstGuess(ProbeLayer):
         iterations: int,
     ) -> tf.Tensor:
         """Return the object after some iterations of the difference map from this one."""
-        intensity = tf.square(tf.abs(probe))
+        intensity = tf.reduce_sum(tf.square(tf.abs(probe)), axis=-3)
         damped = intensity + self.damping * tf.reduce_max(intensity)
         divide = tf.math.conj(probe) / tf.cast(damped, tf.complex64)
         keep = tf.cast(1.0 - intensity / damped, tf.complex64)
         agree = None if positions_px is None else _agreement(positions_px, damped, fixed_shape)
-        guess, wave = obj, probe * obj
+        guess, wave = obj, probe * obj[..., None, :, :]
         for _ in range(iterations):
             fit = tf.signal.ifft2d(fused(_explain)(tf.signal.fft2d(wave), measured))
             if agree is None:
@@ -124,29 +153,35 @@ class FirstGuess(ProbeLayer):
 
 
 def _explain(far: tf.Tensor, measured: tf.Tensor) -> tf.Tensor:
-    """Give a far field the measured modulus."""
-    power = tf.square(tf.math.real(far)) + tf.square(tf.math.imag(far))
-    return far * tf.cast(measured * tf.math.rsqrt(power + 1e-24), tf.complex64)
+    """Give the far fields (..., m, N, N) of the modes the measured modulus, together, where there is one."""
+    power = tf.reduce_sum(tf.square(tf.math.real(far)) + tf.square(tf.math.imag(far)), axis=-3)
+    factor = tf.where(measured < 0, 1.0, measured * tf.math.rsqrt(power + 1e-24))
+    return far * tf.cast(factor[..., None, :, :], tf.complex64)
 
 
 def _alone(
     obj: tf.Tensor, fit: tf.Tensor, wave: tf.Tensor, divide: tf.Tensor, keep: tf.Tensor, probe: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the next object and wave of patterns that are taken by themselves."""
-    obj = divide * fit + keep * obj
-    return obj, _advance(wave, fit, probe, divide * (2 * fit - wave) + keep * obj)
+    obj = _behind(fit, divide) + keep * obj
+    return obj, _advance(wave, fit, probe, _behind(2 * fit - wave, divide) + keep * obj)
 
 
 def _together(
     obj: tf.Tensor, fit: tf.Tensor, wave: tf.Tensor, divide: tf.Tensor, keep: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the objects behind the wave that fits and behind its reflection, before patches agree."""
-    return divide * fit + keep * obj, divide * (2 * fit - wave) + keep * obj
+    return _behind(fit, divide) + keep * obj, _behind(2 * fit - wave, divide) + keep * obj
+
+
+def _behind(wave: tf.Tensor, divide: tf.Tensor) -> tf.Tensor:
+    """Return the object part of the waves (..., m, N, N) of all modes, (..., N, N)."""
+    return tf.reduce_sum(divide * wave, axis=-3)
 
 
 def _advance(wave: tf.Tensor, fit: tf.Tensor, probe: tf.Tensor, reflected: tf.Tensor) -> tf.Tensor:
     """Return the next wave of the difference map."""
-    return wave + probe * reflected - fit
+    return wave + probe * reflected[..., None, :, :] - fit
 
 
 def _low_frequencies(spectrum: tf.Tensor) -> tf.Tensor:

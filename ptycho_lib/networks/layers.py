@@ -1,7 +1,7 @@
 """The diffraction model as Keras layers: illumination, propagation, and patches merged where they overlap.
 
-Complex arithmetic is complex64 whatever the precision of the convolutions. Each layer has a twin in
-`ptycho_lib.physics.diffraction`, against which it is tested.
+Complex arithmetic is complex64 whatever the precision of the convolutions. Each layer is tested against its
+numpy counterpart in `ptycho_lib.physics.diffraction`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ptycho_lib.physics.diffraction import as_modes
 from ptycho_lib.physics.probes import inside
+
+TINY = 1e-20
+"""Keeps the gradient of a square root finite where nothing arrives; far below the light of any pixel."""
 
 serializable = keras.saving.register_keras_serializable(package="ptycho_lib")
 
@@ -39,47 +43,55 @@ def fused(step: Callable[..., Any]) -> Callable[..., Any]:
     return step if tf.config.list_physical_devices("GPU") else tf.function(step, jit_compile=True)
 
 
+def illumination(probe: tf.Tensor) -> tf.Tensor:
+    """Return Σ_m |P_m|² of (m, N, N) modes over its maximum, (N, N) float32; no gradient flows through it."""
+    intensity = tf.stop_gradient(tf.reduce_sum(tf.square(tf.abs(probe)), axis=-3))
+    return intensity / tf.reduce_max(intensity)
+
+
 class ProbeLayer(keras.layers.Layer):
-    """A layer that holds a probe as a weight, so that it is saved with the model.
+    """A layer that holds the modes of a probe as a weight, so that they are saved with the model.
 
     Parameters
     ----------
     patch_size : int
         Edge N of patterns and patches, pixels.
-    probe : (N, N) complex array, optional
+    probe : (N, N) or (m, N, N) complex array, optional
         Left out when a saved model is loaded: the weight then comes from the file.
+    modes : int
+        Number m where `probe` is left out.
     """
 
-    def __init__(self, patch_size: int, probe: np.ndarray | None = None, **kwargs: Any) -> None:
+    def __init__(self, patch_size: int, probe: np.ndarray | None = None, modes: int = 1, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
-        self.patch_size = patch_size
-        parts = np.zeros((patch_size, patch_size, 2), np.float32)
-        if probe is not None:
-            parts[...] = np.stack([probe.real, probe.imag], axis=-1)
+        fields = np.zeros((modes, patch_size, patch_size), np.complex64) if probe is None else as_modes(probe)
+        self.patch_size, self.modes = patch_size, len(fields)
+        parts = np.stack([fields.real, fields.imag], axis=-1).astype(np.float32)
         self.probe_parts = self.add_weight(
             shape=parts.shape, initializer=lambda *_, **__: parts, trainable=False, name="probe"
         )
 
     @property
     def probe(self) -> tf.Tensor:
-        """The probe, (N, N) complex64."""
+        """The modes of the probe, (m, N, N) complex64."""
         return to_complex(tf.convert_to_tensor(self.probe_parts))
 
-    def illumination(self) -> tf.Tensor:
-        """Return |P|² over its maximum, (N, N) float32; no gradient flows through it."""
-        intensity = tf.stop_gradient(tf.square(tf.abs(self.probe)))
-        return intensity / tf.reduce_max(intensity)
+    def load_own_variables(self, store: Any) -> None:
+        """Take the weights of a saved layer; files from before there were modes hold one, (N, N, 2)."""
+        for number, variable in enumerate(self.variables):
+            variable.assign(np.reshape(store[str(number)], variable.shape))
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer; the probe itself is a weight."""
-        return {"name": self.name, "patch_size": self.patch_size}
+        return {"name": self.name, "patch_size": self.patch_size, "modes": self.modes}
 
 
 @serializable
 class DiffractionModel(ProbeLayer):
-    """Predict the measured amplitude of object patches, Â = |F(O·P)|·exp(α).
+    """Predict the measured amplitude of object patches, Â = sqrt(Σ_m |F(O·P_m)|²)·exp(α).
 
-    The log-scale α starts at zero: with probe and amplitudes on the input scale of `training.input_scale`,
+    Modes are mutually incoherent: their intensities add (Thibault & Menzel, Nature 494, 68, 2013). The
+    log-scale α starts at zero: with probe and amplitudes on the input scale of `training.input_scale`,
     an object of unit amplitude then has the measured mean intensity.
 
     Parameters
@@ -91,7 +103,7 @@ class DiffractionModel(ProbeLayer):
     smoothing_px : float
         Standard deviation of the Gaussian that smooths the change.
     mask_radius_px : float, optional
-        The probe, changed or not, is zero beyond this distance from pixel N/2.
+        Every mode, changed or not, is zero beyond this distance from pixel N/2.
     """
 
     def __init__(
@@ -112,12 +124,12 @@ class DiffractionModel(ProbeLayer):
         }
         self.log_scale = self.add_weight(shape=(), initializer="zeros", trainable=trainable_scale, name="log_scale")
         if trainable_probe:
-            shape = (self.patch_size, self.patch_size, 2)
+            shape = (self.modes, self.patch_size, self.patch_size, 2)
             self.probe_change = self.add_weight(shape=shape, initializer="zeros", name="probe_change")
 
     @property
     def probe(self) -> tf.Tensor:
-        """The probe in force, (N, N) complex64: as given plus its smoothed change, within the mask."""
+        """The modes in force, (m, N, N) complex64: as given plus their smoothed change, within the mask."""
         probe, radius_px = super().probe, self.options["mask_radius_px"]
         if self.options["trainable_probe"]:
             change = to_complex(tf.convert_to_tensor(self.probe_change))
@@ -129,9 +141,14 @@ class DiffractionModel(ProbeLayer):
 
     def call(self, patches: tf.Tensor) -> tf.Tensor:
         """Return (..., N, N) float32 amplitudes of (..., N, N) complex64 patches."""
+        wave = tf.signal.fft2d(patches[..., None, :, :] * self.probe)
+        if self.modes == 1:
+            amplitude = tf.abs(wave)[..., 0, :, :]
+        else:
+            power = tf.square(tf.math.real(wave)) + tf.square(tf.math.imag(wave))
+            amplitude = tf.sqrt(tf.reduce_sum(power, axis=-3) + TINY)
         # DC goes to pixel N/2 after the modulus is taken: half as much to move.
-        wave = tf.signal.fft2d(patches * self.probe)
-        amplitude = tf.signal.fftshift(tf.abs(wave), axes=(-2, -1)) / self.patch_size
+        amplitude = tf.signal.fftshift(amplitude, axes=(-2, -1)) / self.patch_size
         return amplitude * tf.exp(tf.convert_to_tensor(self.log_scale))
 
     def get_config(self) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
+from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import release, scratch
-from ptycho_lib.networks.batches import Samples, input_scale
+from ptycho_lib.networks.batches import Samples, input_scale, probe_in_use
 from ptycho_lib.networks.models import ReconstructionNetwork
 from ptycho_lib.resource_usage import Meter, Usage
 
@@ -52,26 +53,42 @@ def predict_patches(
     ----------
     network : ReconstructionNetwork
     dataset : PtychoDataset
-        Of the network's pattern size; it has its own input scale. For gridsize > 1 each pattern forms a
+        Of the network's pattern size. Its own probe makes the first guess, whatever probe the network was
+        trained with, and it has its own input scale. For gridsize > 1 each pattern forms a
         group with its nearest neighbours, and gives gridsize² patches.
     batch_size : int, optional
         Samples at a time; by default as many as have `PIXELS_AT_A_TIME`.
     seed : int
         Of `data.sampling.neighbour_groups`.
+
+    Returns
+    -------
+    PredictedPatches
+
+    Raises
+    ------
+    InputError
+        If the patterns have another size than the network.
     """
+    if dataset.patch_size != network.patch_size:
+        found, expected = (f"patterns of {size}×{size} pixels" for size in (dataset.patch_size, network.patch_size))
+        fix = "Crop or pad them with `ptycho-study prepare`, or train a network of this size."
+        raise InputError(Problem(dataset.source or "dataset", "diffraction", found, expected, fix))
     meter = Meter()
     members = neighbour_groups(dataset.positions_px, network.options.gridsize, seed)
     samples = Samples(dataset, members, input_scale(dataset))
     fitting = PIXELS_AT_A_TIME // (members.shape[1] * dataset.patch_size**2)
     batch_size = batch_size or min(max(1, fitting), len(samples))
     half = dataset.patch_size // 2
+    probe = tf.constant(probe_in_use(dataset, network.options))
+    schedule = network.first_guess.schedule(together=members.shape[1] > 1, probe=probe)
     patches = scratch((*members.shape, half, half), np.complex64)
 
     def predict(start: int) -> None:
         # The last batch is filled up: one shape, one compilation.
         chosen = np.arange(start, start + batch_size) % len(samples)
         seen = tf.constant(samples.amplitudes(chosen)), tf.constant(samples.positions_px(chosen))
-        found = network.central_patches(*seen).numpy()
+        found = network.central_patches(*seen, probe, schedule).numpy()
         patches[start : start + batch_size] = found[: len(samples) - start]
         release(patches)
 

@@ -64,7 +64,7 @@ def test_unknown_settings_are_named_with_the_nearest_known(study):
     path.write_text("training: {epoch: 3}\n")
     result = call("run", study.train, study.test, study.out, "--config", path)
     assert result.exit_code == 2
-    assert "Did you mean 'epochs'?" in result.output
+    assert "Did you mean 'steps'?" in result.output
 
 
 @pytest.mark.parametrize("command", ["status", "aggregate", "report"])

@@ -236,7 +236,7 @@ def test_the_stop_button_ends_a_training(browser, lab: str) -> None:
     watched = Watched(browser, offline=False, height=1000)
     open_notebook(watched, lab, notebook)
     for old, new in (
-        ("epochs = 15", "epochs = 2000"),
+        ("steps = 300", "steps = 20000"),
         ("n_train = 64", "n_train = 16"),
         ("width = 32", "width = 4"),
     ):

@@ -18,7 +18,7 @@ from ptycho_lib.study.folder.status import State, study_status
 from ptycho_lib.study.folder.templates import TRAIN_AND_COMPARE, template_path
 from tests.support.miniature import wait_for
 
-TINY = "name: tiny\nnetwork: {width: 4}\ntraining: {epochs: 2}\nn_test_images: 40\n"
+TINY = "name: tiny\nnetwork: {width: 4}\ntraining: {steps: 32, validations: 2}\nn_test_images: 40\n"
 RUN_FILES = (
     "run.json",
     "train_and_compare.ipynb",
@@ -133,7 +133,7 @@ def test_parallel_runs_give_the_numbers_of_runs_one_by_one(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_training_that_diverges_is_recorded_and_the_study_goes_on(data, tmp_path):
-    config = TINY.replace("epochs: 2", "epochs: 4, learning_rate: 1.0e+30, warmup_fraction: 0")
+    config = TINY.replace("steps: 32", "steps: 64, learning_rate: 1.0e+30, warmup_fraction: 0")
     code, output = run(data, tmp_path / "study", config, "--n-train-sizes", "16 24")
     assert code == 0, output
     for status in study_status(tmp_path / "study"):
@@ -147,7 +147,7 @@ def test_a_training_that_diverges_is_recorded_and_the_study_goes_on(data, tmp_pa
     assert (tmp_path / "study" / "aggregated_metrics.csv").read_bytes() == table
 
 
-LONG = TINY.replace("epochs: 2", "epochs: 600").replace("width: 4", "width: 8")
+LONG = TINY.replace("steps: 32, validations: 2", "steps: 9600, validations: 600").replace("width: 4", "width: 8")
 """Training states are saved every 20 s, so each training must last longer."""
 
 

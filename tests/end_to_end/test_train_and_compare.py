@@ -21,8 +21,8 @@ from tests.conftest import ROOT, simulate_small
 MEGABYTE = 1_000_000
 CONFIG = """\
 name: tiny
-network: {width: 8, first_guess: 2}
-training: {epochs: 2, min_steps: 8, batch_size: 8, overlap: 2, learning_rate: 2.0e-3}
+network: {width: 8, first_guess_iterations: 2}
+training: {steps: 8, validations: 2, batch_size: 8, merged_patches: 2, learning_rate: 2.0e-3}
 conditions:
   - {name: low_dose, photons_factor: 0.2}
   - {name: other_object, test_data: tiny_other.npz}

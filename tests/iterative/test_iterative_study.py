@@ -23,8 +23,8 @@ pytestmark = pytest.mark.iterative
 CONFIG = """\
 name: tiny
 models: [pinn, baseline, iterative, pinn+iterative]
-network: {width: 8, first_guess: 2, trainable_probe: true}
-training: {epochs: 2, min_steps: 8, batch_size: 8, overlap: 2, learning_rate: 2.0e-3}
+network: {width: 8, first_guess_iterations: 2, trainable_probe: true}
+training: {steps: 8, validations: 2, batch_size: 8, merged_patches: 2, learning_rate: 2.0e-3}
 iterative: {updates: 25, batch_size: 8}
 conditions:
   - {name: low_dose, photons_factor: 0.2}

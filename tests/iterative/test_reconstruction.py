@@ -290,7 +290,7 @@ def test_a_run_depends_on_its_own_models_alone() -> None:
     """Asking for the iterative reconstruction, or changing it, does not make trained networks stale."""
     plain, more = load_config(None), load_config(None, models=["pinn", "baseline", "iterative"])
     other = load_config(None, models=more.models, iterative={"updates": 7})
-    longer = load_config(None, models=more.models, training={"epochs": 7})
+    longer = load_config(None, models=more.models, training={"steps": 7})
     hybrid = load_config(None, models=[*more.models, "pinn+iterative"])
     assert plain.fingerprint(64) == more.fingerprint(64) == other.fingerprint(64)
     assert hybrid.fingerprint(64) != plain.fingerprint(64) != longer.fingerprint(64)

@@ -118,9 +118,9 @@ def test_a_sample_is_no_partner_of_itself_not_even_measured_twice():
 
 
 def test_the_largest_overlap_of_the_configuration_has_enough_partners():
-    assert TrainingConfig(overlap=NEIGHBOURS + 1).overlap == NEIGHBOURS + 1
-    with pytest.raises(ValueError, match="overlap"):
-        TrainingConfig(overlap=NEIGHBOURS + 2)
+    assert TrainingConfig(merged_patches=NEIGHBOURS + 1).merged_patches == NEIGHBOURS + 1
+    with pytest.raises(ValueError, match="merged_patches"):
+        TrainingConfig(merged_patches=NEIGHBOURS + 2)
     batches, _ = batches_of(batch_size=2 * (NEIGHBOURS + 1), overlap=NEIGHBOURS + 1, reach=100.0)
     assert all(len(set(group)) == NEIGHBOURS + 1 for group in batches.reshape(-1, NEIGHBOURS + 1))
 

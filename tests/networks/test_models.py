@@ -18,14 +18,8 @@ import tensorflow as tf
 
 from ptycho_lib.config import NetworkConfig, TrainingConfig
 from ptycho_lib.networks.batches import central_half, normalised_probe
-from ptycho_lib.networks.models import (
-    FLOOR,
-    amplitude_error,
-    build_baseline,
-    build_pinn,
-    load_model,
-    poisson_deviance,
-)
+from ptycho_lib.networks.losses import FLOOR, amplitude_error, loss_weights, poisson_deviance
+from ptycho_lib.networks.models import build_baseline, build_pinn, load_model
 from ptycho_lib.physics import diffraction
 from tests.support.waves import channels, complex_noise, curved_probe, relative_error, smooth_object
 
@@ -34,8 +28,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def build(model, size=32, precision="float32", **settings):
-    settings = {"width": 4, "first_guess": 4} | settings
-    return BUILDERS[model](NetworkConfig(**settings), normalised_probe(curved_probe(size)), precision=precision)
+    settings = {"width": 4, "first_guess_iterations": 4} | settings
+    options = {name: settings.pop(name) for name in ("loss", "merged_patches", "reach_px") if name in settings}
+    probe = normalised_probe(curved_probe(size))
+    return BUILDERS[model](NetworkConfig(**settings), probe, precision=precision, **options)
 
 
 def measured(size=32, samples=2, patterns=1):
@@ -73,13 +69,12 @@ def disturb(network, seed=0):
 @pytest.mark.parametrize(("size", "gridsize"), [(32, 1), *itertools.product((64, 128, 256), (1, 2, 3))])
 def test_every_pattern_size_and_group_size_gives_patches_of_its_shape(backbone, size, gridsize):
     width = 1 if backbone == "published" else 4
-    network = build("pinn", size, backbone=backbone, gridsize=gridsize, width=width)
+    network = build("pinn", size, backbone=backbone, gridsize=gridsize, width=width, reach_px=3)
     amplitude, _ = measured(size, 2, gridsize**2)
     patches = network({"diffraction": amplitude})
     assert patches.shape == (2, gridsize**2, size, size, 2)
     assert patches.dtype == tf.float32
     assert np.isfinite(patches.numpy()).all()
-    network.prepare_loss(TrainingConfig(), counts_known=True, overlap=1, reach_px=3)
     predicted = network.predict_amplitude(patches, tf.zeros((2, gridsize**2, 2)))
     assert predicted.shape == amplitude.shape
 
@@ -97,7 +92,7 @@ def test_both_models_share_one_backbone():
     assert parameters(pinn) == parameters(baseline) + 1  # the intensity scale
 
 
-@pytest.mark.parametrize("shape", [(48, 48), (16, 16), (64, 32), (2, 64, 64)], ids=str)
+@pytest.mark.parametrize("shape", [(48, 48), (16, 16), (64, 32), (2, 64, 32), (1, 2, 64, 64)], ids=str)
 @pytest.mark.parametrize("model", BUILDERS)
 def test_an_unfit_probe_is_refused(model, shape):
     with pytest.raises(ValueError, match=r"power of two from 32, not .*" + str(shape[-1])):
@@ -125,7 +120,7 @@ def test_a_guess_computed_before_changes_nothing():
 
 
 def test_without_a_first_guess_the_network_starts_from_empty_space():
-    network = build("pinn", first_guess=0)
+    network = build("pinn", first_guess_iterations=0)
     amplitude, _ = measured()
     patches = network({"diffraction": amplitude}).numpy()
     np.testing.assert_array_equal(patches, np.broadcast_to([1, 0], patches.shape))
@@ -184,7 +179,7 @@ def test_bfloat16_predicts_nearly_the_same():
         ("pinn", {}),
         ("pinn", {"gridsize": 2, "trainable_probe": True}),
         ("baseline", {}),
-        ("baseline", {"backbone": "published", "width": 1, "first_guess": 0}),
+        ("baseline", {"backbone": "published", "width": 1, "first_guess_iterations": 0}),
     ],
 )
 def test_a_saved_network_predicts_the_same_in_this_process(tmp_path, model, settings):
@@ -237,9 +232,8 @@ def test_a_configuration_holds_plain_values_only():
     assert json.loads(json.dumps(configuration)) == configuration
 
 
-def one_step(network, **loss):
+def one_step(network):
     """Take one gradient step on patterns that are brighter than the probe says; return the inputs."""
-    network.prepare_loss(TrainingConfig(**loss), counts_known=True, overlap=1, reach_px=3)
     network.compile(optimizer=keras.optimizers.Adam(1e-2), run_eagerly=True)
     inputs, _ = batch(network.patch_size, patterns=network.options.gridsize**2)
     inputs["diffraction"] = inputs["diffraction"] * np.float32(1.5)
@@ -282,7 +276,7 @@ def test_smoothing_keeps_the_refinement_of_a_probe_smooth_and_the_mask_keeps_it_
 
 @pytest.mark.parametrize(("size", "gridsize"), itertools.product((64, 128, 256), (1, 2, 3)))
 def test_every_pattern_size_and_group_size_takes_a_gradient_step(size, gridsize):
-    network = build("pinn", size, gridsize=gridsize)
+    network = build("pinn", size, gridsize=gridsize, reach_px=3)
     head = network.backbone.get_layer("fine")
     before = head.get_weights()[0]
     inputs = one_step(network)
@@ -295,15 +289,13 @@ def test_every_pattern_size_and_group_size_takes_a_gradient_step(size, gridsize)
     ("model", "settings"),
     [
         ("pinn", {}),
-        ("pinn", {"first_guess": 0}),
+        ("pinn", {"first_guess_iterations": 0}),
         ("pinn", {"backbone": "published", "width": 1}),
         ("baseline", {}),
     ],
 )
 def test_every_convolution_learns(model, settings):
     network = build(model, **settings)
-    if model == "pinn":
-        network.prepare_loss(TrainingConfig(), counts_known=True, overlap=1, reach_px=0)
     network.compile(optimizer=keras.optimizers.Adam(1e-2), run_eagerly=True)
     inputs, labels = batch()
     weights = [
@@ -352,24 +344,19 @@ def test_the_amplitude_error_is_absolute():
 
 @pytest.mark.parametrize(("counts_known", "expected"), [(True, "poisson"), (False, "amplitude_mae")])
 def test_the_automatic_loss_follows_the_knowledge_of_counts(counts_known, expected):
-    network = build("pinn")
-    network.prepare_loss(TrainingConfig(), counts_known=counts_known, overlap=1, reach_px=0)
-    assert network.loss_weights == {expected: 1}
+    assert loss_weights(TrainingConfig(), counts_known=counts_known) == {expected: 1}
     other = {"poisson": "amplitude_mae", "amplitude_mae": "poisson"}[expected]
-    network.prepare_loss(TrainingConfig(pinn_loss=other), counts_known=counts_known, overlap=1, reach_px=0)
-    assert network.loss_weights == {other: 1}
+    assert loss_weights(TrainingConfig(pinn_loss=other), counts_known=counts_known) == {other: 1}
 
 
 def test_a_loss_of_several_terms_is_their_weighted_sum():
-    network = build("pinn")
     inputs, _ = batch()
     patches = tf.constant(np.random.default_rng(0).normal(1, 0.3, (2, 1, 32, 32, 2)), tf.float32)
 
     def loss(weights):
-        network.prepare_loss(TrainingConfig(pinn_loss=weights), counts_known=True, overlap=1, reach_px=0)
-        return float(network.compute_loss(inputs, None, patches))
+        return float(build("pinn", loss=weights).compute_loss(inputs, None, patches))
 
-    poisson, amplitude = loss("poisson"), loss("amplitude_mae")
+    poisson, amplitude = loss({"poisson": 1}), loss({"amplitude_mae": 1})
     assert poisson > 0
     assert amplitude > 0
     assert poisson != pytest.approx(amplitude, rel=0.01)
@@ -379,8 +366,7 @@ def test_a_loss_of_several_terms_is_their_weighted_sum():
 
 @pytest.mark.parametrize("loss", ["poisson", "amplitude_mae"])
 def test_the_loss_of_the_true_object_is_zero_and_of_another_one_not(loss):
-    network = build("pinn")
-    network.prepare_loss(TrainingConfig(pinn_loss=loss), counts_known=True, overlap=1, reach_px=0)
+    network = build("pinn", loss={loss: 1.0})
     inputs, _ = batch()
     _, patches = measured()
     truth = channels(patches).astype(np.float32)
@@ -391,7 +377,6 @@ def test_the_loss_of_the_true_object_is_zero_and_of_another_one_not(loss):
 
 def test_patterns_of_weight_zero_do_not_count():
     network = build("pinn")
-    network.prepare_loss(TrainingConfig(), counts_known=True, overlap=1, reach_px=0)
     inputs, _ = batch()
     _, patches = measured()
     truth = channels(patches).astype(np.float32)
@@ -413,11 +398,10 @@ def test_overlapping_samples_must_agree():
         "positions_px": positions[:, None].astype(np.float32),
         "weight": np.ones((4, 1), np.float32),
     }
-    network = build("pinn")
     turned = patches * np.exp(1j * np.array([0, 1, 2, 3]))[:, None, None]
 
-    def loss(overlap, objects):
-        network.prepare_loss(TrainingConfig(), counts_known=True, overlap=overlap, reach_px=8)
+    def loss(merged, objects):
+        network = build("pinn", merged_patches=merged, reach_px=8)
         predicted = tf.constant(channels(objects)[:, None], tf.float32)
         return float(network.compute_loss(inputs, None, predicted))
 

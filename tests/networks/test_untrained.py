@@ -21,7 +21,7 @@ def data():
 
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_it_predicts_the_first_guess_of_each_sample(data, gridsize):
-    config = NetworkConfig(first_guess=4, gridsize=gridsize, width=4)
+    config = NetworkConfig(first_guess_iterations=4, gridsize=gridsize, width=4)
     network = build_untrained(config, data)
     members = neighbour_groups(data.positions_px, gridsize, 0)
     samples = Samples(data, members, input_scale(data))
@@ -35,7 +35,7 @@ def test_it_predicts_the_first_guess_of_each_sample(data, gridsize):
 
 
 def test_a_network_before_its_first_step_is_the_control(data):
-    config = NetworkConfig(first_guess=4, width=4)
+    config = NetworkConfig(first_guess_iterations=4, width=4)
     network = build_pinn(config, normalised_probe(data.probe))
     control = predict_patches(build_untrained(config, data), data).patches
     np.testing.assert_allclose(predict_patches(network, data).patches, control, atol=1e-5)
@@ -43,12 +43,12 @@ def test_a_network_before_its_first_step_is_the_control(data):
 
 @pytest.mark.parametrize("backbone", ["compact", "published"])
 def test_without_iterations_it_is_a_flat_object(data, backbone):
-    network = build_untrained(NetworkConfig(first_guess=0, backbone=backbone, width=2), data)
+    network = build_untrained(NetworkConfig(first_guess_iterations=0, backbone=backbone, width=2), data)
     np.testing.assert_array_equal(predict_patches(network, data).patches, np.ones((12, 16, 16), np.complex64))
 
 
 def test_nothing_in_it_can_be_trained_and_it_is_saved_and_loaded(data, tmp_path):
-    network = build_untrained(NetworkConfig(first_guess=3), data)
+    network = build_untrained(NetworkConfig(first_guess_iterations=3), data)
     assert network.trainable_weights == []
     network.save(tmp_path / "model.keras")
     loaded = load_model(tmp_path / "model.keras")

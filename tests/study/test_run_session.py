@@ -153,7 +153,7 @@ def test_differences_name_what_changed(study):
     first = open_run(study.train, study.test, study.out / "a", 8)
     changed = dataset(20, seed=9)
     save_dataset(changed, study.folder / "other.npz")
-    (study.folder / "other.yaml").write_text("training: {epochs: 7}\n")
+    (study.folder / "other.yaml").write_text("training: {steps: 7}\n")
     second = open_run(study.folder / "other.npz", study.test, study.out / "b", 4, config=study.folder / "other.yaml")
     assert differences(first.identity, first.identity) == []
     assert differences(first.identity, second.identity) == [
@@ -162,7 +162,7 @@ def test_differences_name_what_changed(study):
         "n_train (4 instead of 8)",
     ]
     settings = [run.config.result_settings() for run in (first, second)]
-    assert changed_settings(*settings) == ["training.epochs 7 -> 50"]
+    assert changed_settings(*settings) == ["training.steps 7 -> 800"]
     release(first)
     release(second)
 

@@ -27,8 +27,8 @@ def run_overview(run: Run) -> str:
             + (f"{photons:.3g} photons" if photons else "photons unknown"),
             "Models": ", ".join(look.label for look in model_looks(run.config.models_of(run.n_train)).values()),
             "Backbone": f"{network.backbone}, width {network.width}, gridsize {network.gridsize}",
-            "Schedule": f"{training.epochs} epochs, at least {training.min_steps} steps of "
-            f"{training.batch_size}, learning rate {training.learning_rate:g}, {training.precision}",
+            "Schedule": f"{training.steps} gradient steps of {training.batch_size} samples, "
+            f"{training.epochs} validations, learning rate {training.learning_rate:g}, {training.precision}",
             "Folder": run.output_dir.name,
         }
     )

@@ -43,12 +43,12 @@ Predict = Callable[[Any, PtychoDataset], Patches]
 
 
 class TrainingForm:
-    """Sliders for size, epochs and gridsize; the last expression of a cell displays them."""
+    """Sliders for size, gradient steps and gridsize; the last expression of a cell displays them."""
 
-    def __init__(self, n_train: int, epochs: int, gridsize: int, *, available: int) -> None:
+    def __init__(self, n_train: int, steps: int, gridsize: int, *, available: int) -> None:
         self.controls: dict[str, widgets.Widget] = {
             "n_train": int_slider("training patterns", min(n_train, available), 8, available),
-            "epochs": int_slider("epochs", epochs, 1, max(200, epochs)),
+            "steps": int_slider("gradient steps", steps, 10, max(2000, steps)),
             "gridsize": choice("gridsize", [1, 2, 3], gridsize),
         }
 
@@ -60,7 +60,7 @@ class TrainingForm:
     def config(self, **settings: Mapping[str, Any]) -> StudyConfig:
         """Return the configuration of the current choice; `settings` are its other sections."""
         sections = {name: dict(section) for name, section in settings.items()}
-        sections.setdefault("training", {})["epochs"] = self.controls["epochs"].value
+        sections.setdefault("training", {})["steps"] = self.controls["steps"].value
         sections.setdefault("network", {})["gridsize"] = self.controls["gridsize"].value
         return parse_config({**sections, "n_train_sizes": [self.n_train]}, "notebook")
 

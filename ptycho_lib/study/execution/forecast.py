@@ -1,23 +1,22 @@
 """What a study will cost: time, memory and disk, predicted from a short calibration on this machine.
 
 The calibration executes the real template at the smallest and the largest training size, for a few
-epochs of full length. A run's time is then a fixed part (start of the kernel, evaluation, figures),
-interpolated in the training size, and its epochs, interpolated in the gradient steps of an epoch. Early
-stopping can only make it shorter.
+epochs of full length. A run's time is then a fixed part (start of the kernel, evaluation, figures) and its
+epochs, both interpolated in the training size: all sizes take the same gradient steps, validation does not.
+Early stopping can only make it shorter.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
-import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from ptycho_lib.config import NETWORKS, StudyConfig, TrainingConfig
+from ptycho_lib.config import NETWORKS, StudyConfig
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.study.execution.display import duration
 from ptycho_lib.study.execution.plan import StudyPlan, free_disk_bytes, plan_study
@@ -107,8 +106,8 @@ def calibrate(plan: StudyPlan, watcher: Watcher, *, jobs: int = 1, threads: int 
 def calibration_config(config: StudyConfig, n_test: int) -> StudyConfig:
     """Return the study's configuration cut down to a few epochs at two sizes."""
     sizes = sorted({config.n_train_sizes[0], config.n_train_sizes[-1]})
-    steps = CALIBRATION_EPOCHS * _least_steps(config.training)
-    changes = {"epochs": CALIBRATION_EPOCHS, "min_steps": steps, "patience": 0}
+    epochs = min(CALIBRATION_EPOCHS, config.training.epochs)
+    changes = {"steps": epochs * config.training.steps_per_epoch, "validations": epochs, "patience": 0}
     training = config.training.model_copy(update=changes)
     updates = CALIBRATION_EPOCHS * config.iterative.updates_per_epoch(n_test)
     iterative = config.iterative.model_copy(update={"updates": updates, "tolerance": 0.0})
@@ -119,13 +118,6 @@ def calibration_config(config: StudyConfig, n_test: int) -> StudyConfig:
 def predict(plan: StudyPlan, samples: list[Sample]) -> dict[Path, Cost]:
     """Return the cost of every run of the plan, keyed by its folder."""
     return {run.folder: _predict(run, samples) for run in plan.runs}
-
-
-def steps_per_epoch(config: StudyConfig, n_train: int) -> int:
-    """Return the gradient steps of an epoch: one pass, or more where `min_steps` asks for it."""
-    held = max(1, round(config.sampling.validation_fraction * n_train))
-    one_pass = math.ceil(max(1, n_train - held) / config.training.batch_size)
-    return max(one_pass, _least_steps(config.training))
 
 
 def schedule(runs: list[PlannedRun], costs: dict[Path, Cost], jobs: int) -> list[Slot]:
@@ -192,10 +184,7 @@ def _measure(run: PlannedRun) -> Sample:
         model: _epoch_seconds([epoch for epoch in epochs if epoch.model == model])
         for model in run.config.models_of(run.n_train)
     }
-    counted = sum(
-        _passes(run.config, model, run.identity.n_test, CALIBRATION_EPOCHS) * seconds
-        for model, seconds in epoch_s.items()
-    )
+    counted = sum(_passes(run.config, model, run.identity.n_test) * seconds for model, seconds in epoch_s.items())
     return Sample(
         n_train=run.n_train,
         fixed_s=max(0.0, usage["seconds"] - counted),
@@ -216,11 +205,9 @@ def _epoch_seconds(epochs: list[Epoch]) -> float:
 def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     size, config = run.n_train, run.config
     samples = [sample for sample in samples if (sample.n_train == 0) == (size == 0)]
-    steps = steps_per_epoch(config, size)
-    measured = [(steps_per_epoch(config, sample.n_train), sample) for sample in samples]
     training = sum(
         _passes(config, model, run.identity.n_test)
-        * _interpolate(steps, [(at, sample.epoch_s[model]) for at, sample in measured])
+        * _interpolate(size, [(sample.n_train, sample.epoch_s[model]) for sample in samples])
         for model in config.models_of(size)
     )
     fixed = _interpolate(size, [(sample.n_train, sample.fixed_s) for sample in samples])
@@ -231,15 +218,11 @@ def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     )
 
 
-def _passes(config: StudyConfig, model: str, n_test: int, epochs: int | None = None) -> int:
+def _passes(config: StudyConfig, model: str, n_test: int) -> int:
     """Return the most epochs of a model in a run: iterative reconstructions have theirs under every condition."""
     if model in NETWORKS:
-        return epochs or config.training.epochs
-    return (epochs or config.iterative.epochs(n_test)) * (1 + len(config.conditions))
-
-
-def _least_steps(training: TrainingConfig) -> int:
-    return math.ceil(training.min_steps / training.epochs)
+        return config.training.epochs
+    return config.iterative.epochs(n_test) * (1 + len(config.conditions))
 
 
 def _interpolate(at: int, points: list[tuple[int, float]]) -> float:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from ptycho_lib.config import ITERATIVE, StudyConfig
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import file_sha256, write_atomically
+from ptycho_lib.settings_problems import with_names_of_today
 from ptycho_lib.study.folder import provenance
 from ptycho_lib.study.folder.record import RECORD, Fingerprints, Part, RunIdentity
 from ptycho_lib.study.folder.templates import ITERATE, TRAIN_AND_COMPARE, run_template, template_path
@@ -129,6 +131,11 @@ class StudyManifest(Part):
     versions: dict[str, str]
     commit: str
     config: StudyConfig
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _of_an_older_version(cls, settings: Any) -> Any:
+        return with_names_of_today(settings) if isinstance(settings, Mapping) else settings
 
     def runs(self, out_dir: Path) -> list[PlannedRun]:
         """Return the runs in the order in which they start.

@@ -198,7 +198,7 @@ def differences(expected: RunIdentity, found: RunIdentity) -> list[str]:
 
 
 def changed_settings(expected: dict[str, Any], found: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return the settings that differ, such as `training.epochs 50 -> 60` (found -> expected)."""
+    """Return the settings that differ, such as `training.steps 800 -> 1600` (found -> expected)."""
     changes: list[str] = []
     for key in sorted(expected.keys() | found.keys()):
         wanted, there = expected.get(key), found.get(key)

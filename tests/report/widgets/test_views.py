@@ -231,14 +231,14 @@ class TestLiveTraining:
         assert max(stopped_after.values()) < 100
 
     def test_form_gives_the_configuration(self) -> None:
-        form = training_views.TrainingForm(16, 7, 2, available=20)
+        form = training_views.TrainingForm(16, 70, 2, available=20)
         form.controls["n_train"].value = 12
         config = form.config(training={"batch_size": 4})
         assert config.n_train_sizes == (12,)
-        assert (config.training.epochs, config.training.batch_size, config.network.gridsize) == (7, 4, 2)
+        assert (config.training.steps, config.training.batch_size, config.network.gridsize) == (70, 4, 2)
 
 
 def test_size_slider_ends_at_what_the_file_holds() -> None:
-    form = training_views.TrainingForm(512, 5, 1, available=100)
+    form = training_views.TrainingForm(512, 50, 1, available=100)
     assert form.n_train == 100
     assert re.fullmatch("training patterns", form.controls["n_train"].description)

@@ -133,11 +133,11 @@ def samples():
     return [low, high]
 
 
-ONE_STEP_A_PATTERN = {"epochs": 10, "min_steps": 0, "batch_size": 1}
+TEN_EPOCHS = {"steps": 200, "validations": 10}
 
 
 def test_costs_are_interpolated(study):
-    plan = plan_of(study, n_train_sizes=(4, 6, 8), training=ONE_STEP_A_PATTERN)
+    plan = plan_of(study, n_train_sizes=(4, 6, 8), training=TEN_EPOCHS)
     costs = cost.predict(plan, samples())
     found = [costs[run.folder] for run in plan.runs]
     assert [one.seconds for one in found] == pytest.approx([20.0, 30.0, 40.0])
@@ -145,14 +145,8 @@ def test_costs_are_interpolated(study):
     assert [one.disk_bytes for one in found] == pytest.approx([1e6, 2e6, 3e6])
 
 
-def test_epochs_of_equal_length_take_equally_long(study):
-    plan = plan_of(study, n_train_sizes=(4, 6, 8), training={"epochs": 10, "min_steps": 200})
-    costs = cost.predict(plan, samples())
-    assert [costs[run.folder].seconds for run in plan.runs] == pytest.approx([25.0, 30.0, 35.0])
-
-
 def test_the_schedule_gives_the_next_run_to_the_first_free_job(study):
-    plan = plan_of(study, n_train_sizes=(4, 6, 8), training=ONE_STEP_A_PATTERN)
+    plan = plan_of(study, n_train_sizes=(4, 6, 8), training=TEN_EPOCHS)
     costs = cost.predict(plan, samples())
     slots = cost.schedule(list(plan.runs), costs, jobs=2)
     assert [(slot.job, slot.start_s, slot.end_s) for slot in slots] == [
@@ -176,19 +170,18 @@ def test_what_cannot_fit_is_refused(study):
 
 
 def test_the_calibration_has_fewer_epochs_of_full_length(study):
-    training = {"epochs": 50, "min_steps": 1000, "patience": 9}
+    training = {"steps": 1000, "validations": 50, "patience": 9}
     config = study.config(n_train_sizes=(4, 6, 8), trials=3, training=training)
     short = cost.calibration_config(config, n_test=12)
     assert (short.n_train_sizes, short.trials, short.n_test_images) == ((4, 8), 1, 12)
     assert short.training.epochs == cost.CALIBRATION_EPOCHS
-    assert cost.steps_per_epoch(short, 8) == cost.steps_per_epoch(config, 8) == 20
+    assert short.training.steps_per_epoch == config.training.steps_per_epoch == 20
     assert short.network == config.network
 
 
-def test_steps_of_an_epoch(study):
-    config = study.config(training={"epochs": 10, "min_steps": 100, "batch_size": 16})
-    assert cost.steps_per_epoch(config, 64) == 10  # 56 patterns are 4 batches; 100 steps in 10 epochs
-    assert cost.steps_per_epoch(config, 512) == 28
+def test_a_training_shorter_than_the_calibration_is_executed_whole(study):
+    config = study.config(training={"steps": 6, "validations": 3})
+    assert cost.calibration_config(config, n_test=12).training.epochs == 3
 
 
 def test_starting_again_keeps_the_time_of_the_first_start(study):

@@ -83,12 +83,12 @@ def test_a_valid_record_is_complete_and_tells_a_collapse(study):
 
 def test_another_configuration_makes_stale_and_names_the_setting(study):
     complete(study)
-    config = study.config(training={"epochs": 60})
+    config = study.config(training={"steps": 60})
     plan = plan_study(study.train, study.test, study.out, config, template=study.template)
     write_manifest(study.out, plan.manifest)
     state, detail = states(study)[4]
     assert state is State.STALE
-    assert detail == "changed: configuration (training.epochs 50 -> 60)"
+    assert detail == "changed: configuration (training.steps 800 -> 60)"
 
 
 def test_changed_data_make_stale_but_a_touched_file_does_not(study):
