@@ -116,7 +116,8 @@ class ReconstructionNetwork(keras.Model):
             guess = inputs["guess"]
         else:
             with_xla = getattr(self, "jit_compile", None) is True
-            guess = self.first_guess(amplitude, inputs.get("positions_px"), with_xla, probe, schedule)
+            how = {"fixed_shape": with_xla, "probe": probe, "schedule": schedule}
+            guess = self.first_guess(amplitude, inputs.get("positions_px"), **how)
         return fused(_build_on)(guess, light, self._centre())
 
     @cached_property
