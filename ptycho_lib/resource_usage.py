@@ -1,7 +1,8 @@
-"""What a step of the work takes: wall time and peak memory, measured where the step is made."""
+"""What a step of the work takes, wall time and peak memory, and the cores that it may use."""
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import sys
@@ -10,6 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use; TensorFlow divides its work by them, too."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

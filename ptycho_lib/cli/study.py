@@ -204,7 +204,8 @@ def _announce(plan: StudyPlan) -> None:
 
 def _sharing(jobs: int, threads: int | None) -> str:
     """Return how the runs in progress share the cores of this machine."""
-    from ptycho_lib.study.execution.jobs import available_cores, default_threads
+    from ptycho_lib.resource_usage import available_cores
+    from ptycho_lib.study.execution.jobs import default_threads
 
     cores, threads = available_cores(), threads or default_threads()
     text = f"  runs at a time {jobs}, threads of each {threads}, cores {cores}"

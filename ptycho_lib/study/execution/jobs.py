@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Protocol
 
+from ptycho_lib.resource_usage import available_cores
 from ptycho_lib.study.execution.notebook_process import Ending, NotebookProcess, Resources
 from ptycho_lib.study.execution.plan import StudyPlan, prepare_run
 from ptycho_lib.study.folder import locks
@@ -90,11 +91,6 @@ def adopt_notebook(run: PlannedRun) -> None:
     partial = run.folder / execution_name(notebook, "partial")
     if partial.exists() and not locks.is_computed_elsewhere(run.folder):
         partial.replace(run.folder / notebook)
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import ptycho_lib
 from ptycho_lib.config import NETWORKS
+from ptycho_lib.resource_usage import available_cores
 from ptycho_lib.study.folder.templates import (
     TEMPLATE_VARIABLE,
     TRAIN_AND_COMPARE,
@@ -146,14 +147,9 @@ def machine() -> dict[str, str]:
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": str(_usable_cores()),
+        "cores": str(available_cores()),
         "interpreter": sys.executable,
     } | {name: value for name, value in variables.items() if value}
-
-
-def _usable_cores() -> int:
-    """Return the cores that this process may use; TensorFlow divides its work by them, too."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:
