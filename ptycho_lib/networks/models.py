@@ -97,7 +97,7 @@ class PtychoPINN(ReconstructionNetwork):
         measured = self._grouped(x["diffraction"])
         weight = self._grouped(x["weight"])
         error = sum(share * LOSS_TERMS[term](measured, predicted) for term, share in self.loss_weights.items())
-        return mean_error(error, weight, measured >= 0)
+        return mean_error(error, weight, tf.logical_not(measured < 0))  # NaN counts: it is a problem
 
     def predict_amplitude(self, patches: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
         """Return the amplitudes of merged patches.
