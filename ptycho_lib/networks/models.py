@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ptycho_lib.config import LossTerm, NetworkConfig
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.networks.batches import probe_in_use
+from ptycho_lib.networks.batches import UNMEASURED, probe_in_use
 from ptycho_lib.networks.first_guess import Schedule
 from ptycho_lib.networks.layers import (
     DiffractionModel,
@@ -91,13 +91,13 @@ class PtychoPINN(ReconstructionNetwork):
     ) -> tf.Tensor:
         """Return the mean loss of the predicted amplitudes, weighted by ``x["weight"]``, (b, k).
 
-        Detector pixels that were not measured (negative) do not count.
+        Detector pixels that were not measured do not count. One that is not a number does, and makes the loss so.
         """
         predicted = self.predict_amplitude(y_pred, x["positions_px"])
         measured = self._grouped(x["diffraction"])
         weight = self._grouped(x["weight"])
         error = sum(share * LOSS_TERMS[term](measured, predicted) for term, share in self.loss_weights.items())
-        return mean_error(error, weight, tf.logical_not(measured < 0))  # NaN counts: it is a problem
+        return mean_error(error, weight, tf.not_equal(measured, UNMEASURED))
 
     def predict_amplitude(self, patches: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
         """Return the amplitudes of merged patches.
