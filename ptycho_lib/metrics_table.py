@@ -88,6 +88,12 @@ class ModelName(NamedTuple):
     phrase: str
 
 
+UNTRAINED = "untrained"
+"""Name of the control: the first guess alone, without a trained network."""
+
+TRAIN = "train"
+"""Name of the condition that holds the same metrics on the training scan's own area."""
+
 MODEL_NAMES: dict[str, ModelName] = {
     "pinn": ModelName("PtychoPINN", "PtychoPINN"),
     "baseline": ModelName("Supervised baseline", "the supervised baseline"),

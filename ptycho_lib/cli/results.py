@@ -23,6 +23,13 @@ def file_argument(name: str) -> Callable[[Callable[..., None]], Callable[..., No
     return click.argument(name, type=click.Path(path_type=Path))
 
 
+target_option = click.option(
+    "--target",
+    metavar="'COMPONENT METRIC VALUE'",
+    help="Also report how many patterns reach a value, such as 'phase ssim 0.9'; kept in the study folder.",
+)
+
+
 @click.command()
 @file_argument("out_dir")
 @click.option("--watch", is_flag=True, help="Look again every two seconds until no run is in progress.")
@@ -42,11 +49,12 @@ def status(out_dir: Path, watch: bool) -> None:
 @file_argument("out_dir")
 @click.option("--output-plot", type=click.Path(path_type=Path), help="Write the figure to this file, too.")
 @click.option("--no-figures", is_flag=True, help="Write the tables alone.")
-def aggregate(out_dir: Path, output_plot: Path | None, no_figures: bool) -> None:
+@target_option
+def aggregate(out_dir: Path, output_plot: Path | None, no_figures: bool, target: str | None) -> None:
     """Join all complete runs into tables, with their statistics, and draw the study's figures."""
     if no_figures and output_plot:
         raise click.UsageError("--no-figures draws nothing that --output-plot could write; give one of them")
-    tables = write_tables(out_dir)
+    tables = write_tables(out_dir, target)
     if no_figures:
         return
     from ptycho_lib.report.output.publication import write_study_figure
@@ -58,12 +66,13 @@ def aggregate(out_dir: Path, output_plot: Path | None, no_figures: bool) -> None
 @click.command()
 @file_argument("out_dir")
 @click.option("--pdf", is_flag=True, help="Print it to report.pdf, too, with a Chromium of this machine.")
-def report(out_dir: Path, pdf: bool) -> None:
+@target_option
+def report(out_dir: Path, pdf: bool, target: str | None) -> None:
     """Execute the summary notebook and write report.html, one self-contained file."""
     from ptycho_lib.report.output.html_report import REPORT
     from ptycho_lib.report.output.pdf import write_pdf
 
-    write_tables(out_dir)
+    write_tables(out_dir, target)
     code = execute_report(out_dir)
     if pdf and code == 0:
         click.echo(str(write_pdf(out_dir / REPORT)))
@@ -77,10 +86,9 @@ def verify(out_dir: Path) -> None:
 
     Exit code 1 if anything differs; each mismatch is named.
     """
-    from ptycho_lib.evaluation.comparison import compare_objects
     from ptycho_lib.study.results.verify import verify_study
 
-    result = verify_study(out_dir, compare_objects)
+    result = verify_study(out_dir)
     for mismatch in result.mismatches:
         click.echo(str(mismatch), err=True)
     for remark in result.unverified:
@@ -89,15 +97,33 @@ def verify(out_dir: Path) -> None:
     sys.exit(0 if result.ok else FAILED)
 
 
-def write_tables(out_dir: Path) -> StudyTables:
-    """Write aggregated_metrics.csv and the statistics of the trials; say what they hold."""
-    from ptycho_lib.study.results.tables import AGGREGATED, SUMMARY, write_study_tables
+def write_tables(out_dir: Path, target: str | None = None) -> StudyTables:
+    """Write the tables of a study and print what they answer.
 
-    tables = write_study_tables(out_dir)
-    table = tables.table
-    click.echo(f"{out_dir / AGGREGATED}: {len(table)} values of {table['run'].nunique()} runs")
+    Parameters
+    ----------
+    out_dir : Path
+        Study folder.
+    target : str, optional
+        A value to be reached, such as ``phase ssim 0.9``.
+
+    Returns
+    -------
+    StudyTables
+
+    Raises
+    ------
+    InputError
+        If the target names no metric, before anything is read; else as `compute_tables`.
+    """
+    from ptycho_lib.study.results.tables import AGGREGATED, SUMMARY, write_study_tables
+    from ptycho_lib.study.results.target import parse_target
+
+    tables = write_study_tables(out_dir, target=parse_target(target) if target else None)
+    click.echo(f"{out_dir / AGGREGATED}: {len(tables.table)} values of {tables.table['run'].nunique()} runs")
     click.echo(f"{out_dir / SUMMARY}: {len(tables.summary)} means")
-    click.echo(tables.headline())
+    for sentence in tables.answer():
+        click.echo(sentence)
     return tables
 
 

@@ -152,15 +152,20 @@ def _assessed(
     min_illumination: float,
     usage: Usage | None,
 ) -> Reconstruction:
-    mask = comparison_mask(
+    mask = compared_pixels(dataset, min_illumination)
+    residual = residual_map(obj, known, dataset)
+    return Reconstruction(dataset.obj, obj, mask, spread, residual, dataset.pixel_size_m, usage)
+
+
+def compared_pixels(dataset: PtychoDataset, min_illumination: float) -> NDArray[np.bool_]:
+    """Return the pixels of a test set on which every model is compared, (H, W) bool; see `comparison_mask`."""
+    return comparison_mask(
         dataset.positions_px,
         dataset.probe_modes,
-        obj.shape,
+        dataset.obj.shape,
         coverage=dataset.coverage,
         min_illumination=min_illumination,
     )
-    residual = residual_map(obj, known, dataset)
-    return Reconstruction(dataset.obj, obj, mask, spread, residual, dataset.pixel_size_m, usage)
 
 
 def residual_map(obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: PtychoDataset) -> NDArray[np.float32]:

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from ptycho_lib.data.dataset import save_dataset
-from ptycho_lib.evaluation.comparison import compare_objects
 from ptycho_lib.study.results.verify import verify_study
 from tests.conftest import ROOT, simulate_small
 from tests.end_to_end.test_train_and_compare import CONFIG, run
@@ -60,4 +59,4 @@ def test_the_report_names_it(study):
 
 def test_the_study_verifies(study):
     folder, _ = study
-    assert not verify_study(folder, compare_objects).mismatches
+    assert not verify_study(folder).mismatches

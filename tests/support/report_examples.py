@@ -14,8 +14,8 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho_lib.config import parse_config
 from ptycho_lib.data.dataset import PtychoDataset, save_dataset
-from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
-from ptycho_lib.evaluation.reconstruction import Reconstruction
+from ptycho_lib.evaluation.comparison import compare_objects
+from ptycho_lib.evaluation.reconstruction import Reconstruction, compared_pixels
 from ptycho_lib.metrics_table import COLUMNS, METRICS
 from ptycho_lib.physics import diffraction, objects, probes, scan
 from ptycho_lib.resource_usage import Usage
@@ -183,7 +183,7 @@ class FinishedStudy:
         files = (planned.train_data, planned.test_data, planned.folder)
         with patch.dict(os.environ, {TEMPLATE_VARIABLE: str(self.plan.template)}):
             run = open_run(*files, planned.n_train, planned.identity.n_test, planned.trial, config_file)
-            inside = comparison_mask(run.test.positions_px, run.test.probe, run.test.obj.shape)
+            inside = compared_pixels(run.test, run.config.evaluation.min_illumination)
             tables, outcomes, made = [], {}, {}
             for model in run.config.models:
                 blur = (1.0 if model == "pinn" else 2.0) * (8 / run.n_train) ** 0.5

@@ -40,7 +40,7 @@ MOST_POINTS = 12
 def study_figure(
     table: pd.DataFrame,
     summary: pd.DataFrame | None = None,
-    crossings: pd.DataFrame | None = None,
+    matched_sizes: pd.DataFrame | None = None,
     *,
     metrics: Sequence[str] = STUDY_METRICS,
     components: Sequence[str] = ("amplitude", "phase"),
@@ -61,10 +61,10 @@ def study_figure(
     table : DataFrame
         Tidy table, columns `metrics_table.COLUMNS`.
     summary : DataFrame, optional
-        `results.statistics.summarize` of the table: columns ``mean``, ``low``, ``high`` beside the keys.
-    crossings : DataFrame, optional
-        `results.matched_size.matched_sizes` of the table: an arrow leads from the size that the reference needs
-        to the largest one at which the model needs fewer patterns for the same value.
+        `study.statistics.summarize` of the table: columns ``mean``, ``low``, ``high`` beside the keys.
+    matched_sizes : DataFrame, optional
+        `study.results.matched_size.matched_sizes` of the table: an arrow leads from the largest training size of
+        one model to the smaller size with which the other matches it.
     metrics, components : sequence of str
         Columns and rows of panels; rows and columns where `width` is too small for that.
     alignment : str
@@ -105,8 +105,8 @@ def study_figure(
             for model, look in looks.items():
                 own = of_panel["model"] == model
                 _draw_model(ax, of_panel[own], look, intervals[intervals["model"] == model])
-            for crossing in _reached(crossings, component, metric, alignment, condition):
-                ends = {"xy": (crossing.n_train, crossing.value), "xytext": (crossing.needed, crossing.value)}
+            for match in _matched(matched_sizes, component, metric, alignment, condition):
+                ends = {"xy": (match.size, match.value), "xytext": (match.n_train, match.value)}
                 ax.annotate("", **ends, arrowprops=ARROW)
             ax.set_title(metric_title(metric, component), loc="center")
             ax.margins(x=0.08)
@@ -181,13 +181,13 @@ def _intervals(summary: pd.DataFrame | None, *of_panel: str) -> pd.DataFrame:
     return _of_panel(summary, *of_panel)[columns]
 
 
-def _reached(crossings: pd.DataFrame | None, *of_panel: str) -> Iterable[Any]:
-    """Return the crossing of the largest size that lies between the sizes of the study, as a row, if any."""
-    if crossings is None or crossings.empty:
+def _matched(matched_sizes: pd.DataFrame | None, *of_panel: str) -> Iterable[Any]:
+    """Return the row of the largest size that fewer patterns of the other model match, if there are intervals."""
+    if matched_sizes is None or matched_sizes.empty:
         return ()
-    rows = _of_panel(crossings, *of_panel)
-    within = rows[np.isfinite(rows["needed"]) & (rows["needed"] > rows["n_train"])]
-    return within.sort_values("n_train").tail(1).itertuples()
+    rows = _of_panel(matched_sizes, *of_panel)
+    saving = rows[(rows["status"] == "within") & rows["low"].notna() & (rows["size"] < rows["n_train"])]
+    return saving.sort_values("n_train").tail(1).itertuples()
 
 
 def _of_panel(rows: pd.DataFrame, component: str, metric: str, alignment: str, condition: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import bullets, escape, listed, paragraph
 from ptycho_lib.study.results.condition_series import ConditionSeries, crossovers, find_series, series_values
-from ptycho_lib.study.results.headline import upper
+from ptycho_lib.study.results.words import capitalized
 
 AXES = {"overlap": "overlap", "photons_per_pattern": "photons per pattern"}
 
@@ -68,7 +68,7 @@ def sentence(series: ConditionSeries, pair: tuple[str, str], rows: pd.DataFrame,
     looks = model_looks(pair)
     names = [looks[name].label for name in (pair if decided.size and decided[0] > 0 else pair[::-1])]
     span = f"{_value(series, series.values[0])} to {_value(series, series.values[-1])}"
-    where = f"{upper(AXES[series.axis])} {span}" + (f" ({series.fixed})" if series.fixed else "")
+    where = f"{capitalized(AXES[series.axis])} {span}" + (f" ({series.fixed})" if series.fixed else "")
     if not decided.size:
         return escape(f"{where}: {names[0]} and {names[1]} cannot be told apart.")
     if not places:

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ptycho_lib.config import HYBRIDS, ITERATIVE, NOMINAL
-from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS, select
+from ptycho_lib.config import NETWORKS, NOMINAL
+from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS, UNTRAINED, model_label, select
 from ptycho_lib.report.figures.study import STUDY_METRICS
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import escape, scrolling
+from ptycho_lib.study.results.statistics import clear_best
+from ptycho_lib.study.results.words import joined
 
-FORMATS = {"psnr": ".2f", "ssim": ".3f", "ms_ssim": ".3f", "frc50_nm": ".0f"}
-LATEX = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "²": r"$^2$", "–": "--", " %": r"\,\%"}
+DECIMALS = {"psnr": 2, "ssim": 3, "ms_ssim": 3, "frc50_nm": 0}
+MOST_DECIMALS = 5
+LATEX = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "²": r"$^2$", "–": "--", " %": r"\,\%", "−": "$-$"}
+PACKAGES = r"""% \usepackage{booktabs,multirow,siunitx}
+% \sisetup{separate-uncertainty, table-align-uncertainty, detect-weight, mode=text}
+"""
+NOT_MEASURED, UNDECIDED = "–", "undecided"
 
 
 class Table(NamedTuple):
-    """A table ready to be set: its texts (with named index levels) and which of them are the best."""
+    """A table ready to be set.
+
+    Parameters
+    ----------
+    text : DataFrame
+        Its cells as text, with named index levels.
+    best : DataFrame of bool
+        Cells to be set in bold.
+    caption : str
+    """
 
     text: pd.DataFrame
     best: pd.DataFrame
@@ -37,6 +53,11 @@ def run_table(scores: pd.DataFrame, *, condition: str = NOMINAL) -> Table:
         Tidy table of one run.
     condition : str
         Test condition.
+
+    Returns
+    -------
+    Table
+        Nothing is bold: one trial ranks no model.
     """
     rows = select(scores, condition=condition)
     looks = model_looks(rows["model"])
@@ -44,19 +65,17 @@ def run_table(scores: pd.DataFrame, *, condition: str = NOMINAL) -> Table:
     order = [(c, m) for c in COMPONENTS for m in METRICS if (c, m) in values.index]
     alignments = [name for name in reversed(ALIGNMENTS) if name in values.columns]
     columns = [(a, m) for a in alignments for m in looks if (a, m) in values.columns]
-    text, best = [], []
-    for component, metric in order:
-        row = values.loc[(component, metric)]
-        text.append([number_text(metric, row[column]) for column in columns])
-        groups = [row[[column for column in columns if column[0] == a]] for a in alignments]
-        best.append([wins for group in groups for wins in best_of(metric, group)])
+    text = [
+        numbers_text(metric, [values.loc[(component, metric), column] for column in columns])
+        for component, metric in order
+    ]
     index = pd.MultiIndex.from_tuples([(c, metric_title(m, c)) for c, m in order], names=["component", "metric"])
     header = pd.MultiIndex.from_tuples([(a, looks[m].label) for a, m in columns])
     caption = (
-        "Best of each row in bold; the arrow points to better. Raw: only the global phase is removed. "
-        "Aligned: also amplitude scale, phase ramp and sub-pixel shift."
+        "Scores of one run; the arrow points to better. One trial ranks no model. Raw: only the global phase is "
+        "removed. Aligned: also amplitude scale, phase ramp and sub-pixel shift."
     )
-    return Table(pd.DataFrame(text, index, header), pd.DataFrame(best, index, header), caption)
+    return Table(pd.DataFrame(text, index, header), pd.DataFrame(False, index, header), caption)
 
 
 def study_table(
@@ -70,38 +89,120 @@ def study_table(
 ) -> Table:
     """Return the means of a study: a row a component, size and model, a column a metric.
 
-    With several trials and a `summary`, ± half of the width of the 95 % interval follows each mean.
-
     Parameters
     ----------
     table, summary : DataFrame
-        As for `study_figure`.
+        As for `study_figure`; with a summary, half of the width of the 95 % interval follows each mean.
+    metrics, components : sequence of str
+    alignment, condition : str
+
+    Returns
+    -------
+    Table
+        Bold is the model of a size that is better than every other one (`statistics.clear_best`).
     """
     rows = select(table, alignment=alignment, condition=condition)
     looks = model_looks(rows["model"])
-    means = rows.groupby(["component", "n_train", "model", "metric"])["value"].mean()
     metrics = [metric for metric in metrics if metric in set(rows["metric"])]
-    half = _half_widths(rows, summary, alignment, condition)
-    text, best, index = [], [], []
-    for component, size in itertools.product(components, sorted(rows["n_train"].unique())):
-        keys = {m: (component, size, m) for m in looks if (component, size, m) in means.index.droplevel(3)}
-        block = pd.DataFrame({m: {k: means.get((*keys[k], m), np.nan) for k in keys} for m in metrics})
-        wins = pd.DataFrame({m: best_of(m, block[m]) for m in metrics})
-        index += [(component, size or "none", looks[model].label) for model in keys]
-        text += [[number_text(m, block.loc[k, m], half.get((*keys[k], m), np.nan)) for m in metrics] for k in keys]
-        best += wins.to_numpy().tolist()
-    names = pd.MultiIndex.from_tuples(index, names=["component", "patterns", "model"])
-    header = [metric_title(metric, "") for metric in metrics]
-    spread = "Mean ± half of the 95 % bootstrap interval. " if np.isfinite([*half.values()]).any() else ""
+    keys = [
+        (component, size, model)
+        for component, size in itertools.product(components, sorted(rows["n_train"].unique()))
+        for model in looks
+        if model in set(rows.loc[(rows["component"] == component) & (rows["n_train"] == size), "model"])
+    ]
+    means = rows.groupby(["component", "n_train", "model", "metric"])["value"].mean()
+    half = _half_widths(summary, alignment, condition)
+    text, best = {}, {}
+    for metric in metrics:
+        values = [means.get((*key, metric), np.nan) for key in keys]
+        text[metric_title(metric, "")] = numbers_text(
+            metric, values, [half.get((*key, metric), np.nan) for key in keys]
+        )
+        winners = {
+            (component, size): clear_best(own.pivot_table("value", "trial", "model"), metric)
+            for (component, size), own in rows[rows["metric"] == metric].groupby(["component", "n_train"])
+        }
+        best[metric_title(metric, "")] = [winners.get(key[:2]) == key[2] for key in keys]
+    index = pd.MultiIndex.from_tuples(
+        [(component, str(size or "none"), looks[model].label) for component, size, model in keys],
+        names=["component", "patterns", "model"],
+    )
+    spread = "Mean ± half of the 95 % interval (Student's t). " if np.isfinite([*half.values()]).any() else ""
+    models = joined(look.label for look in looks.values())
     caption = (
-        f"{spread}Trials: {rows['trial'].nunique()}. Best of each size in bold; the arrow points to better. "
+        f"Reconstructions of the same test patterns by {models}, against the number of training patterns. "
+        f"{spread}Trials: {rows['trial'].nunique()}. Bold: better than every other model of that size, by the 95 % "
+        "interval of the difference paired by trial. The arrow points to better. "
         f"Phase errors are in rad and rad². Alignment: {alignment}; test condition: {condition}."
     )
-    return Table(pd.DataFrame(text, names, header), pd.DataFrame(best, names, header), caption)
+    return Table(pd.DataFrame(text, index), pd.DataFrame(best, index), caption)
+
+
+def gain_table(
+    summary: pd.DataFrame,
+    *,
+    metrics: Sequence[str] = STUDY_METRICS,
+    alignment: str = "aligned",
+    condition: str = NOMINAL,
+) -> Table | None:
+    """Return what training adds to the untrained first guess; None without that control.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        `study.results.statistics.summarize`.
+    metrics : sequence of str
+    alignment, condition : str
+
+    Returns
+    -------
+    Table or None
+        A row a component, size and model, a column a metric; positive is better. Bold: the interval excludes zero.
+    """
+    rows = select(summary, may_be_empty=True, alignment=alignment, condition=condition)
+    rows = rows[rows["gain_over_untrained"].notna() & (rows["model"] != UNTRAINED)]
+    metrics = [metric for metric in metrics if metric in set(rows["metric"])]
+    if rows.empty or not metrics:
+        return None
+    caption = (
+        f"Gain over the {model_label(UNTRAINED).lower()}, positive where training helps, ± half of the 95 % interval. "
+        "Bold: the interval excludes zero. Phase errors are in rad and rad². "
+        f"Alignment: {alignment}; test condition: {condition}."
+    )
+    names = ("gain_over_untrained", "gain_low", "gain_high")
+    return _interval_table(rows, metrics, names, caption)
+
+
+def gap_table(
+    gaps: pd.DataFrame, *, metrics: Sequence[str] = STUDY_METRICS, alignment: str = "aligned"
+) -> Table | None:
+    """Return the generalization gap of each model and size; None where it was not measured.
+
+    Parameters
+    ----------
+    gaps : DataFrame
+        `study.results.statistics.generalization_gaps`.
+    metrics : sequence of str
+    alignment : str
+
+    Returns
+    -------
+    Table or None
+        As `gain_table`; positive is worse on the test scan.
+    """
+    rows = select(gaps, may_be_empty=True, alignment=alignment)
+    metrics = [metric for metric in metrics if metric in set(rows["metric"])]
+    if rows.empty or not metrics:
+        return None
+    caption = (
+        "Generalization gap: how much worse the same network is on the test scan than on its own training scan, "
+        "± half of the 95 % interval. Bold: the interval excludes zero. Phase errors are in rad and rad². "
+        f"Alignment: {alignment}."
+    )
+    return _interval_table(rows, metrics, ("gap", "low", "high"), caption)
 
 
 def winner_table(
-    summary: pd.DataFrame,
     differences: pd.DataFrame,
     *,
     metrics: Sequence[str] = STUDY_METRICS,
@@ -112,42 +213,32 @@ def winner_table(
 
     Parameters
     ----------
-    summary : DataFrame
-        `study.statistics.summarize`.
     differences : DataFrame
-        `study.statistics.paired_differences`; where its interval includes zero the winner is put in
-        brackets, where it excludes zero the winner is bold.
+        `study.results.statistics.paired_differences`.
+    metrics : sequence of str
+    alignment, condition : str
+
+    Returns
+    -------
+    Table
+        A model is named only where the interval of the difference excludes zero.
     """
-    rows = select(summary, alignment=alignment, condition=condition)
-    rows = rows[rows["metric"].isin(metrics) & ~rows["model"].isin([ITERATIVE, *HYBRIDS])]
-    looks = model_looks(rows["model"])
-    means = rows.pivot_table("mean", ["component", "metric", "n_train"], "model")
-    chosen = select(differences, may_be_empty=True, alignment=alignment, condition=condition)
-    verdicts = chosen.set_index(["component", "metric", "n_train"])["verdict"]
+    rows = select(differences, may_be_empty=True, alignment=alignment, condition=condition)
+    better = rows.set_index(["component", "metric", "n_train"])["better"]
     sizes = sorted(rows["n_train"].unique())
-    keys = [(c, m) for c in ("amplitude", "phase") for m in metrics if (c, m) in means.index.droplevel(2)]
-    text, best = [], []
-    for key in keys:
-        winners = [_winner(means, (*key, size)) for size in sizes]
-        decided = [verdicts.get((*key, size), "") for size in sizes]
-        labels = [looks[winner].label if winner else "–" for winner in winners]
-        text.append([f"({a})" if v == "undecided" else a for a, v in zip(labels, decided, strict=True)])
-        best.append([verdict in looks for verdict in decided])
-    names = pd.MultiIndex.from_tuples([(c, metric_title(m, c)) for c, m in keys], names=["component", "metric"])
+    present = set(zip(rows["component"], rows["metric"], strict=True))
+    keys = [(c, m) for c in ("amplitude", "phase") for m in metrics if (c, m) in present]
+    found = [[str(better.get((*key, size), "")) for size in sizes] for key in keys]
+    labels = {"": NOT_MEASURED, UNDECIDED: UNDECIDED} | {name: model_label(name) for name in NETWORKS}
+    index = pd.MultiIndex.from_tuples([(c, metric_title(m, c)) for c, m in keys], names=["component", "metric"])
     header = [f"{size} patterns" for size in sizes]
     caption = (
-        "The model with the better mean. Bold: the 95 % interval of the difference, paired by trial, "
-        "excludes zero; in brackets: it does not; neither: too few trials for an interval."
+        "The better network, where the 95 % interval of the difference, paired by trial, excludes zero; "
+        f"{UNDECIDED}: it does not; {NOT_MEASURED}: fewer than three trials."
     )
-    return Table(pd.DataFrame(text, names, header), pd.DataFrame(best, names, header), caption)
-
-
-def _winner(means: pd.DataFrame, key: tuple[str, str, int]) -> str:
-    """Return the model with the best mean; empty if fewer than two models have one, or they are equal."""
-    if key not in means.index:
-        return ""
-    wins = best_of(key[1], means.loc[key])
-    return str(means.columns[wins.index(True)]) if sum(wins) == 1 else ""
+    text = [[labels.get(name, name) for name in row] for row in found]
+    best = [[name not in ("", UNDECIDED) for name in row] for row in found]
+    return Table(pd.DataFrame(text, index, header), pd.DataFrame(best, index, header), caption)
 
 
 def to_html(table: Table, note: str = "") -> str:
@@ -179,54 +270,137 @@ def to_html(table: Table, note: str = "") -> str:
 
 
 def to_latex(table: Table, label: str = "tab:generalization", note: str = "") -> str:
-    """Return a table as LaTeX for the packages booktabs and multirow; a note ends the caption."""
+    """Return a table as LaTeX for the packages booktabs, multirow and siunitx.
+
+    Parameters
+    ----------
+    table : Table
+    label : str
+        For `\\\\ref`.
+    note : str
+        Ends the caption.
+
+    Returns
+    -------
+    str
+        Numbers stand in S columns, aligned at their decimal markers; the first lines name the packages.
+    """
     caption = " ".join(filter(None, (table.caption, re.sub(r"([&#_$])", r"\\\1", note))))
     weights = table.best.map(lambda wins: "font-weight: bold;" if wins else "")
+    weights = weights.where(table.text.map(_is_number), "")
     styler = (
-        table.text.style.format(escape="latex")
+        table.text.style.format(_latex_cell)
         .format_index(escape="latex", axis=1)
         .format_index(escape="latex", axis=0)
+        .apply(lambda _: weights, axis=None)
     )
-    source = styler.apply(lambda _: weights, axis=None).to_latex(
-        hrules=True, convert_css=True, label=label, position_float="centering", caption=caption
+    columns = "l" * table.text.index.nlevels + "".join(_latex_column(table.text[name]) for name in table.text)
+    source = styler.to_latex(
+        column_format=columns,
+        siunitx=True,
+        hrules=True,
+        convert_css=True,
+        label=label,
+        position_float="centering",
+        caption=caption,
     )
     for character, command in LATEX.items():
         source = source.replace(character, command)
-    return "% \\usepackage{booktabs,multirow}\n" + source
+    return PACKAGES + source
 
 
-def number_text(metric: str, value: float, margin: float = np.nan) -> str:
-    """Return a value as the tables print it; with a margin, to the margin's first digit."""
-    if not np.isfinite(value):
-        return "–"
-    if not np.isfinite(margin) or margin <= 0:
-        return f"{value:{FORMATS.get(metric, '.3g')}}"
-    first_of_margin = -int(np.floor(np.log10(margin)))
-    fifth_of_value = 4 - int(np.floor(np.log10(abs(value)))) if value else first_of_margin
-    decimals = max(0, min(first_of_margin, fifth_of_value))
+def number_text(metric: str, value: float) -> str:
+    """Return one value as the tables print it; a dash if it is undefined."""
+    return numbers_text(metric, [value])[0]
+
+
+def numbers_text(metric: str, values: Sequence[float], margins: Sequence[float] = ()) -> list[str]:
+    """Return the values of a column, all with the same number of decimals.
+
+    Parameters
+    ----------
+    metric : str
+        Says how many decimals a value without a margin gets.
+    values, margins : sequence of float
+        With margins, the decimals are those of the median margin's first digit.
+
+    Returns
+    -------
+    list of str
+        Such as `0.948 ± 0.010`; a dash where a value is undefined.
+    """
+    known = [margin for margin in margins if np.isfinite(margin) and margin > 0]
+    if known:
+        decimals = -int(np.floor(np.log10(np.median(known))))
+    elif metric in DECIMALS:
+        decimals = DECIMALS[metric]
+    else:
+        sizes = [abs(value) for value in values if np.isfinite(value) and value]
+        decimals = 2 - int(np.floor(np.log10(np.median(sizes)))) if sizes else 0
+    decimals = min(max(decimals, 0), MOST_DECIMALS)
     least = 10.0**-decimals
-    spread = f"{margin:.{decimals}f}" if margin >= least / 2 else f"<{least:.{decimals}f}"
-    return f"{value:.{decimals}f} ± {spread}"
+    texts = []
+    for value, margin in itertools.zip_longest(values, margins, fillvalue=np.nan):
+        text = f"{value:.{decimals}f}".replace("-", "−") if np.isfinite(value) else NOT_MEASURED
+        if np.isfinite(value) and np.isfinite(margin):
+            text += f" ± {margin:.{decimals}f}" if margin >= least / 2 or margin == 0 else f" ± <{least:.{decimals}f}"
+        texts.append(text)
+    return texts
 
 
-def best_of(metric: str, values: pd.Series) -> list[bool]:
-    """Say of each value whether it is the best; of fewer than two finite values none is."""
-    numbers = values.to_numpy(dtype=float)
-    finite = numbers[np.isfinite(numbers)]
-    if len(finite) < 2 or metric not in METRICS:
-        return [False] * len(numbers)
-    target = finite.max() if METRICS[metric].better == "higher" else finite.min()
-    return [bool(number == target) for number in numbers]
+def _interval_table(rows: pd.DataFrame, metrics: Sequence[str], names: tuple[str, str, str], caption: str) -> Table:
+    """Return a value with its interval: a row a component, size and model, a column a metric."""
+    value, low, high = names
+    looks = model_looks(rows["model"])
+    places = rows.set_index(["component", "n_train", "model", "metric"])[list(names)]
+    present = set(places.index.droplevel("metric"))
+    sizes = sorted(rows["n_train"].unique())
+    keys = [key for key in itertools.product(("amplitude", "phase"), sizes, looks) if key in present]
+    text, best = {}, {}
+    for metric in metrics:
+        own = places.reindex([(*key, metric) for key in keys])
+        text[metric_title(metric, "").rstrip(" ↑↓")] = numbers_text(
+            metric, own[value].tolist(), ((own[high] - own[low]) / 2).tolist()
+        )
+        best[metric_title(metric, "").rstrip(" ↑↓")] = ((own[low] > 0) | (own[high] < 0)).tolist()
+    index = pd.MultiIndex.from_tuples(
+        [(component, str(size or "none"), looks[model].label) for component, size, model in keys],
+        names=["component", "patterns", "model"],
+    )
+    return Table(pd.DataFrame(text, index), pd.DataFrame(best, index), caption)
 
 
-def _half_widths(
-    rows: pd.DataFrame, summary: pd.DataFrame | None, alignment: str, condition: str
-) -> dict[tuple[object, ...], float]:
-    if summary is None or rows["trial"].nunique() < 2:
+def _half_widths(summary: pd.DataFrame | None, alignment: str, condition: str) -> dict[tuple[Hashable, ...], float]:
+    if summary is None:
         return {}
     chosen = select(summary, may_be_empty=True, alignment=alignment, condition=condition)
     keys = chosen[["component", "n_train", "model", "metric"]].itertuples(index=False, name=None)
     return dict(zip(keys, (chosen["high"] - chosen["low"]) / 2, strict=True))
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"−?\d+(\.\d+)?( ± \d+(\.\d+)?)?", text) is not None
+
+
+def _latex_cell(text: str) -> str:
+    """Return a number as siunitx reads it, any other text in braces."""
+    if _is_number(text):
+        return text.replace("−", "-").replace(" ± ", " +- ")
+    escaped = re.sub(r"([&%#_])", r"\\\1", text)
+    return f"{{{escaped.replace('<', '$<$')}}}"
+
+
+def _latex_column(cells: pd.Series) -> str:
+    """Return the S column that fits the numbers of a column; a left-aligned one if it holds none."""
+    numbers = [text.replace("−", "-").split(" ± ") for text in cells if _is_number(text)]
+    if not numbers:
+        return "l"
+    values = [parts[0].partition(".") for parts in numbers]
+    whole = max(len(value[0].lstrip("-")) for value in values)
+    sign = "-" if any(value[0].startswith("-") for value in values) else ""
+    decimals = max(len(value[2]) for value in values)
+    margin = max((len(parts[1].replace(".", "").lstrip("0")) for parts in numbers if len(parts) > 1), default=0)
+    return f"S[table-format={sign}{whole}.{decimals}" + (f"({margin})" if margin else "") + "]"
 
 
 def _header_rows(text: pd.DataFrame) -> Iterator[str]:

@@ -1,17 +1,15 @@
-"""Many runs, one tidy table: nothing is computed here, nothing is left out.
+"""Join the runs of a study into one tidy table; nothing is computed here, nothing is left out.
 
-The table is the complete runs' `comparison_metrics.csv` put together. How every planned run ended is
-kept beside it, so that a statistic can say how many values it does not have, and why.
+The table is the concatenation of the complete runs' `comparison_metrics.csv`. How every planned run ended is
+kept beside it, so that a statistic can report how many values are missing, and why.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
@@ -97,7 +95,7 @@ def aggregate(out_dir: str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `tidy.COLUMNS`; every value of every complete run.
+        Columns `metrics_table.COLUMNS`; every value of every complete run.
 
     Raises
     ------
@@ -125,44 +123,18 @@ def join_runs(runs: list[LoadedRun], out_dir: Path) -> pd.DataFrame:
             )
             for run in runs
         )
-    paths = [run.folder / METRICS for run in complete]
-    joined = _read_at_once(paths)
-    if joined is None:
-        tables = [read_metrics(path) for path in paths]
-        joined = pd.concat(tables, ignore_index=True), [len(table) for table in tables]
-    table, counts = joined
-    names = [run.folder.relative_to(out_dir).as_posix() for run in complete]
-    table["run"] = np.repeat(names, counts)
-    return table
+    tables = [
+        read_metrics(run.folder / METRICS).assign(run=run.folder.relative_to(out_dir).as_posix()) for run in complete
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
-def _read_at_once(paths: list[Path]) -> tuple[pd.DataFrame, list[int]] | None:
-    """Return many tables as one, and their lengths; None if they must be read one by one.
-
-    Nearly all the time of reading a short table goes into setting up its parser.
-    """
-    try:
-        texts = [path.read_bytes() for path in paths]
-        heads = {text.partition(b"\n")[0] for text in texts}
-        # An even number of quotes: no quoted text runs on into the next table.
-        if len(heads) > 1 or any(text.count(b'"') % 2 or not text.endswith(b"\n") for text in texts):
-            return None
-        body = b"".join(text.partition(b"\n")[2] for text in texts)
-        table = read_metrics(paths[0], heads.pop() + b"\n" + body)
-    except (OSError, InputError):
-        return None  # read one by one, the faulty one is named
-    counts = [text.count(b"\n") - 1 for text in texts]
-    return (table, counts) if sum(counts) == len(table) else None
-
-
-def read_metrics(path: Path, content: bytes | None = None) -> pd.DataFrame:
+def read_metrics(path: Path) -> pd.DataFrame:
     """Read a tidy table, `comparison_metrics.csv` or `aggregated_metrics.csv`, without losing a digit.
 
     Parameters
     ----------
     path : Path
-    content : bytes, optional
-        What is read already.
 
     Raises
     ------
@@ -170,9 +142,8 @@ def read_metrics(path: Path, content: bytes | None = None) -> pd.DataFrame:
         If the file cannot be read, or lacks a column.
     """
     fix = "Run the study again; it repeats only what is not complete."
-    source = path if content is None else io.BytesIO(content)
     try:
-        table = pd.read_csv(source, dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(FLAGS, "boolean"))
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(FLAGS, "boolean"))
     except (OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or f"text that is not a table ({error})"
         raise InputError(Problem(str(path), "", found, "a tidy table", fix)) from None
@@ -191,7 +162,7 @@ def run_outcomes(runs: list[LoadedRun], table: pd.DataFrame) -> pd.DataFrame:
     """Return how each model of each planned run ended, one row each.
 
     A model has collapsed if its training said so, if its nominal reconstruction is not finite, or if it
-    has less than 5 % of the truth's contrast (`tidy.COLLAPSE_CONTRAST`). It stays in every table.
+    has less than 5 % of the truth's contrast (`metrics_table.COLLAPSE_CONTRAST`). It stays in every table.
 
     Parameters
     ----------

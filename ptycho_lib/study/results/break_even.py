@@ -9,7 +9,7 @@ import pandas as pd
 
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.metrics_table import model_phrase
-from ptycho_lib.study.results.headline import count_text, upper
+from ptycho_lib.study.results.words import capitalized, count_text
 
 NEVER = math.inf
 """A pattern takes the network at least as long as the rival: no number of patterns pays for the training."""
@@ -50,7 +50,7 @@ class BreakEven:
         """Return the break-even as one sentence."""
         model, rival = (model_phrase(name) for name in (self.model, self.rival))
         subject = (
-            f"{upper(model)} with {count_text(self.n_train)} training patterns "
+            f"{capitalized(model)} with {count_text(self.n_train)} training patterns "
             f"({seconds_text(self.training_s)} of training, then {_rate(self.per_pattern_s)})"
         )
         other = f"{rival} ({_rate(self.rival_per_pattern_s)})"

@@ -1,108 +1,101 @@
-"""The study's answer: a crossing point, and the one sentence that tells it."""
+"""The comparison of two models in one sentence: a matched training size, or that nothing can be said."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS, model_phrase
-from ptycho_lib.study.results.statistics import MIN_TRIALS
-
-NEVER = math.inf
-"""The reference does not reach the value at any size of the study."""
-AT_ONCE = 0.0
-"""The reference reaches the value at the smallest size of the study already."""
+from ptycho_lib.metrics_table import METRICS, model_phrase, select
+from ptycho_lib.study.results.matched_size import MODELS, MatchedSize, matched_size
+from ptycho_lib.study.results.reach import Status, by_trial
+from ptycho_lib.study.results.statistics import CONFIDENCE, MIN_TRIALS, mean_interval, sign_of
+from ptycho_lib.study.results.words import capitalized, interval_words, signed
 
 
-@dataclass(frozen=True)
-class Crossing:
-    """The size at which a reference model reaches what a model reaches at one size.
+def headline(
+    table: pd.DataFrame,
+    *,
+    metric: str = "ssim",
+    component: str = "phase",
+    alignment: str = "aligned",
+    condition: str = NOMINAL,
+    models: tuple[str, str] = MODELS,
+) -> str:
+    """Return the one sentence that compares two models.
+
+    A model is called better only if Student's interval of its lead, averaged over the sizes within each trial,
+    excludes zero: one test at 5 %, whatever the number of sizes. Then the sentence gives the patterns that it
+    needs to match the other model at the largest size at which that is defined within the study.
 
     Parameters
     ----------
-    model, reference : str
-    n_train : int
-        Size of the model.
-    condition, component, alignment, metric : str
-    value : float
-        The model's mean there; NaN if it has none.
-    needed : float
-        Patterns that the reference needs, interpolated linearly in log2 n between the sizes of the study;
-        NEVER or AT_ONCE beyond them; NaN if undefined.
-    low, high : float
-        Interval of `needed`, with the same meaning; NaN with fewer than three trials.
-    confidence : float
-    n_trials : int
-        Trials that enter.
-    smallest, largest : int
-        Sizes between which the reference was studied.
+    table : DataFrame
+        Tidy table, columns `metrics_table.COLUMNS`.
+    metric, component, alignment, condition : str
+        Which values.
+    models : (str, str)
+
+    Returns
+    -------
+    str
+        With fewer than three trials, or a lead that cannot be told from zero, the sentence says that and
+        names no better model.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown.
     """
-
-    model: str
-    reference: str
-    n_train: int
-    condition: str
-    component: str
-    alignment: str
-    metric: str
-    value: float
-    needed: float
-    low: float
-    high: float
-    confidence: float
-    n_trials: int
-    smallest: int
-    largest: int
-
-    def sentence(self) -> str:
-        """Return the crossing as one sentence that says no more than the data do."""
-        model, reference = (model_phrase(name) for name in (self.model, self.reference))
-        subject = f"{upper(model)} with {count_text(self.n_train)} patterns"
-        if math.isnan(self.value) or math.isnan(self.needed):
-            return f"{subject} cannot be compared with {reference}: the {self._measure()} is undefined."
-        found = f"({self._measure()} {self.value:.3g}; {self._interval()})."
-        if self.needed == NEVER:
-            most = f"{upper(reference)} with up to {count_text(self.largest)} patterns"
-            return f"{most} does not reach what {model} reaches with {count_text(self.n_train)} {found}"
-        if self.needed == AT_ONCE:
-            least = f"{count_text(self.smallest)} or fewer"
-            return f"{subject} reaches what {reference} reaches with {least} {found}"
-        return f"{subject} reaches what {reference} needs {count_text(self.needed)} for {found}"
-
-    def _measure(self) -> str:
-        label = METRICS[self.metric].label if self.metric in METRICS else self.metric
-        condition = "" if self.condition == NOMINAL else f", condition {self.condition}"
-        return f"{self.alignment} {self.component} {label}{condition}"
-
-    def _interval(self) -> str:
-        if self.n_trials < MIN_TRIALS or math.isnan(self.low) or math.isnan(self.high):
-            trials = "one trial" if self.n_trials == 1 else f"{self.n_trials} trials"
-            return f"{trials}, no interval"
-        return f"{100 * self.confidence:g} % interval {self.interval_text()}; {self.n_trials} trials"
-
-    def interval_text(self) -> str:
-        """Return the interval in words, such as `1 400–2 600` or `1 400 to more than 2 048`."""
-        low, high = self._bound(self.low), self._bound(self.high)
-        if low == high:
-            return low
-        inside = all(0 < bound < math.inf for bound in (self.low, self.high))
-        return f"{low}–{high}" if inside else f"{low} to {high}"
-
-    def _bound(self, number: float) -> str:
-        if number == NEVER:
-            return f"more than {count_text(self.largest)}"
-        return f"{count_text(self.smallest)} or fewer" if number == AT_ONCE else count_text(number)
+    wanted: dict[str, Any] = {"metric": metric, "component": component, "alignment": alignment, "condition": condition}
+    measure = f"{alignment} {component} {METRICS[metric].label}"
+    first, second = map(model_phrase, models)
+    rows = select(table, may_be_empty=True, **wanted)
+    if not set(models) <= set(rows["model"]):
+        return f"The study holds no {measure} of both {first} and {second}; they cannot be compared."
+    lead = lead_by_trial(rows, models, metric)
+    if len(lead) < MIN_TRIALS:
+        trials = {0: "no trial", 1: "one trial"}.get(len(lead), f"{len(lead)} trials")
+        needed = f"at least {MIN_TRIALS} trials of each size are needed for an interval"
+        return f"With {trials} in which both are defined, {first} and {second} cannot be ranked: {needed}."
+    (low,), (high,) = mean_interval(lead.to_numpy()[None], confidence=CONFIDENCE)
+    if low <= 0 <= high:
+        difference = f"{signed(float(lead.mean()), 2)} ({interval_words(low, high, 2)}; {len(lead)} trials)"
+        return (
+            f"{capitalized(first)} and {second} cannot be told apart: the lead of {first} in {measure}, "
+            f"averaged over the training sizes, is {difference}."
+        )
+    ahead, behind = models if low > 0 else models[::-1]
+    sizes = [int(size) for size in by_trial(select(rows, model=behind)).columns]
+    found = [matched_size(table, size, **wanted, model=ahead, reference=behind) for size in sizes]
+    return _most_telling(found).sentence()
 
 
-def count_text(number: float) -> str:
-    """Write a number of patterns: whole numbers of a study as they are, interpolated ones to two digits."""
-    if number != int(number):
-        digits = 1 - math.floor(math.log10(number))
-        number = round(number, min(digits, 0))
-    return f"{number:,.0f}".replace(",", "\u202f")
+def lead_by_trial(rows: pd.DataFrame, models: tuple[str, str], metric: str) -> pd.Series:
+    """Return by how much the first model is better than the second, averaged over their sizes, trial by trial.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of one metric, component, alignment and condition of the tidy table.
+    models : (str, str)
+    metric : str
+        Says which values are better.
+
+    Returns
+    -------
+    Series
+        Indexed by trial; trials without a size at which both are defined are missing.
+    """
+    first, second = (by_trial(select(rows, model=name)) for name in models)
+    lead = sign_of(metric) * (first - second)
+    return lead.where(np.isfinite(lead)).mean(axis=1).dropna()
 
 
-def upper(text: str) -> str:
-    """Return a text that begins with a capital."""
-    return text[0].upper() + text[1:]
+def _most_telling(found: list[MatchedSize]) -> MatchedSize:
+    """Return the match at the largest size for which fewer patterns suffice, else at the largest at all."""
+    saving = [one for one in found if one.status is Status.WITHIN and one.size < one.n_train]
+    at_once = [one for one in found if one.status is Status.AT_SMALLEST]
+    return (saving or at_once or found)[-1]

@@ -1,68 +1,66 @@
-"""What several trials say together: mean, spread, interval, and the paired difference of two models.
+"""What several trials say together: mean, spread, Student's interval, gain over the control, paired differences.
 
-Nothing is filtered by outcome. A collapsed trial counts with the values that it has. Undefined values (NaN)
-cannot enter a mean, so their number stands beside it, and the median takes them for the worst.
+No trial is left out for its outcome. A collapsed trial counts with the values it has. Undefined values (NaN)
+cannot enter a mean; their number is reported beside it, and the median ranks them as the worst.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from ptycho_lib.metrics_table import METRICS
+from ptycho_lib.metrics_table import METRICS, UNTRAINED
 
 KEYS = ("n_train", "model", "condition", "component", "alignment", "metric")
-"""What distinguishes one value of a summary; the trials are what it sums up."""
+"""What identifies one row of a summary; its trials are summed up."""
 
 CONFIDENCE = 0.95
-N_RESAMPLES = 9999
 MIN_TRIALS = 3
-"""Fewer trials get no interval: two points say nothing about their spread that could be believed."""
+"""Fewer trials get no interval and no verdict."""
+UNDECIDED = "undecided"
+"""In the place of the better model where the interval of the difference includes zero."""
 
-ROWS_AT_ONCE = 128
-"""Bootstrapped together: their resampled means (10 MB) stay near the processor."""
+Floats = NDArray[np.float64]
 
 
 def summarize(
-    table: pd.DataFrame,
-    outcomes: pd.DataFrame | None = None,
-    *,
-    confidence: float = CONFIDENCE,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
+    table: pd.DataFrame, outcomes: pd.DataFrame | None = None, *, confidence: float = CONFIDENCE
 ) -> pd.DataFrame:
     """Sum up the trials of each size, model, condition, component, alignment and metric.
 
     Parameters
     ----------
     table : DataFrame
-        Tidy table, columns `tidy.COLUMNS`.
+        Tidy table, columns `metrics_table.COLUMNS`.
     outcomes : DataFrame, optional
         `aggregate.run_outcomes`; fills the columns n_collapsed and n_failed.
     confidence : float
-        Level of the interval.
-    n_resamples, seed : int
-        Of the bootstrap.
+        Level of the intervals.
 
     Returns
     -------
     DataFrame
         `KEYS`, then
 
-        - n: trials with a finite value; n_undefined, n_censored: those without, and those with a bound;
+        - n: trials with a finite value; n_undefined, n_censored: trials without one, and with a bound;
         - mean, median, std (of the sample, n - 1);
         - low, high: confidence interval of the mean (`mean_interval`); NaN with fewer than three trials;
-        - n_collapsed, n_failed: trials that collapsed (and are counted above), and planned trials without
-          a result (which are not); missing without `outcomes`.
+        - gain_over_untrained, gain_low, gain_high: mean minus the value of the model `untrained` under the
+          same condition, with the sign that makes positive better, and its interval; NaN without that model;
+        - n_collapsed, n_failed: trials that collapsed (counted above), and planned trials without a result
+          (not counted above); missing without `outcomes`.
+
+    Raises
+    ------
+    ValueError
+        If the table holds an unknown metric.
     """
     matrix = _by_trial(table, KEYS, "value")
-    low, high = mean_interval(matrix, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    low, high = mean_interval(matrix, confidence=confidence)
     groups = table.groupby(list(KEYS), sort=False)
     values = pd.DataFrame(matrix).replace([np.inf, -np.inf], np.nan)
     summary = table[list(KEYS)].drop_duplicates(ignore_index=True)
@@ -76,91 +74,51 @@ def summarize(
         low=low,
         high=high,
     )
-    return _with_outcomes(summary, outcomes)
+    return _with_outcomes(_with_gains(summary), outcomes)
 
 
-def mean_interval(
-    samples: NDArray[np.float64],
-    *,
-    confidence: float = CONFIDENCE,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return bootstrap confidence intervals of means, row by row.
+def mean_interval(samples: NDArray[np.floating], *, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+    """Return Student's confidence intervals of means, row by row.
 
     Parameters
     ----------
     samples : (rows, trials) float
         NaN and infinite values are left out of their row.
     confidence : float
-    n_resamples, seed : int
 
     Returns
     -------
     low, high : (rows,) float64
-        NaN where fewer than three values are left.
-
-    Notes
-    -----
-    The percentile bootstrap is too narrow for few trials (about 84 % instead of 95 % at five). Its level is
-    therefore expanded [1]_ such that normal data would get the width of Student's interval. With fewer than
-    about eight trials the interval still cannot leave the range of the data, and falls short of its level.
+        mean -+ t s / sqrt(n), t the quantile of Student's distribution with n - 1 degrees of freedom; NaN where
+        fewer than three values are left.
 
     References
     ----------
-    .. [1] T. C. Hesterberg, "What teachers should know about the bootstrap", Am. Stat. 69, 371 (2015).
+    .. [1] Student, "The probable error of a mean", Biometrika 6, 1 (1908).
     """
     samples = np.atleast_2d(np.asarray(samples, dtype=float))
-    low, high = np.full(len(samples), np.nan), np.full(len(samples), np.nan)
     defined = np.isfinite(samples)
-    # Rows with the same trials missing share their resamples.
-    patterns, group = np.unique(defined, axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        count = int(pattern.sum())
-        if count < MIN_TRIALS:
-            continue
-        rows = np.flatnonzero(group.ravel() == number)
-        tail = (1 - expanded_level(confidence, count)) / 2
-        times = times_drawn(count, n_resamples, seed).T
-        for some in np.array_split(rows, math.ceil(len(rows) / ROWS_AT_ONCE)):
-            means = samples[some][:, pattern] @ times / count
-            low[some], high[some] = np.percentile(means, [100 * tail, 100 * (1 - tail)], axis=-1, overwrite_input=True)
-    return low, high
-
-
-@lru_cache(maxsize=8)
-def times_drawn(count: int, n_resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each of `count` trials is drawn in each bootstrap resample.
-
-    The same draws for every metric, size and model of a study: what is compared shares its luck.
-
-    Returns
-    -------
-    (n_resamples, count) float64
-        Whole numbers; each row adds up to `count`. A mean over a resample is a product with its row.
-    """
-    drawn = np.random.default_rng(seed).integers(0, count, (n_resamples, count))
-    cells = drawn + count * np.arange(n_resamples)[:, None]
-    times = np.bincount(cells.ravel(), minlength=count * n_resamples)
-    return times.reshape(n_resamples, count).astype(float)
-
-
-def expanded_level(confidence: float, n: int) -> float:
-    """Return the level at which a percentile interval of n values is as wide as Student's at `confidence`."""
-    quantile = np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 + confidence) / 2)
-    return float(min(1 - 2 * special.ndtr(-quantile), 1 - 1e-9))
+    count = defined.sum(axis=1)
+    enough = np.where(count >= MIN_TRIALS, count, np.nan)
+    filled = np.where(defined, samples, 0.0)
+    with np.errstate(invalid="ignore"):
+        mean = filled.sum(axis=1) / enough
+        variance = (np.where(defined, samples - mean[:, None], 0.0) ** 2).sum(axis=1) / (enough - 1)
+        half = special.stdtrit(enough - 1, (1 + confidence) / 2) * np.sqrt(variance / enough)
+    return mean - half, mean + half
 
 
 def paired_differences(
-    table: pd.DataFrame,
-    *,
-    model: str = "pinn",
-    reference: str = "baseline",
-    confidence: float = CONFIDENCE,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
+    table: pd.DataFrame, *, model: str = "pinn", reference: str = "baseline", confidence: float = CONFIDENCE
 ) -> pd.DataFrame:
-    """Compare two models trial by trial: they saw the same patterns, so they share their luck.
+    """Compare two models trial by trial: both saw the same patterns in a trial.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy table, columns `metrics_table.COLUMNS`.
+    model, reference : str
+    confidence : float
 
     Returns
     -------
@@ -168,10 +126,15 @@ def paired_differences(
         n_train, condition, component, alignment, metric, then
 
         - n: trials in which both values are defined;
-        - mean, std, low, high: of model - reference;
+        - mean, std, low, high: of model - reference, with Student's interval;
         - n_better: trials in which the model is better, whichever way its metric points;
-        - verdict: the better model if the interval excludes zero, "undecided" if it does not, empty
-          without an interval.
+        - better: the better model if the interval excludes zero, "undecided" if it does not, empty without
+          an interval.
+
+    Raises
+    ------
+    ValueError
+        If the table holds an unknown metric.
     """
     keys = [key for key in KEYS if key != "model"]
     values = (table.loc[table["model"] == name, [*keys, "trial", "value"]] for name in (model, reference))
@@ -180,10 +143,9 @@ def paired_differences(
     pairs["difference"] = difference.replace([np.inf, -np.inf], np.nan)
     result = pairs[keys].drop_duplicates(ignore_index=True)
     matrix = _by_trial(pairs, keys, "difference")
-    low, high = mean_interval(matrix, confidence=confidence, n_resamples=n_resamples, seed=seed)
-    higher = (result["metric"].map(better_of) == "higher").to_numpy()
-    gain = np.where(higher, 1.0, -1.0)[:, None] * matrix
-    least, most = np.where(higher, low, -high), np.where(higher, high, -low)
+    low, high = mean_interval(matrix, confidence=confidence)
+    sign = result["metric"].map(sign_of).to_numpy(dtype=float)
+    least, most = np.where(sign > 0, low, -high), np.where(sign > 0, high, -low)
     frame = pd.DataFrame(matrix)
     return result.assign(
         n=frame.notna().sum(axis=1),
@@ -191,9 +153,75 @@ def paired_differences(
         std=frame.std(axis=1),
         low=low,
         high=high,
-        n_better=(np.nan_to_num(gain) > 0).sum(axis=1),
-        verdict=np.select([np.isnan(low), least > 0, most < 0], ["", model, reference], "undecided"),
+        n_better=(np.nan_to_num(sign[:, None] * matrix) > 0).sum(axis=1),
+        better=np.select([np.isnan(low), least > 0, most < 0], ["", model, reference], UNDECIDED),
     )
+
+
+def clear_best(values: pd.DataFrame, metric: str, *, confidence: float = CONFIDENCE) -> str:
+    """Return the model that is better than every other one beyond doubt; empty if there is none.
+
+    Parameters
+    ----------
+    values : DataFrame
+        Trials × models, of one metric and size.
+    metric : str
+    confidence : float
+
+    Returns
+    -------
+    str
+        The model with the best mean, if Student's interval of its difference to each other model, paired by
+        trial, excludes zero.
+    """
+    means = sign_of(metric) * values.mean()
+    if means.notna().sum() < 2:
+        return ""
+    best = str(means.idxmax())
+    others = [name for name in values.columns if name != best and values[name].notna().any()]
+    gaps = np.array([sign_of(metric) * (values[best] - values[name]) for name in others], dtype=float)
+    low, _ = mean_interval(gaps, confidence=confidence)
+    return best if bool((low > 0).all()) else ""
+
+
+def generalization_gaps(table: pd.DataFrame, *, train: str, test: str) -> pd.DataFrame:
+    """Return how much worse each model does on the test scan than on its own training scan.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy table, columns `metrics_table.COLUMNS`.
+    train, test : str
+        Names of the two conditions.
+
+    Returns
+    -------
+    DataFrame
+        n_train, model, component, alignment, metric, then
+
+        - n: trials with both values;
+        - train, test: means over these trials;
+        - gap, low, high: train - test with the sign that makes positive worse on the test scan, paired by
+          trial, with Student's interval.
+
+    Raises
+    ------
+    ValueError
+        If the table holds an unknown metric.
+    """
+    keys = [key for key in KEYS if key != "condition"]
+    values = (table.loc[table["condition"] == name, [*keys, "trial", "value"]] for name in (train, test))
+    pairs = pd.merge(*values, on=[*keys, "trial"], suffixes=("_train", "_test"))
+    finite = np.isfinite(pairs["value_train"]) & np.isfinite(pairs["value_test"])
+    sign = pairs["metric"].map(sign_of)
+    pairs = pairs.assign(gap=sign * (pairs["value_train"] - pairs["value_test"]))[finite]
+    pairs["gap"] = pairs["gap"].astype(float)
+    groups = pairs.groupby(keys, sort=False)
+    low, high = mean_interval(_by_trial(pairs, keys, "gap"))
+    means = groups[["value_train", "value_test", "gap"]].mean()
+    means.columns = pd.Index(["train", "test", "gap"])
+    means.insert(0, "n", groups.size())
+    return means.assign(low=low, high=high).reset_index()
 
 
 def better_of(metric: str) -> str:
@@ -207,6 +235,11 @@ def better_of(metric: str) -> str:
     if metric not in METRICS:
         raise ValueError(f"metric '{metric}' is unknown; choose one of {', '.join(METRICS)}")
     return METRICS[metric].better
+
+
+def sign_of(metric: str) -> int:
+    """Return 1 if higher values of a metric are better, -1 if lower ones are; raises as `better_of` does."""
+    return 1 if better_of(metric) == "higher" else -1
 
 
 def _by_trial(table: pd.DataFrame, keys: Sequence[str], column: str) -> NDArray[np.float64]:
@@ -224,6 +257,17 @@ def _medians(table: pd.DataFrame) -> NDArray[np.float64]:
     filled = table.assign(value=table["value"].fillna(worst))
     medians = filled.groupby(list(KEYS), sort=False)["value"].median()
     return medians.where(np.isfinite(medians), np.nan).to_numpy()
+
+
+def _with_gains(summary: pd.DataFrame) -> pd.DataFrame:
+    """Add what each row gains over the untrained first guess, which is one number without chance."""
+    keys = ["condition", "component", "alignment", "metric"]
+    control = summary.loc[summary["model"] == UNTRAINED, [*keys, "mean"]].rename(columns={"mean": "control"})
+    value = summary[keys].merge(control, on=keys, how="left")["control"].to_numpy(dtype=float)
+    value = np.where(summary["model"] == UNTRAINED, np.nan, value)
+    sign = summary["metric"].map(sign_of).to_numpy(dtype=float)
+    low, mean, high = (sign * (summary[name].to_numpy(dtype=float) - value) for name in ("low", "mean", "high"))
+    return summary.assign(gain_over_untrained=mean, gain_low=np.fmin(low, high), gain_high=np.fmax(low, high))
 
 
 def _with_outcomes(summary: pd.DataFrame, outcomes: pd.DataFrame | None) -> pd.DataFrame:

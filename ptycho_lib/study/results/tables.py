@@ -1,4 +1,4 @@
-"""Everything that a finished study lets us say, computed once and written beside its runs."""
+"""The tables of a study, computed once from its runs and written beside them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ import pandas as pd
 
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.io.files import write_atomically
+from ptycho_lib.metrics_table import TRAIN
+from ptycho_lib.study.results import answer
 from ptycho_lib.study.results.aggregate import AGGREGATED, join_runs, load_runs, run_outcomes
 from ptycho_lib.study.results.costs import COSTS, collect_costs
-from ptycho_lib.study.results.matched_size import headline, matched_sizes
-from ptycho_lib.study.results.statistics import paired_differences, summarize
+from ptycho_lib.study.results.headline import headline
+from ptycho_lib.study.results.learning_curve import LearningCurve, learning_curves, to_table
+from ptycho_lib.study.results.matched_size import matched_sizes
+from ptycho_lib.study.results.statistics import generalization_gaps, paired_differences, summarize
+from ptycho_lib.study.results.target import Target, read_target, write_target
 
 OUTCOMES = "run_outcomes.csv"
 SUMMARY = "study_summary.csv"
 DIFFERENCES = "paired_differences.csv"
 MATCHED_SIZES = "matched_sizes.csv"
+LEARNING_CURVES = "learning_curves.csv"
+GAPS = "generalization_gap.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +38,18 @@ class StudyTables:
     outcomes : DataFrame
         How each model of each planned run ended (`aggregate.run_outcomes`).
     summary : DataFrame
-        Trials summed up (`statistics.summarize`).
+        Means, intervals and gains (`statistics.summarize`).
     differences : DataFrame
         PtychoPINN - baseline by trial (`statistics.paired_differences`); empty without both models.
     matched_sizes : DataFrame
-        Which size the baseline needs for what PtychoPINN reaches, on the unchanged test set
+        With how many patterns one of the two matches the other, on the unchanged test set
         (`matched_size.matched_sizes`); likewise.
+    curves : tuple of LearningCurve
+        How many patterns each network needs (`learning_curve.learning_curves`).
+    gaps : DataFrame
+        Training scan against test scan (`statistics.generalization_gaps`); empty without the condition `train`.
     costs : DataFrame
-        Time and memory of every reconstruction (`results.costs.collect_costs`).
+        Time and memory of every reconstruction (`costs.collect_costs`).
     """
 
     table: pd.DataFrame
@@ -46,15 +57,47 @@ class StudyTables:
     summary: pd.DataFrame
     differences: pd.DataFrame
     matched_sizes: pd.DataFrame
+    curves: tuple[LearningCurve, ...]
+    gaps: pd.DataFrame
     costs: pd.DataFrame
 
     def headline(self, *, metric: str = "ssim", component: str = "phase", alignment: str = "aligned") -> str:
-        """Return the study's answer in one sentence (`crossing.headline`)."""
+        """Return the comparison of PtychoPINN with the baseline in one sentence (`headline.headline`)."""
         return headline(self.table, metric=metric, component=component, alignment=alignment)
 
+    def answer(self, *, metric: str = "ssim", component: str = "phase") -> list[str]:
+        """Return what the study answers, a sentence each.
 
-def compute_tables(out_dir: str | Path) -> StudyTables:
+        Parameters
+        ----------
+        metric, component : str
+            Which values.
+
+        Returns
+        -------
+        list of str
+            How many patterns each network needs; what reaches the target, if one is set; the comparison of the
+            two networks; what training adds to the first guess; the generalization gap.
+        """
+        chosen = {"metric": metric, "component": component}
+        return [
+            answer.patterns_needed(self.curves, **chosen),
+            *filter(None, [answer.target_reached(self.curves)]),
+            self.headline(**chosen),
+            *answer.training_gains(self.summary, **chosen),
+            *answer.gap_sentences(self.gaps, **chosen),
+        ]
+
+
+def compute_tables(out_dir: str | Path, target: Target | None = None) -> StudyTables:
     """Compute the tables of a study from its runs; nothing is written.
+
+    Parameters
+    ----------
+    out_dir : path
+        Study folder.
+    target : Target, optional
+        A value to be reached; by default the one kept in the study folder, if any.
 
     Raises
     ------
@@ -71,26 +114,54 @@ def compute_tables(out_dir: str | Path) -> StudyTables:
         summary=summarize(table, outcomes),
         differences=paired_differences(table),
         matched_sizes=matched_sizes(table[table["condition"] == NOMINAL]),
+        curves=tuple(learning_curves(table, outcomes, target=target or read_target(out_dir))),
+        gaps=generalization_gaps(table, train=TRAIN, test=NOMINAL),
         costs=collect_costs((run.folder.relative_to(out_dir).as_posix(), run.record) for run in runs if run.record),
     )
 
 
-def write_study_tables(out_dir: str | Path, tables: StudyTables | None = None) -> StudyTables:
-    """Write the tables of a study as CSV files, each atomically; they are computed if not given."""
+def write_study_tables(
+    out_dir: str | Path, tables: StudyTables | None = None, target: Target | None = None
+) -> StudyTables:
+    """Write the tables of a study as CSV files, each atomically.
+
+    Parameters
+    ----------
+    out_dir : path
+        Study folder.
+    tables : StudyTables, optional
+        Computed if not given.
+    target : Target, optional
+        A value to be reached; it is kept in the study folder.
+
+    Returns
+    -------
+    StudyTables
+
+    Raises
+    ------
+    InputError
+        As `compute_tables`.
+    """
     out_dir = Path(out_dir).resolve()
-    tables = tables or compute_tables(out_dir)
+    tables = tables or compute_tables(out_dir, target)
+    if target:
+        write_target(out_dir, target)
     for name, table in by_file_name(tables).items():
         write_atomically(out_dir / name, table.to_csv(index=False))
     return tables
 
 
 def by_file_name(tables: StudyTables) -> dict[str, pd.DataFrame]:
-    """Return the tables by file name."""
+    """Return the tables by file name; the generalization gap only where it was measured."""
+    gaps = {} if tables.gaps.empty else {GAPS: tables.gaps}
     return {
         AGGREGATED: tables.table,
         OUTCOMES: tables.outcomes,
         SUMMARY: tables.summary,
         DIFFERENCES: tables.differences,
         MATCHED_SIZES: tables.matched_sizes,
+        LEARNING_CURVES: to_table(tables.curves),
         COSTS: tables.costs,
+        **gaps,
     }

@@ -1,29 +1,33 @@
 """Check that what a study published is what its runs produced, number by number.
 
-Three chains are followed: a run's files are those that it recorded; the metrics follow from the saved
-reconstructions and the ground truth; the tables follow from the runs.
+Four links are checked: a run's files are those that it recorded; the compared pixels follow from the test file;
+the metrics follow from the saved reconstructions and the ground truth; the tables follow from the runs.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
+from ptycho_lib.config import StudyConfig
+from ptycho_lib.data.conditions import conditions_of
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.errors import InputError
+from ptycho_lib.evaluation.comparison import compare_objects
+from ptycho_lib.evaluation.reconstruction import compared_pixels
 from ptycho_lib.io.files import file_sha256
 from ptycho_lib.study.folder.record import METRICS, RunRecord, reconstruction_name
 from ptycho_lib.study.folder.status import State
-from ptycho_lib.study.results.aggregate import LoadedRun, load_runs, read_metrics
+from ptycho_lib.study.results.aggregate import load_runs, read_metrics
 from ptycho_lib.study.results.tables import AGGREGATED, by_file_name, compute_tables
-
-Compare = Callable[..., pd.DataFrame]
-"""`evaluation.comparison.compare_objects`; given by the caller, because this subpackage knows no evaluation."""
+from ptycho_lib.study.selection import test_subset
 
 RELATIVE_TOLERANCE = 1e-5
 """Other processors and library versions round otherwise; a changed number differs by more."""
@@ -81,15 +85,13 @@ class Verification:
         return f"{self.n_files} files and {self.n_values} values compared: {verdict}"
 
 
-def verify_study(out_dir: str | Path, compare: Compare) -> Verification:
-    """Recompute the metrics of every complete run and the tables of the study.
+def verify_study(out_dir: str | Path) -> Verification:
+    """Recompute the compared pixels and metrics of every complete run, and the tables of the study.
 
     Parameters
     ----------
     out_dir : path
         Study folder.
-    compare : callable
-        `evaluation.comparison.compare_objects`.
 
     Raises
     ------
@@ -97,21 +99,51 @@ def verify_study(out_dir: str | Path, compare: Compare) -> Verification:
         If the folder holds no study, or no run of it is complete.
     """
     out_dir = Path(out_dir).resolve()
-    book = _Book(out_dir)
+    book, tests = _Book(out_dir), _TestSets()
     runs = [run for run in load_runs(out_dir) if run.state is State.COMPLETE]
     tables = compute_tables(out_dir)
-    truths: dict[str, PtychoDataset] = {}
-    masks: dict[str, np.ndarray] = {}
     for run in runs:
         assert run.record is not None
         _verify_files(run.folder, run.record, book)
-        _verify_metrics(run, compare, truths, masks, book)
+        _verify_metrics(run.folder, run.record, tests, book)
     for name, table in by_file_name(tables).items():
         if (out_dir / name).is_file():
             _verify_table(out_dir / name, table, book)
         else:
             book.unverified.append(f"{name} is not there")
     return Verification(book.n_files, book.n_values, tuple(book.mismatches), tuple(book.unverified))
+
+
+class _TestSets:
+    """Test sets under the conditions of runs, and their compared pixels, each computed once."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, dict[str, PtychoDataset]] = {}
+        self._pixels: dict[tuple[str, str], np.ndarray] = {}
+
+    def get(self, record: RunRecord, condition: str) -> tuple[PtychoDataset, np.ndarray]:
+        """Return the test set of a run under a condition, and its compared pixels, (H, W) bool.
+
+        Raises
+        ------
+        ValueError
+            If the test file cannot be read, or the run's settings are not known to this version.
+        """
+        key = f"{record.test_data} {record.n_test} {json.dumps(record.config, sort_keys=True)}"
+        if key not in self._sets:
+            try:
+                config = StudyConfig.model_validate(record.config)
+            except ValidationError:
+                raise ValueError("the run has settings that this version does not know") from None
+            test = load_dataset(record.test_data)
+            self._sets[key] = dict(conditions_of(test.select(test_subset(test, config, record.n_test)), config))
+        if condition not in self._sets[key]:
+            raise ValueError("the condition is not among the settings of the run")
+        data = self._sets[key][condition]
+        if (key, condition) not in self._pixels:
+            least = float(record.config["evaluation"]["min_illumination"])
+            self._pixels[key, condition] = compared_pixels(data, least)
+        return data, self._pixels[key, condition]
 
 
 class _Book:
@@ -143,46 +175,29 @@ def _verify_files(folder: Path, record: RunRecord, book: _Book) -> None:
             book.mismatches.append(Mismatch(book.name(path), "content", "as in run.json", "changed since"))
 
 
-def _verify_metrics(
-    run: LoadedRun,
-    compare: Compare,
-    truths: dict[str, PtychoDataset],
-    masks: dict[str, np.ndarray],
-    book: _Book,
-) -> None:
-    """Recompute a run's metrics from its reconstructions; all models of all runs share the pixels."""
-    assert run.record is not None
-    path = run.folder / METRICS
+def _verify_metrics(folder: Path, record: RunRecord, tests: _TestSets, book: _Book) -> None:
+    """Recompute a run's compared pixels from its test file, and its metrics from its reconstructions."""
+    path = folder / METRICS
     try:
         published = read_metrics(path)
     except InputError as error:
         book.mismatches.append(Mismatch(book.name(path), "table", "complete", str(error)))
         return
     for (model, condition), rows in published.groupby(["model", "condition"], sort=False):
-        file = run.folder / f"{model}_run" / reconstruction_name(condition)
+        file = folder / f"{model}_run" / reconstruction_name(condition)
         try:
-            truth = _truth(run.record, condition, truths)
+            data, pixels = tests.get(record, condition)
             obj, mask = _reconstruction(file)
         except (OSError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0]
             book.unverified.append(f"{book.name(path)}: {model}, {condition}: {reason}")
             continue
-        pixels = masks.setdefault(condition, mask)
         book.compare(file, "number of pixels compared", int(mask.sum()), int(pixels.sum()))
         if not np.array_equal(mask, pixels):
-            book.mismatches.append(Mismatch(book.name(file), "mask", "one for all models", "differs"))
-        shift = run.record.config["evaluation"]["max_shift_px"]
-        options = {"max_shift_px": shift, "pixel_size_m": truth.pixel_size_m}
-        recomputed = compare(truth.obj, obj, mask, **options).assign(model=model, condition=condition)
+            book.mismatches.append(Mismatch(book.name(file), "mask", "as saved", "another one from the test file"))
+        options = {"max_shift_px": record.config["evaluation"]["max_shift_px"], "pixel_size_m": data.pixel_size_m}
+        recomputed = compare_objects(data.obj, obj, mask, **options).assign(model=model, condition=condition)
         _compare_rows(path, rows, recomputed, _KEYS, book)
-
-
-def _truth(record: RunRecord, condition: str, truths: dict[str, PtychoDataset]) -> PtychoDataset:
-    conditions = {entry["name"]: entry for entry in record.config.get("conditions", ())}
-    path = conditions.get(condition, {}).get("test_data") or record.test_data
-    if path not in truths:
-        truths[path] = load_dataset(path)
-    return truths[path]
 
 
 def _reconstruction(file: Path) -> tuple[np.ndarray, np.ndarray]:

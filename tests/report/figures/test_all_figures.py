@@ -378,14 +378,14 @@ class TestStudyFigure:
 
     def test_an_arrow_shows_how_many_patterns_are_saved(self) -> None:
         table = examples.tidy_table(sizes=(64, 128, 256, 512), trials=3)
-        crossings = matched_sizes(table, n_resamples=99)
-        figure = figures.study_figure(table, crossings=crossings)
-        rows = select(crossings, component="phase", metric="ssim", alignment="aligned")
-        largest = rows[np.isfinite(rows["needed"]) & (rows["needed"] > 0)].iloc[-1]
-        assert largest["needed"] > 2 * largest["n_train"]
+        matches = matched_sizes(table)
+        figure = figures.study_figure(table, matched_sizes=matches)
+        largest = select(matches, component="phase", metric="ssim", alignment="aligned", model="pinn").iloc[-1]
+        assert largest["n_train"] == 512
+        assert largest["size"] < 512 / 2
         arrows = [child for child in figure.axes[8].get_children() if isinstance(child, Annotation)]
-        assert [arrow.xy for arrow in arrows] == [(largest["n_train"], largest["value"])]
-        assert arrows[0].get_position()[0] == pytest.approx(largest["needed"])
+        assert [arrow.xy for arrow in arrows] == [(largest["size"], largest["value"])]
+        assert arrows[0].get_position()[0] == pytest.approx(largest["n_train"])
 
     def test_the_untrained_control_is_a_line_with_its_name(self) -> None:
         table = examples.tidy_table(trials=3, models=("pinn", "baseline", "untrained"))

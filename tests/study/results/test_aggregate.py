@@ -14,7 +14,6 @@ from ptycho_lib.study.folder.record import METRICS, RECORD, RunIdentity
 from ptycho_lib.study.folder.status import State
 from ptycho_lib.study.results.aggregate import (
     AGGREGATED,
-    _read_at_once,
     aggregate,
     load_runs,
     read_metrics,
@@ -22,6 +21,7 @@ from ptycho_lib.study.results.aggregate import (
 )
 from ptycho_lib.study.results.tables import (
     DIFFERENCES,
+    LEARNING_CURVES,
     MATCHED_SIZES,
     OUTCOMES,
     SUMMARY,
@@ -48,27 +48,6 @@ def test_the_table_is_the_runs_put_together(out_dir):
     own = table[table["run"] == "n_train_8/trial_1"].drop(columns="run").reset_index(drop=True)
     run = read_metrics(out_dir / "n_train_8/trial_1" / METRICS).drop(columns="run")
     pd.testing.assert_frame_equal(own, run, check_exact=True)
-
-
-@pytest.mark.parametrize("reason", ["", "a, b", 'he said "no"', "two\nlines", 'a "quoted\nline"'])
-def test_tables_read_at_once_are_those_read_one_by_one(tmp_path, out_dir, reason):
-    example = read_metrics(next(iter(sorted(out_dir.rglob(METRICS)))))
-    paths = [tmp_path / f"{number}.csv" for number in range(3)]
-    for number, path in enumerate(paths):
-        example.assign(trial=number, reason=reason).to_csv(path, index=False)
-    at_once, one_by_one = _read_at_once(paths), pd.concat(map(read_metrics, paths), ignore_index=True)
-    assert (at_once is None) == ("\n" in reason)
-    if at_once is not None:
-        pd.testing.assert_frame_equal(at_once[0], one_by_one, check_exact=True)
-        assert at_once[1] == [len(example)] * 3
-
-
-def test_an_open_quote_does_not_swallow_the_next_table(tmp_path, out_dir):
-    text = next(iter(sorted(out_dir.rglob(METRICS)))).read_text()
-    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
-    for path in paths:
-        path.write_text(text.rstrip("\n") + '"\n')
-    assert _read_at_once(paths) is None
 
 
 def test_the_written_table_reads_back_without_losing_a_digit(out_dir):
@@ -112,7 +91,7 @@ def test_a_flat_reconstruction_has_collapsed_even_if_its_training_noticed_nothin
 
 def test_every_table_is_written_beside_the_runs(out_dir):
     tables = write_study_tables(out_dir)
-    for name in (AGGREGATED, OUTCOMES, SUMMARY, DIFFERENCES, MATCHED_SIZES):
+    for name in (AGGREGATED, OUTCOMES, SUMMARY, DIFFERENCES, MATCHED_SIZES, LEARNING_CURVES):
         assert len(pd.read_csv(out_dir / name)) > 0, name
     assert set(tables.differences["n"]) <= {0, 1, 2, 3}
     assert tables.headline().endswith(".")
