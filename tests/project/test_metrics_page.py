@@ -48,6 +48,8 @@ def test_every_table_of_a_study_is_named():
         tables.SUMMARY,
         tables.DIFFERENCES,
         tables.MATCHED_SIZES,
+        tables.LEARNING_CURVES,
+        tables.GAPS,
         tables.OUTCOMES,
         tables.COSTS,
     )

@@ -14,12 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from ptycho_lib.metrics_table import UNTRAINED
 from ptycho_lib.report.style import FULL_WIDTH, model_looks
-
-UNTRAINED = "untrained"
-"""The model that is the control of a study: the first guess alone."""
-TRAIN = "train"
-"""The condition in which the metrics are those of the training scan."""
 
 GRID: dict[str, Any] = {"color": "#e6e6e6", "linewidth": 0.5}
 QUIET = "#444444"

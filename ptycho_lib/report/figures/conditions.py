@@ -10,11 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS, select
+from ptycho_lib.metrics_table import METRICS, TRAIN, UNTRAINED, select
 from ptycho_lib.report.figures.axes import (
     DIRECTION,
-    TRAIN,
-    UNTRAINED,
     draw_control,
     least_span,
     reading_key,

@@ -10,13 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import select
+from ptycho_lib.metrics_table import TRAIN, UNTRAINED, select
 from ptycho_lib.report.figures.axes import (
     DIRECTION,
     GRID,
     QUIET,
-    TRAIN,
-    UNTRAINED,
     draw_control,
     least_span,
     reading_key,

@@ -1,4 +1,4 @@
-"""What a study's report says in words: what was compared, what became of the runs, where numbers come from.
+"""The report's sentences on a study: what was compared, what became of the runs, where the numbers come from.
 
 Every function returns HTML with all texts escaped; links are relative, so that a study folder can be
 zipped and sent.
@@ -25,6 +25,7 @@ from ptycho_lib.study.folder.record import ModelOutcome
 from ptycho_lib.study.folder.status import State
 from ptycho_lib.study.folder.templates import execution_name, run_template
 from ptycho_lib.study.results.aggregate import LoadedRun
+from ptycho_lib.study.results.answer import patterns_needed
 
 STATE_WORDS = {
     State.COMPLETE: "complete",
@@ -100,12 +101,19 @@ def run_counts(results: StudyResults) -> str:
 
 
 def answer(results: StudyResults) -> str:
-    """Return the sentence that answers the study, and the same for the other measures of quality."""
-    tables = results.tables
-    first = paragraph(f"<strong>{escape(tables.headline())}</strong>", role="answer")
-    others = [("frc50", "phase"), ("ssim", "amplitude"), ("frc50", "amplitude")]
-    sentences = (tables.headline(metric=metric, component=component) for metric, component in others)
-    return first + paragraph("By other measures:") + bullets(map(escape, sentences))
+    """Return how many patterns each network needs, the comparison of the two, and what training adds."""
+    first, *others = results.tables.answer()
+    return paragraph(f"<strong>{escape(first)}</strong>", role="answer") + bullets(map(escape, others))
+
+
+def other_measures(results: StudyResults) -> str:
+    """Return how many patterns are needed, and the comparison of the two networks, by other measures."""
+    measures = [("frc50", "phase"), ("ssim", "amplitude"), ("frc50", "amplitude")]
+    sentences = []
+    for metric, component in measures:
+        chosen = {"metric": metric, "component": component}
+        sentences += [patterns_needed(results.tables.curves, **chosen), results.tables.headline(**chosen)]
+    return paragraph("By other measures:") + bullets(map(escape, dict.fromkeys(sentences)))
 
 
 def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> str:
@@ -167,9 +175,9 @@ def provenance(results: StudyResults) -> str:
 
 
 def conditions(results: StudyResults) -> str:
-    """Return what the other test conditions are, or that there are none."""
+    """Return what the other test conditions are; empty if there are none."""
     if not results.config.conditions:
-        return paragraph("The study's configuration lists no other test conditions.")
+        return ""
     changes = {
         c.name: ", ".join(f"{k} {v}" for k, v in c.model_dump(exclude={"name"}, exclude_none=True).items())
         for c in results.config.conditions
@@ -214,15 +222,14 @@ def caption(results: StudyResults) -> str:
     models = listed(look.label for look in model_looks(config.networks).values())
     single = ", each shown as a faint point" if n_trials <= MOST_POINTS else ""
     several = f"Lines join the means of {n_trials} trials{single}"
-    band = "; bands are 95 % bootstrap intervals of the mean" if results.has_intervals else ""
+    band = "; bands are 95 % intervals of the mean (Student's t)" if results.has_intervals else ""
     points = f"{several}{band}" if n_trials > 1 else "One trial for each size, hence no interval"
     sentences = (
         f"Generalization study '{config.name}'.",
         f"{models} trained on {listed(map(str, config.n_train_sizes))} diffraction patterns and evaluated",
         f"on {results.manifest.n_test} patterns of an unseen region or object.",
         "Upper row: amplitude; lower row: phase (errors in rad). Arrows beside names point to better values;",
-        "a dotted arrow leads from the size that one model needs to the size with which the other reaches as",
-        "much.",
+        "a dotted arrow leads from a training size of one network to the smaller one with which the other matches it.",
         f"{points}.",
         f"Reconstructions are aligned to the {results.standard} (amplitude scale, phase ramp, sub-pixel",
         "shift) within the illuminated region that all models share. PSNR and SSIM refer to its peak-to-peak",

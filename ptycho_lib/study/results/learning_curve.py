@@ -245,22 +245,16 @@ def fit_power_law(sizes: NDArray[np.floating], errors: NDArray[np.floating], lea
     spread = max(float(np.ptp(errors)), 1e-12)
     scaled, floor = (errors - errors.min()) / spread, max((least - errors.min()) / spread, -100.0)
 
-    def curve(x: Floats, limit: float, scale: float, exponent: float) -> Floats:
-        return limit + scale * x**-exponent
+    def residuals(law: Floats) -> Floats:
+        return np.asarray(law[0] + law[1] * ratio ** -law[2] - scaled)
 
-    def slopes(x: Floats, limit: float, scale: float, exponent: float) -> Floats:
-        power = x**-exponent
-        return np.stack([np.ones_like(x), power, -scale * power * np.log(x)], axis=1)
+    def slopes(law: Floats) -> Floats:
+        power = ratio ** -law[2]
+        return np.stack([np.ones_like(ratio), power, -law[1] * power * np.log(ratio)], axis=1)
 
-    start = (max(-0.1, floor), 1.0, 0.7)
-    bounds = ([min(floor, -1e-9), 0.0, EXPONENTS[0]], [1.0, 200.0, EXPONENTS[1]])
-    start = tuple(np.clip(start, bounds[0], bounds[1]))
-    try:
-        (limit, scale, exponent), _ = optimize.curve_fit(
-            curve, ratio, scaled, p0=start, bounds=bounds, jac=slopes, maxfev=2000
-        )
-    except RuntimeError:  # no convergence: the straight mean, which claims nothing
-        return PowerLaw(float(sizes[0]), float(errors.mean()), 0.0, 1.0)
+    bounds = np.array([[min(floor, -1e-9), 1.0], [0.0, 200.0], EXPONENTS]).T
+    start = np.clip([max(-0.1, floor), 1.0, 0.7], *bounds)
+    limit, scale, exponent = optimize.least_squares(residuals, start, jac=slopes, bounds=bounds).x
     return PowerLaw(float(sizes[0]), errors.min() + spread * float(limit), spread * float(scale), float(exponent))
 
 

@@ -9,7 +9,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from ptycho_lib.report.results import StudyResults, read_results
-from ptycho_lib.report.text import study as narrative
+from ptycho_lib.report.text import disclosure, study as narrative
 from tests.support import report_examples as examples
 
 
@@ -81,15 +81,27 @@ def test_caption_is_filled_in(results: StudyResults) -> None:
 def test_an_interval_is_claimed_only_where_there_is_one(tmp_path: Path, trials: int, claimed: bool) -> None:
     results = read_results(examples.FinishedStudy(tmp_path, sizes=(4, 8), trials=trials).finish())
     assert ("95 %" in narrative.caption(results)) is claimed
-    assert ("95 % interval" in narrative.answer(results)) is claimed
-
-
-def test_the_answer_names_both_models_and_other_measures(results: StudyResults) -> None:
     words = text(narrative.answer(results))
-    assert "PtychoPINN" in words
-    assert "supervised baseline" in words
-    assert "aligned phase SSIM" in words
-    assert "amplitude FRC50" in words
+    assert ("95 % CI" in words) is claimed
+    assert ("cannot be said from" in words) is not claimed
+    assert ("cannot be ranked" in words) is not claimed
+
+
+def test_the_answer_comes_first_and_names_both_models(tmp_path: Path) -> None:
+    results = read_results(examples.FinishedStudy(tmp_path, sizes=(4, 8, 16), trials=3).finish())
+    soup = BeautifulSoup(narrative.answer(results), "html.parser")
+    first = soup.find("p", class_="answer").get_text()
+    assert first.startswith("PtychoPINN ")
+    assert "; the supervised baseline " in first
+    assert "aligned phase SSIM" in first
+    assert "amplitude FRC50" in text(narrative.other_measures(results))
+
+
+def test_the_report_discloses_what_qualifies_its_numbers(results: StudyResults) -> None:
+    words = text(disclosure.disclosure(results))
+    assert "the phase drift correction are fitted to the test patterns themselves, never to the reference" in words
+    assert "(default -> this study): trials" in words
+    assert results.standard in words or results.reference_note in words
 
 
 def test_alternative_text_tells_the_message_in_numbers(results: StudyResults) -> None:
