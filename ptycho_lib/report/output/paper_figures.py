@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.errors import InputError, Problem
-from ptycho_lib.report.figures.axes import TRAIN
+from ptycho_lib.metrics_table import TRAIN
 from ptycho_lib.report.figures.cost import time_figure
 from ptycho_lib.report.figures.generalization import generalization_figure
 from ptycho_lib.report.figures.study import STUDY_METRICS, study_figure

@@ -20,8 +20,8 @@ from ptycho_lib.report.output.notebook_display import png_bytes
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.report.text.condition_series import series_alt, study_series
 from ptycho_lib.report.text.cost import time_alt
-from ptycho_lib.report.text.study import caption, condition_alt
 from ptycho_lib.report.text.latex import to_latex
+from ptycho_lib.report.text.study import caption, condition_alt
 from ptycho_lib.report.text.tables import study_table
 from ptycho_lib.study.results.tables import StudyTables
 
