@@ -12,12 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS, select
+from ptycho_lib.metrics_table import METRICS, UNTRAINED, select
 from ptycho_lib.report.figures.axes import (
     DIRECTION,
     GRID,
     QUIET,
-    UNTRAINED,
     draw_control,
     least_span,
     reading_key,
