@@ -79,8 +79,8 @@ DATA = {"texture": texture, "lines": lines, "star": star}
 
 def config_of(first_guess: int, merged: int, steps: int) -> StudyConfig:
     """Return the default configuration with these parts."""
-    network = {"first_guess": first_guess}
-    training = {"min_steps": steps, "epochs": 5, "overlap": merged}
+    network = {"first_guess_iterations": first_guess}
+    training = {"steps": steps, "validations": 5, "merged_patches": merged}
     return parse_config({"network": network, "training": training}, "ablation")
 
 

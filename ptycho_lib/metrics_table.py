@@ -1,7 +1,7 @@
 """The tidy table: its columns, its models and metrics with their names, and how to select rows.
 
-One value a row. `comparison_metrics.csv` of a run and `aggregated_metrics.csv` of a study have the same
-columns, so that a study is its runs put together, nothing more. Definitions: docs/explanation/metrics.md.
+Each row holds one value. `comparison_metrics.csv` of a run and `aggregated_metrics.csv` of a study have the same
+columns: the table of a study is that of its runs, concatenated. Definitions: docs/explanation/metrics.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCORE_COLUMNS = (
     "censored",
     "reason",
 )
-"""What was measured, and the audit of how: data range, alignment terms, remarks."""
+"""What was measured, and how: data range, alignment terms, remarks."""
 
 COLUMNS = (*RUN_COLUMNS, *SCORE_COLUMNS, "run", "leakage", "reference")
 """All columns of the tidy table in order; `run` is the run folder relative to the study, `leakage` what the

@@ -1,11 +1,11 @@
-"""Find each patch's global phase from its overlaps with the other patches.
+"""Estimate the global phase of each patch from its overlaps with other patches.
 
 A diffraction pattern does not change if its object patch is multiplied by exp(iθ). Every reconstructed patch
-therefore carries an arbitrary phase; averaging patches as they are loses what they disagree on, most of all
-the low frequencies of the object. Neighbours show the same pixels, which tells their relative phase.
+therefore has an arbitrary phase, and the plain mean of patches loses what they disagree on, above all the low
+frequencies of the object. Neighbours show the same pixels, which gives their relative phase.
 
-Trusting relative phases alone lets small errors add up to a drift across the scan. How far they can be
-trusted is measured on the patches themselves, and the rest is left to the patches as they are (`_pull`).
+With relative phases alone, small errors add up to a drift across the scan. The phases are therefore also drawn
+towards those of the patches as predicted, with a strength that follows from the patches (`_pull`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ptycho_lib.io.lazy_stack import blocks, release
 Floats = NDArray[np.float64]
 
 _SAMPLES_PER_SIDE = 16
-"""Each patch is compared on about 16 x 16 lattice points: enough for one phase, whatever its size."""
+"""A patch is compared on about 16 x 16 lattice points: enough for one phase, whatever its size."""
 
 _MOST_PAIRS = 4_000_000
 """Pairs of patches, counted both ways, whose overlaps are kept: about 40 for each of 100 000 patches."""
@@ -45,8 +45,8 @@ def synchronise_phases(
 
     Angular synchronisation [1]_: the leading eigenvector of the degree-normalised Hermitian matrix of overlap
     products c_kl = Σ w_k w_l q_k q_l* gives the start; weighted least squares on the graph of overlaps, with
-    each phase drawn towards zero, gives the result. The strength of the pull follows from the patches: it
-    is weak if they disagree in their phases alone, and strong if they disagree anyhow.
+    each phase drawn towards zero, gives the result. The strength of this pull follows from the patches: it is
+    weak if they disagree in their phases alone, and strong if they disagree in other ways, too.
 
     Parameters
     ----------
@@ -201,9 +201,9 @@ def _pull(overlap: sparse.csr_array, phases: Floats) -> float:
     patches the residual is short of τ² by n - 1 degrees of freedom; a chain of patches leaves none, and the
     error is then taken to be as large as the differences.
 
-    Were the errors independent, a pull of about τ²/σ² would be best. They are not: what spoils an overlap
-    spoils its neighbours, and adds up. The pull is (τ²/σ²)⁴/10, almost nothing where the overlaps agree and
-    almost all where they do not. On trained networks the two cases lie far apart (docs/methods/stitching.md).
+    For independent errors a pull of about τ²/σ² would be best. But the errors of neighbouring overlaps are
+    alike, and add up. The pull is (τ²/σ²)⁴/10: almost nothing where the overlaps agree, and almost all where
+    they do not. On trained networks the two cases lie far apart (docs/methods/stitching.md).
     """
     before, after = (-2 * np.log(np.clip(agreement(overlap, p), 0.01, 1)) for p in (0 * phases, phases))
     patches, pairs = len(phases), overlap.nnz / 2

@@ -1,4 +1,4 @@
-"""From predicted patches to a reconstruction: the object, where it counts, how far to trust it."""
+"""From predicted patches to a reconstruction: the object, the compared pixels, and maps of uncertainty."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Reconstruction:
     pixel_size_m : float, optional
         Object pixel.
     usage : Usage, optional
-        What it took: prediction and stitching, or iterations; masks and maps do not count.
+        Time and memory of prediction and stitching, or of the iterations; masks and maps do not count.
     """
 
     truth: NDArray[np.complex64]
@@ -100,18 +100,27 @@ def reconstruct(
     min_illumination : float
         See `comparison.comparison_mask`.
     synchronise : bool
-        Estimate the unobservable global phase of each patch from the overlaps first.
+        First estimate the unobservable global phase of each patch from the overlaps.
     correct_drift : bool
         Remove the slow drift of the stitched phase (`phase_drift.phase_drift_correction`).
     predicted : Usage, optional
-        What the prediction of the patches took; stitching is added to it.
+        Time and memory of the prediction; those of the stitching are added.
+
+    Returns
+    -------
+    Reconstruction
+
+    Raises
+    ------
+    ValueError
+        If patches and positions do not match, or a patch reaches outside the object.
     """
     meter = Meter()
     shape = dataset.obj.shape
     border = (dataset.patch_size - patches.shape[-1]) // 2
     window = slice(border, border + patches.shape[-1])
     intensity = total_intensity(dataset.probe_modes[:, window, window]).astype(np.float32)
-    # Falling towards the patch's edge, where networks are worst and every step would show as a grid.
+    # Weights fall towards the edge, where predictions are worst and a step would show as a grid.
     edge = np.sin(np.pi * (np.arange(patches.shape[-1]) + 0.5) / patches.shape[-1])
     weights = (intensity + FAINTEST * intensity.max()) * np.outer(edge, edge)
     stitched = stitch(patches, positions_px, shape, weights=weights, synchronise=synchronise)
@@ -129,7 +138,7 @@ def assess(
     min_illumination: float,
     usage: Usage | None = None,
 ) -> Reconstruction:
-    """Judge an object that was reconstructed as a whole, by the same measures as one of patches.
+    """Judge an object that was reconstructed as a whole by the same measures as a stitched one.
 
     Parameters
     ----------
@@ -138,7 +147,12 @@ def assess(
     dataset, min_illumination
         As for `reconstruct`.
     usage : Usage, optional
-        What it took.
+        Time and memory of the reconstruction.
+
+    Returns
+    -------
+    Reconstruction
+        Its `spread` is NaN.
     """
     spread = np.full(obj.shape, np.nan, np.float32)
     return _assessed(obj, spread, obj != 0, dataset, min_illumination, usage)
@@ -169,7 +183,7 @@ def compared_pixels(dataset: PtychoDataset, min_illumination: float) -> NDArray[
 
 
 def residual_map(obj: NDArray[np.complex64], known: NDArray[np.bool_], dataset: PtychoDataset) -> NDArray[np.float32]:
-    """Return how badly the patterns that illuminate a pixel are explained; see `Reconstruction.residual`.
+    """Return the misfit of the patterns that illuminate each pixel; see `Reconstruction.residual`.
 
     Parameters
     ----------

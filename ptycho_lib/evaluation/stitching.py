@@ -1,4 +1,4 @@
-"""Put predicted object patches together into one object, with the spread of the patches as an error map."""
+"""Combine predicted object patches to one object, with the spread of the patches as a map of uncertainty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ptycho_lib.physics.diffraction import CHUNK, add_patches
 
 @dataclass(frozen=True, eq=False)
 class Stitched:
-    """An object put together from patches.
+    """An object combined from patches.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ class Stitched:
     weight : (H, W) float32
         Sum of the weights: zero where the object is unknown.
     spread : (H, W) float32
-        Weighted standard deviation of the patches about `obj`, in its unit: an uncertainty that needs
-        no truth. Zero where fewer than two patches meet.
+        Weighted standard deviation of the patches about `obj`, in its unit: an uncertainty that needs no
+        truth. Zero where fewer than two patches meet.
     phases : (n,) float64
         Phase (rad) that each patch was multiplied with before the mean; zeros without synchronisation.
     """
@@ -59,13 +59,17 @@ def stitch(
     weights : (M, M) float, optional
         Confidence in each pixel of a patch, not negative; uniform by default.
     synchronise : bool
-        Estimate each patch's unobservable global phase from its overlaps first
-        (`synchronisation.synchronise_phases`).
+        First estimate the unobservable global phase of each patch from its overlaps
+        (`phase_synchronisation.synchronise_phases`).
+
+    Returns
+    -------
+    Stitched
 
     Raises
     ------
     ValueError
-        If patches, positions and weights do not fit each other, or a patch reaches outside `shape`.
+        If the shapes of patches, positions and weights do not match, or a patch reaches outside `shape`.
     """
     patches, positions_px = np.asanyarray(patches), np.asarray(positions_px, dtype=np.float64)
     if patches.ndim != 3 or patches.shape[1] != patches.shape[2] or positions_px.shape != (len(patches), 2):
