@@ -85,10 +85,10 @@ def config_of(first_guess: int, merged: int, steps: int) -> StudyConfig:
 
 
 def predictions(
-    train: PtychoDataset, test: PtychoDataset, n_train: int, steps: int, trial: int
+    train: PtychoDataset, test: PtychoDataset, models: list[str], n_train: int, steps: int, trial: int
 ) -> Iterator[tuple[dict[str, object], PredictedPatches]]:
     """Yield what each variant sees in the test patterns. The control needs no trial but the first."""
-    for model, first_guess, merged in VARIANTS:
+    for model, first_guess, merged in (variant for variant in VARIANTS if variant[0] in models):
         config = config_of(first_guess, merged, steps)
         row: dict[str, object] = {"model": model, "first_guess": first_guess, "merged_patches": merged, "trial": trial}
         if model == "untrained":
@@ -139,25 +139,27 @@ def markdown(rows: pd.DataFrame, heading: str) -> str:
 
 @click.command(help=__doc__)
 @click.option("--data", "names", default=" ".join(DATA), show_default=True)
+@click.option("--models", default="untrained pinn baseline", show_default=True)
 @click.option("--n-train", default=128, show_default=True)
 @click.option("--n-test", default=256, show_default=True, help="Test patterns of the simulated data.")
 @click.option("--steps", default=400, show_default=True, help="Gradient steps of each training.")
 @click.option("--trials", default=3, show_default=True)
 @click.option("--out", default=str(RESULTS / "ablation"), show_default=True, help="Path without extension.")
-def main(names: str, n_train: int, n_test: int, steps: int, trials: int, out: str) -> None:
+def main(names: str, models: str, n_train: int, n_test: int, steps: int, trials: int, out: str) -> None:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
+    call = f"--models '{models}' --n-train {n_train} --n-test {n_test} --steps {steps} --trials {trials}"
     heading = (
-        f"# Ablation\n\n`python benchmarks/ablation.py --n-train {n_train} --n-test {n_test} --steps {steps} "
-        f"--trials {trials}`, commit {commit}. Aligned metrics on held-out patterns, mean ± standard deviation\n"
-        "over the trials; the control has none. `first guess` 0 is the PtychoNN-like setting (control: a flat object)."
+        f"# Ablation\n\n`python benchmarks/ablation.py {call}`, commit {commit}.\n"
+        "Aligned metrics on held-out patterns, mean ± standard deviation over the trials; the control has none.\n"
+        "`first guess` 0 is the PtychoNN-like setting (control: a flat object)."
     )
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
         sets = {name: DATA[name](Path(folder), n_test) for name in names.split()}
         for trial, (name, (train, test)) in itertools.product(range(1, trials + 1), sets.items()):
-            for row, seen in predictions(train, test, n_train, steps, trial):
+            for row, seen in predictions(train, test, models.split(), n_train, steps, trial):
                 rows += [{"data": name, **row, **score} for score in scores(seen, test)]
                 table = pd.DataFrame(rows).assign(commit=commit)
                 table.round(5).to_csv(f"{out}.csv", index=False)
