@@ -150,8 +150,11 @@ def test_waiting_for_a_place_is_told(runs):
     assert lines.tally.remaining_s(time.time()) == pytest.approx(100.0)  # one worker, not two
 
 
-def through_terminal(command):
-    """Run a command in a terminal of 100 columns; return (exit code, all that it showed)."""
+def through_terminal(command, words, release):
+    """Run a command in a terminal of 100 columns; return (exit code, all that it showed).
+
+    The file `release` is made as soon as it has shown the words.
+    """
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     variables = os.environ | {"TERM": "xterm-256color"}
@@ -161,8 +164,10 @@ def through_terminal(command):
     with suppress(OSError):  # EIO: the other end is closed
         while piece := os.read(ours, 65536):
             shown += piece
+            if words in shown:
+                release.touch()
     os.close(ours)
-    return process.wait(30), shown.decode()
+    return process.wait(300), shown.decode()
 
 
 TRAINING = """
@@ -170,7 +175,8 @@ import json, time
 for epoch in range(1, 5):
     line = {"time": time.time(), "model": "pinn", "epoch": epoch, "epochs": 4, "loss": 0.5, "val_loss": 0.6}
     run.progress_file.open("a").write(json.dumps(line) + chr(10))
-    time.sleep(1.2)
+    while epoch == 3 and not (Path(train_data).parent / "seen").exists():
+        time.sleep(0.1)
 """
 
 
@@ -180,13 +186,15 @@ def test_the_board_and_the_watched_status_in_a_real_terminal(tmp_path):
     watching = study.start()
     wait_for(lambda: list(study.out.rglob("progress.jsonl")))
     status = [sys.executable, "-m", "ptycho_lib.cli.main", "status", study.out, "--watch"]
-    code, shown = through_terminal(status)
+    seen = study.folder / "seen"
+    code, shown = through_terminal(status, b"pinn epoch 3/4", seen)
     watching.communicate(timeout=300)
     assert code == 0
-    assert re.search(r"running.*pinn epoch \d/4, loss 0.5, \d s ago", shown)
+    assert re.search(r"running.*pinn epoch 3/4, loss 0.5, \d+ s ago", shown)
     assert "1 complete" in shown  # it ends by itself when the run does
     study.out = tmp_path / "again"
-    code, shown = through_terminal(study.command())
+    seen.unlink()
+    code, shown = through_terminal(study.command(), b"pinn epoch 3/4", seen)
     assert code == 0
     assert "\x1b[" in shown
     for wanted in ("pinn epoch 3/4", "elapsed", "remaining", "0/1 runs complete", "n_train 4: complete in"):
