@@ -10,6 +10,7 @@ from ptycho_lib.config import parse_config
 from ptycho_lib.data.check.pair import check_pair
 from ptycho_lib.data.dataset import PtychoDataset, save_dataset
 from ptycho_lib.data.leakage import find_leakage, object_similarity, refuse_leakage
+from ptycho_lib.data.object_registration import register
 from ptycho_lib.errors import InputError
 from ptycho_lib.evaluation.comparison import compare_objects
 from ptycho_lib.physics import diffraction, objects, probes
@@ -90,6 +91,59 @@ def test_the_seen_area_by_hand():
     coverage = np.ones(SHAPE, bool)
     coverage[:48] = False
     assert find_leakage(train, replace(nearer, coverage=coverage)).seen_fraction == 0
+
+
+def moved(obj, shift):
+    """Shift an object by fractions of a pixel, band-limited."""
+    down, right = (np.exp(-2j * np.pi * np.fft.fftfreq(n) * s) for n, s in zip(obj.shape, shift, strict=True))
+    return np.fft.ifft2(np.fft.fft2(obj) * down[:, None] * right)
+
+
+AGAIN = {
+    "padded": lambda obj: (np.pad(obj, 3, constant_values=1), 3.0),
+    "ramp": lambda obj: (obj * np.exp(0.02j * np.indices(obj.shape)[0]), 0.0),
+    "shifted": lambda obj: (moved(obj, (0.7, 0.0)), 0.0),
+    "all of it": lambda obj: (
+        np.pad(moved(obj, (-0.4, 0.7)) * np.exp(0.02j * np.indices(obj.shape).sum(axis=0)), 3, constant_values=1),
+        3.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", AGAIN)
+@pytest.mark.parametrize("kind", ["lines", "blobs"])
+def test_a_scan_measured_twice_and_reconstructed_separately_is_found(how, kind):
+    """Other noise in patterns and objects, and in the frame and the phase ramp of another reconstruction."""
+    rng = np.random.default_rng(2)
+    obj = objects.transmission(getattr(objects, kind)(SHAPE, np.random.default_rng(1)))
+    first = simulate(scan((8, 88), n=60), obj, seed=1)
+    noise = [0.02 * (rng.standard_normal(SHAPE) + 1j * rng.standard_normal(SHAPE)) for _ in range(2)]
+    again, pad = AGAIN[how](obj + noise[1])
+    second = simulate(first.positions_px, obj, seed=2)
+    second = replace(second, obj=again.astype(np.complex64), positions_px=first.positions_px + pad)
+    leakage = find_leakage(replace(first, obj=(obj + noise[0]).astype(np.complex64)), second)
+    assert leakage.same_object
+    assert leakage.shared_patterns == 0
+    assert leakage.shared_positions >= 55
+    assert leakage.seen_fraction > 0.95
+    with pytest.raises(InputError, match="positions of the training scan"):
+        refuse_leakage(first, second)
+
+
+@pytest.mark.parametrize("kind", ["lines", "blobs", "gaussian_random_field", "manhattan", "natural_image"])
+def test_objects_of_one_kind_are_different_objects(kind):
+    one, two = (objects.transmission(getattr(objects, kind)(SHAPE, np.random.default_rng(s))) for s in (1, 2))
+    assert not find_leakage(simulate(scan((8, 88), n=60), one), simulate(scan((8, 88), n=60), two, seed=3)).same_object
+
+
+def test_a_shift_is_found_to_a_fraction_of_a_pixel_also_in_large_objects():
+    obj = objects.transmission(objects.blobs((600, 560), np.random.default_rng(1)))
+    other = np.pad(moved(obj, (0.25, -0.4)), ((5, 0), (0, 9)))
+    area = np.zeros(obj.shape, bool)
+    area[10:-10, 10:-10] = True
+    found = register(obj, other, area, np.pad(area, ((5, 0), (0, 9))))
+    assert found.similarity > 0.95
+    np.testing.assert_allclose(found.shift_px, (-5.25, 0.4), atol=0.15)
 
 
 def test_another_object_shares_neither_positions_nor_area(train):
