@@ -54,13 +54,19 @@ lock: ## resolve the newest versions that pyproject.toml allows into requirement
 
 STAR := studies/siemens_star
 STAR_RAW := $(STAR)/siemens_star_velociprobe_n64_raw.npz
+STAR_MODES := $(STAR)/siemens_star_velociprobe_n64_probe_modes.npz
 STAR_TRAIN := $(STAR)/data/siemens_star_velociprobe_n64_train.npz
 STAR_TEST := $(STAR_TRAIN:_train.npz=_test.npz)
 
 # Prepared once; order-only, because a checkout's file times mean nothing. The test file is written last: if it
 # is missing, a training file beside it is the remains of an interrupted preparation.
 $(STAR_TEST): | $(STAMP)
-	$(BIN)/ptycho-study prepare $(STAR_RAW) $(STAR)/data --overwrite
+	$(BIN)/ptycho-study prepare $(STAR_RAW) $(STAR)/data --probe-file $(STAR_MODES) --overwrite
+
+.PHONY: star-modes
+star-modes: iterative ## refine the star's probe modes again, on the training half alone
+	$(BIN)/ptycho-study prepare $(STAR_RAW) build/star_modes --probe-modes 3 --overwrite
+	cp build/star_modes/$(notdir $(STAR_MODES)) $(STAR_MODES)
 
 .PHONY: quickstart
 quickstart: $(STAMP) $(STAR_TEST) ## real data, whole study: studies/siemens_star/results/report.html

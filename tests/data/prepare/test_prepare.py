@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -169,3 +170,13 @@ def test_a_count_stays_a_count_whatever_is_cut(options, star_raw, tmp_path):
         assert counts_per_amplitude_squared(dataset) == pytest.approx(1, rel=1e-5)
     if "crop" in options:
         assert any(line.startswith("photons per pattern: 4.406e+05 -> ") for line in dataset.history)
+
+
+def test_the_shipped_modes_explain_more_of_the_test_half_than_the_single_mode(star_raw, tmp_path):
+    with np.load(star_raw.parent / "siemens_star_velociprobe_n64_probe_modes.npz", allow_pickle=False) as file:
+        modes, history = file["probeGuess"], str(file["history"])
+    assert "on the 258 training patterns alone" in history
+    _, path = prepare(star_raw, tmp_path)
+    test = load_dataset(path)
+    assert modes.shape == (3, 64, 64)
+    assert reprojection(replace(test, probe=modes)).value < 0.8 * reprojection(test).value
