@@ -4,6 +4,7 @@
 trains both networks on 256 patterns and compares them, and the untrained first guess, on the other half, with
 one mode and with all. ``unseen`` trains both networks on simulated lines under the Velociprobe and tests them
 under a defocused probe, a disc and a zone plate, beside networks that were trained under the probe of the test.
+``speed`` times predictions with one to three modes.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ import pandas as pd
 import yaml
 from networks import study_config
 
-from ptycho_lib.config import StudyConfig
+from ptycho_lib.config import NetworkConfig, StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset, materialise
 from ptycho_lib.data.prepare.pipeline import prepare
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.data.simulation.config import SimulationConfig
 from ptycho_lib.data.simulation.study import simulate_part
 from ptycho_lib.evaluation.reconstruction import reconstruct
-from ptycho_lib.networks.models import ReconstructionNetwork, build_untrained
+from ptycho_lib.networks.batches import probe_in_use
+from ptycho_lib.networks.models import ReconstructionNetwork, build_pinn, build_untrained
 from ptycho_lib.networks.prediction import predict_patches
 from ptycho_lib.networks.training import train_model
 
@@ -94,6 +96,21 @@ def unseen(n_train: int, steps: int, models: str, settings: tuple[str, ...]) -> 
             matched = trained(model, scan(name, n_train, train=True), tests[name], config, 1)
             add(model, name, name, matched)
     print("\n" + table(pd.DataFrame(rows).set_index(["tested", "model", "trained"]).sort_index()))
+
+
+@main.command()
+@click.option("--repeats", default=3, show_default=True)
+def speed(repeats: int) -> None:
+    """Prediction with one to three modes of the Velociprobe, patterns a second; the best of some repeats."""
+    data, config = scan("test", 300), NetworkConfig()
+    long = data.select(np.resize(np.arange(len(data)), 1500))
+    with np.load(PROBES) as stored:
+        modes = stored["modes_n64"]
+    for count in (1, 2, 3):
+        light = replace(long, probe=modes[:count])
+        network = build_pinn(config.model_copy(update={"probe_modes": count}), probe_in_use(light, config))
+        rates = [len(light) / predict_patches(network, light).usage.seconds for _ in range(repeats)]
+        print(f"{count} modes: {max(rates):.0f} patterns/s", flush=True)
 
 
 def scan(part: str, n: int, *, train: bool = False) -> PtychoDataset:
