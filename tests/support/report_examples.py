@@ -51,10 +51,13 @@ def estimate(truth: np.ndarray, blur_px: float, seed: int = 0) -> np.ndarray:
     return blurred * np.exp(0.5j * gaussian_filter(rng.normal(size=truth.shape), 5))
 
 
-def dataset(n_side: int = 5, size: int = 16) -> PtychoDataset:
+def dataset(n_side: int = 5, size: int = 16, obj_seed: int | None = None) -> PtychoDataset:
+    """Return a scan of the star, or with a seed of a random field: data that a study of the star has not seen."""
     rng = np.random.default_rng(1)
     positions, shape = scan.frame(scan.raster(n_side**2, 4.0, jitter_px=0.7, rng=rng), size)
-    obj, probe = star(shape), probes.disc(size, 9.0, smoothing_px=1.0)
+    field = objects.gaussian_random_field(shape, np.random.default_rng(obj_seed))
+    obj = star(shape) if obj_seed is None else objects.transmission(field)
+    probe = probes.disc(size, 9.0, smoothing_px=1.0)
     patches = diffraction.extract_patches(obj, positions, size)
     amplitude = diffraction.amplitude(patches, probe)
     counts = diffraction.poisson_counts(amplitude, 1e5, rng)
@@ -160,7 +163,7 @@ class FinishedStudy:
         folder.mkdir(parents=True, exist_ok=True)
         template = write_template(folder / "template.ipynb")
         for number, name in enumerate(("train", "test")):
-            made = replace(dataset(n_side=6 - number), history=history)
+            made = replace(dataset(n_side=6 - number, obj_seed=None if name == "test" else 5), history=history)
             save_dataset(made, folder / f"{name}.npz")
         config = parse_config({"name": "a_study", "n_train_sizes": sizes, "trials": trials} | settings, "test")
         self.folder = folder / "study"

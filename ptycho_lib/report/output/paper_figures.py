@@ -11,15 +11,14 @@ from matplotlib.figure import Figure
 
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.errors import InputError, Problem
-from ptycho_lib.metrics_table import TRAIN
 from ptycho_lib.report.figures.cost import time_figure
 from ptycho_lib.report.figures.generalization import generalization_figure
 from ptycho_lib.report.figures.study import STUDY_METRICS, study_figure
-from ptycho_lib.report.output.publication import FIGURE, FORMATS, TIME_FIGURE, save_figure
+from ptycho_lib.report.output.publication import FIGURE, FORMATS, GAP_FIGURE, TIME_FIGURE, save_figure
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.report.style import COLUMN_WIDTH, FULL_WIDTH, MM, SETTINGS, scale_fonts, style_sheet
+from ptycho_lib.report.text.generalization import has_training_scan
 
-GAP_FIGURE = "generalization_gap"
 WIDTHS = {"single": COLUMN_WIDTH, "double": FULL_WIDTH}
 
 
@@ -105,7 +104,7 @@ def _figures(results: StudyResults, options: PaperOptions) -> dict[str, Figure]:
     if not costs.empty:
         metric = "ssim" if not options.metrics else metrics[0]
         drawn[TIME_FIGURE] = time_figure(table, costs, metric=metric, component=components[-1], width=width)
-    if TRAIN in set(table.loc[table["n_train"] > 0, "condition"]):
+    if has_training_scan(table):
         shown = options.metrics or ("ssim", "frc50")
         drawn[GAP_FIGURE] = generalization_figure(table, metrics=shown, components=components, width=width)
     return drawn

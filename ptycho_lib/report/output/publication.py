@@ -15,11 +15,13 @@ from ptycho_lib.io.files import write_atomically
 from ptycho_lib.report.figures.condition_series import condition_series_figure
 from ptycho_lib.report.figures.conditions import condition_figure
 from ptycho_lib.report.figures.cost import time_figure
+from ptycho_lib.report.figures.generalization import generalization_figure
 from ptycho_lib.report.figures.study import study_figure
 from ptycho_lib.report.output.notebook_display import png_bytes
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.report.text.condition_series import series_alt, study_series
 from ptycho_lib.report.text.cost import time_alt
+from ptycho_lib.report.text.generalization import generalization_alt, has_training_scan
 from ptycho_lib.report.text.latex import to_latex
 from ptycho_lib.report.text.study import caption, condition_alt
 from ptycho_lib.report.text.tables import study_table
@@ -27,6 +29,7 @@ from ptycho_lib.study.results.tables import StudyTables
 
 FIGURE = "generalization_study_results"
 CONDITION_FIGURE = "other_test_conditions"
+GAP_FIGURE = "generalization_gap"
 TIME_FIGURE, SWEEP_FIGURE = "quality_versus_time", "quality_along_conditions"
 PRINT_DPI = 300
 FORMATS = (".png", ".pdf", ".svg")
@@ -69,7 +72,9 @@ def further_figures(results: StudyResults) -> dict[str, Figure]:
     """Return, by file name, quality against time, and under other test conditions where there are such."""
     tables = results.tables
     found = {} if tables.costs.empty else {TIME_FIGURE: time_figure(tables.table, tables.costs)}
-    if results.table["condition"].nunique() > 1:
+    if has_training_scan(results.table):
+        found[GAP_FIGURE] = generalization_figure(results.table)
+    if results.config.conditions:
         found[CONDITION_FIGURE] = condition_figure(results.table)
     if sweeps := study_series(results):
         found[SWEEP_FIGURE] = condition_series_figure(tables.table, tables.costs, sweeps)
@@ -79,7 +84,9 @@ def further_figures(results: StudyResults) -> dict[str, Figure]:
 def further_captions(results: StudyResults) -> dict[str, str]:
     """Return the captions of `further_figures`, by file name, as plain text."""
     found = {} if results.tables.costs.empty else {TIME_FIGURE: time_alt(results)}
-    if results.table["condition"].nunique() > 1:
+    if has_training_scan(results.table):
+        found[GAP_FIGURE] = generalization_alt(results.table)
+    if results.config.conditions:
         found[CONDITION_FIGURE] = condition_alt(results)
     if study_series(results):
         found[SWEEP_FIGURE] = series_alt(results)

@@ -32,8 +32,8 @@ def disclosure(results: StudyResults) -> str:
 def _fitted_to_test_patterns(config: StudyConfig) -> list[str]:
     """Return which steps use the measured test patterns besides the networks' input."""
     steps = []
-    if config.network.first_guess:
-        steps.append(f"the first guess ({config.network.first_guess} iterations)")
+    if config.network.first_guess_iterations:
+        steps.append(f"the first guess ({config.network.first_guess_iterations} iterations)")
     if config.evaluation.correct_phase_drift:
         steps.append("the phase drift correction")
     if not steps:
