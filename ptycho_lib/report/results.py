@@ -93,6 +93,20 @@ class StudyResults:
         """Collapsed trainings, rows of `tables.outcomes`; their numbers are in the table."""
         return self.tables.outcomes[self.tables.outcomes["collapsed"]]
 
+    def answer(self, *, metric: str = "ssim", component: str = "phase") -> list[str]:
+        """Return what the study answers, a sentence each (`StudyTables.answer`).
+
+        Parameters
+        ----------
+        metric, component : str
+            Which values.
+
+        Returns
+        -------
+        list of str
+        """
+        return self.tables.answer(metric=metric, component=component)
+
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) over the fingerprints of all runs in the table."""
         fingerprints = sorted(run.record.fingerprint for run in self.complete if run.record)

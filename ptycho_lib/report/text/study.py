@@ -102,7 +102,7 @@ def run_counts(results: StudyResults) -> str:
 
 def answer(results: StudyResults) -> str:
     """Return how many patterns each network needs, the comparison of the two, and what training adds."""
-    first, *others = results.tables.answer()
+    first, *others = results.answer()
     return paragraph(f"<strong>{escape(first)}</strong>", role="answer") + bullets(map(escape, others))
 
 

@@ -81,8 +81,8 @@ class Verification:
         return not self.mismatches
 
     def __str__(self) -> str:
-        verdict = "no mismatch" if self.ok else f"{len(self.mismatches)} mismatches"
-        return f"{self.n_files} files and {self.n_values} values compared: {verdict}"
+        result = "no mismatch" if self.ok else f"{len(self.mismatches)} mismatches"
+        return f"{self.n_files} files and {self.n_values} values compared: {result}"
 
 
 def verify_study(out_dir: str | Path) -> Verification:

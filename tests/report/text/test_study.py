@@ -94,6 +94,7 @@ def test_the_answer_comes_first_and_names_both_models(tmp_path: Path) -> None:
     assert first.startswith("PtychoPINN ")
     assert "; the supervised baseline " in first
     assert "aligned phase SSIM" in first
+    assert results.answer()[0] == first
     assert "amplitude FRC50" in text(narrative.other_measures(results))
 
 
