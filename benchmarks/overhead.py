@@ -26,12 +26,12 @@ from ptycho_lib.data.prepare.pipeline import prepare
 from ptycho_lib.io.files import file_sha256
 from ptycho_lib.study.execution.display import Lines
 from ptycho_lib.study.execution.jobs import default_threads
-from ptycho_lib.study.execution.notebook_process import Resources, environment
+from ptycho_lib.study.execution.kernel_environment import Resources, environment
 from ptycho_lib.study.execution.plan import StudyPlan, plan_study
 from ptycho_lib.study.execution.runner import run_study
 from ptycho_lib.study.folder.manifest import write_manifest
 from ptycho_lib.study.folder.record import METRICS, read_record, write_record
-from ptycho_lib.study.folder.templates import notebook_code
+from ptycho_lib.study.folder.templates import computing_cells
 from ptycho_lib.study.results.aggregate import read_metrics
 
 STAR = Path(__file__).parents[1] / "studies/siemens_star/siemens_star_velociprobe_n64_raw.npz"
@@ -72,7 +72,8 @@ def call_directly(plan: StudyPlan, folder: Path) -> None:
     parameters = run.parameters(run.folder / "execution" / "config.yaml")
     parameters["output_dir"] = str(folder / "direct")
     shutil.rmtree(folder / "direct", ignore_errors=True)
-    declared, _, calls = notebook_code(plan.template).partition("\n\n")
+    declared, *cells = computing_cells(plan.template)
+    calls = "\n\n".join(cells)
     assignments = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     script = folder / "direct.py"
     script.write_text("\n".join((declared, assignments, calls)), encoding="utf-8")

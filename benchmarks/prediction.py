@@ -18,9 +18,9 @@ from ptycho_lib.config import load_config
 from ptycho_lib.data.prepare.pipeline import prepare
 from ptycho_lib.study.execution.display import Lines
 from ptycho_lib.study.execution.forecast import calibrate, predict
-from ptycho_lib.study.execution.notebook_process import USAGE
 from ptycho_lib.study.execution.plan import plan_study
 from ptycho_lib.study.execution.runner import run_study
+from ptycho_lib.study.folder.layout import USAGE
 
 STAR = Path(__file__).parents[1] / "studies/siemens_star"
 TOLERANCE = 0.3

@@ -16,22 +16,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ptycho_lib.errors import InputError
-from ptycho_lib.io.yaml_file import read_settings
+from ptycho_lib.io.yaml_file import parse_yaml, read_settings
+from ptycho_lib.model_names import HYBRIDS, ITERATIVE, NETWORKS, NOMINAL, ONCE, TRAIN, UNTRAINED, Model, RunKind
 from ptycho_lib.settings_problems import validation_problems
 
-Model = Literal["pinn", "baseline", "iterative", "pinn+iterative", "baseline+iterative"]
 LossTerm = Literal["poisson", "amplitude_mae"]
-NETWORKS: tuple[Model, ...] = ("pinn", "baseline")
-"""Models that are trained; the others reconstruct iteratively."""
-ITERATIVE: Model = "iterative"
-"""The model that depends on the test data alone: one run serves all sizes and trials."""
-HYBRIDS: dict[Model, Model] = {"pinn+iterative": "pinn", "baseline+iterative": "baseline"}
-"""Iterative reconstructions, and the network that they start from."""
-MODELS: tuple[Model, ...] = (*NETWORKS, ITERATIVE, *HYBRIDS)
-NOMINAL = "nominal"
-"""Name of the condition in which the test set is unchanged."""
-
 _CONDITION_FILES = ("probe_file", "test_data")
+_CONTROL_SETTINGS = {"backbone", "gridsize", "first_guess_iterations", "probe_mask_radius_px", "probe_modes"}
+"""Settings of the network on which its first guess depends."""
+
 PUBLISHED_NETWORK = {"width": 2, "first_guess_iterations": 0}
 PUBLISHED_TRAINING = {"merged_patches": 1, "learning_rate": 1e-3}
 """Defaults in force with the published backbone."""
@@ -214,8 +207,9 @@ class ConditionConfig(Section):
     @model_validator(mode="after")
     def _one_change(self) -> ConditionConfig:
         changes = self.model_dump(exclude={"name"}, exclude_none=True)
-        if self.name == NOMINAL:
-            raise ValueError(f"the name '{NOMINAL}' is the unchanged test set; choose another name")
+        if self.name in (NOMINAL, TRAIN):
+            meaning = {NOMINAL: "the unchanged test set", TRAIN: "the training scan"}[self.name]
+            raise ValueError(f"the name '{self.name}' is {meaning}; choose another name")
         if not changes:
             known = ", ".join(sorted(set(type(self).model_fields) - {"name"}))
             raise ValueError(f"condition '{self.name}' changes nothing; set one of {known}")
@@ -233,24 +227,29 @@ class StudyConfig(Section):
     """Numbers of training patterns."""
     n_test_images: Count | None = None
     """Number of test patterns; null takes 500, or all there are if fewer."""
-    trials: Count = 1
-    """Independent repetitions of each size."""
+    trials: Count = 3
+    """Independent repetitions of each size. Intervals and comparisons need at least three."""
     vary: tuple[Literal["subset", "weights", "order"], ...] = ("subset", "weights", "order")
     """What a trial changes: the training subset, the initial weights, the batch order."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Root of every random number."""
     allow_leakage: bool = False
-    """Run although test data share patterns, positions or area with the training data; every output says so."""
-    models: Annotated[tuple[Model, ...], Field(min_length=1)] = NETWORKS
-    """Models to train and compare. `iterative` reconstructs the test patterns without a network, once for all
-    sizes; `pinn+iterative` and `baseline+iterative` start it from the network's object."""
+    """Run although test data share patterns, positions or compared area with the training data; every
+    output then says so."""
+    models: Annotated[tuple[Model, ...], Field(min_length=1)] = (*NETWORKS, UNTRAINED)
+    """Models to compare. `untrained` is the control: what the first guess reaches without training.
+    `iterative` reconstructs the test patterns without a network. Both are computed once for all sizes.
+    `pinn+iterative` and `baseline+iterative` start the iterative reconstruction from the network's object."""
     sampling: SamplingConfig = SamplingConfig()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     iterative: IterativeConfig = IterativeConfig()
     conditions: tuple[ConditionConfig, ...] = ()
-    """Changes of the test set under which every trained model is evaluated, too."""
+    """Changes of the test set under which every model is evaluated, too."""
+    training_scan: bool = True
+    """Evaluate networks and control on the training scan, too (condition `train`): the difference from the
+    test scan is the generalization gap. As many patterns as the test has, evenly over the whole scan."""
 
     @model_validator(mode="before")
     @classmethod
@@ -295,29 +294,42 @@ class StudyConfig(Section):
         """The models that start an iterative reconstruction from a network's object, and that network."""
         return {model: HYBRIDS[model] for model in self.models if model in HYBRIDS}
 
-    def models_of(self, n_train: int) -> tuple[Model, ...]:
-        """Return the models of a run: `iterative` has one of its own, of size 0, that all sizes share."""
-        return tuple(model for model in self.models if (model == ITERATIVE) == (n_train == 0))
+    @property
+    def kinds(self) -> tuple[RunKind, ...]:
+        """The kinds of runs that the models need; what is computed once comes first."""
+        once = tuple(kind for model, kind in ONCE.items() if model in self.models)
+        return (*once, "trained")
 
-    def result_settings(self, n_train: int | None = None) -> dict[str, Any]:
+    def models_of(self, kind: RunKind) -> tuple[Model, ...]:
+        """Return the models that a run of this kind computes."""
+        return tuple(model for model in self.models if ONCE.get(model, "trained") == kind)
+
+    def result_settings(self, kind: RunKind | None = None) -> dict[str, Any]:
         """Return the settings that change the numbers of a run; sizes, trials and names do not.
 
-        A run is not made stale by settings of models that it does not have. Without `n_train`: all models.
+        Settings of models that a run does not compute leave it as it is. Without `kind`: of all models.
         """
         idle = {"name", "n_train_sizes", "n_test_images", "trials"}
-        if n_train == 0:
-            idle |= {"vary", "sampling", "network", "training", "allow_leakage"}
-        models = self.models if n_train is None else self.models_of(n_train)
-        if set(models) <= set(NETWORKS):
+        models = self.models if kind is None else self.models_of(kind)
+        if not set(models) & {ITERATIVE, *HYBRIDS}:
             idle |= {"iterative"}
-        return self.model_dump(mode="json", exclude=idle) | {"models": list(models)}
+        if kind in ONCE.values():
+            idle |= {"vary", "sampling", "training", "allow_leakage"}
+        if kind == "iterative":
+            idle |= {"network", "training_scan"}
+        settings = self.model_dump(mode="json", exclude=idle) | {"models": list(models)}
+        if kind == "untrained":
+            settings["network"] = {
+                key: settings["network"][key] for key in settings["network"] if key in _CONTROL_SETTINGS
+            }
+        return settings
 
-    def fingerprint(self, n_train: int | None = None) -> str:
+    def fingerprint(self, kind: RunKind | None = None) -> str:
         """Return the SHA-256 of `result_settings` in canonical JSON (hex).
 
-        Files count by content (`study.identity.condition_files`), not by location.
+        Files count by their content (`study.folder.manifest.condition_files`), not by their place.
         """
-        settings = self.result_settings(n_train)
+        settings = self.result_settings(kind)
         for condition in settings["conditions"]:
             condition |= {key: condition[key] and Path(condition[key]).name for key in _CONDITION_FILES}
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
@@ -357,24 +369,27 @@ def load_config(path: str | Path | None = None, **overrides: Any) -> StudyConfig
     Parameters
     ----------
     path : str or Path, optional
-        YAML file; without it the defaults hold.
+        YAML file, or settings written as `{key: value, ...}`; without it the defaults hold.
     **overrides
-        Top-level fields that replace those of the file; None means "not given".
+        Top-level fields that replace those of the file; None leaves them as they are.
 
     Raises
     ------
     InputError
         With one problem for each unknown key and each value out of its limits.
     """
-    source = str(path) if path is not None else "command line"
-    how = "Give a YAML file of settings; the page 'Configuration' lists them all."
-    settings = {} if path is None else read_settings(path, how)
-    settings |= {key: value for key, value in overrides.items() if value is not None}
-    return parse_config(settings, source).anchored(Path() if path is None else Path(path).parent)
+    written = path is not None and str(path).startswith("{")
+    source, how = (
+        "command line" if path is None else "config" if written else str(path),
+        "Give a YAML file of settings.",
+    )
+    read = parse_yaml(str(path), source, how) if written else {} if path is None else read_settings(path, how)
+    settings = read | {key: value for key, value in overrides.items() if value is not None}
+    return parse_config(settings, source).anchored(Path() if path is None or written else Path(path).parent)
 
 
 def parse_config(settings: Mapping[str, Any], source: str) -> StudyConfig:
-    """Validate plain settings; `source` names their origin in the problems."""
+    """Validate plain settings as `load_config` does; `source` names their origin in the problems."""
     try:
         return StudyConfig.model_validate(dict(settings))
     except ValidationError as error:

@@ -30,7 +30,12 @@ _REPLACED = {
 }
 
 
-def validation_problems(error: ValidationError, source: str, section: type[BaseModel]) -> Iterator[Problem]:
+def validation_problems(
+    error: ValidationError,
+    source: str,
+    section: type[BaseModel],
+    fix: str = "The page 'Configuration' lists all names and limits.",
+) -> Iterator[Problem]:
     """Yield one problem for each unknown or renamed setting and each value out of its limits.
 
     Parameters
@@ -40,6 +45,8 @@ def validation_problems(error: ValidationError, source: str, section: type[BaseM
         Where the settings came from.
     section : type
         The model that they should fulfil.
+    fix : str
+        A full sentence: where names and limits are explained.
 
     Yields
     ------
@@ -48,19 +55,19 @@ def validation_problems(error: ValidationError, source: str, section: type[BaseM
     for detail in error.errors():
         place = [str(part) for part in detail["loc"] if part != "[key]"]
         key = ".".join(place)
-        if key in RENAMED:
+        if key in RENAMED and detail["type"] == "extra_forbidden":
             new = RENAMED[key]
-            fix = _REPLACED.get(key, f"Write {new} instead.")
-            yield Problem(source, key, "a setting of an older version", new, fix)
+            instead = _REPLACED.get(key, f"Write {new} instead.")
+            yield Problem(source, key, "a setting of an older version", new, instead)
         elif detail["type"] == "extra_forbidden":
             known = sorted(_fields(section, place[:-1]))
             near = difflib.get_close_matches(place[-1], known, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else "Remove it; the page 'Configuration' lists all names."
+            hint = f"Did you mean '{near[0]}'?" if near else f"Remove it. {fix}"
             yield Problem(source, key, "an unknown setting", f"one of {', '.join(known)}", hint)
         else:
-            found = repr(detail["input"]) if place else "settings that contradict each other"
+            found = repr(detail["input"])[:200] if place else "settings that contradict each other"
             expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            yield Problem(source, key, found, expected, "The page 'Configuration' gives the limits.")
+            yield Problem(source, key, found, expected, fix)
 
 
 def with_names_of_today(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import ValidationError
 
-from ptycho_lib.config import NETWORKS, LossTerm, StudyConfig, load_config, parse_config
+from ptycho_lib.config import NETWORKS, UNTRAINED, LossTerm, StudyConfig, load_config, parse_config
 from ptycho_lib.errors import InputError
 
 
@@ -33,7 +33,8 @@ def written(tmp_path, text):
 def test_defaults_hold_without_a_file():
     assert load_config() == StudyConfig()
     assert load_config().n_train_sizes == (128, 256, 512)
-    assert load_config().models == NETWORKS
+    assert load_config().models == (*NETWORKS, UNTRAINED)
+    assert load_config().trials == 3
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,7 @@ def test_a_study_that_cannot_be_is_refused(settings_, key):
         ({"models": ["pinn", "pinn"]}, "names a model twice"),
         ({"network": {"probe_smoothing_px": 2}}, "set trainable_probe: true"),
         ({"conditions": [{"name": "nominal", "photons_factor": 0.1}]}, "is the unchanged test set"),
+        ({"conditions": [{"name": "train", "photons_factor": 0.1}]}, "is the training scan"),
         ({"conditions": [{"name": "same"}]}, "changes nothing; set one of dead_pixel_fraction"),
         (
             {"conditions": [{"name": "a", "photons_factor": 0.1}, {"name": "a", "photons_factor": 0.2}]},
@@ -275,6 +277,7 @@ def test_the_fingerprint_ignores_which_runs_there_are(change):
         {"training": {"learning_rate": 0.0011}},
         {"training": {"pinn_loss": {"poisson": 1, "amplitude_mae": 0.5}}},
         {"evaluation": {"max_shift_px": 2.5}},
+        {"training_scan": False},
         {"conditions": [{"name": "dim", "photons_factor": 0.1}]},
     ],
     ids=str,
@@ -331,7 +334,7 @@ CONFIGURATIONS = st.fixed_dictionaries(
         "trials": st.integers(1, 50),
         "vary": st.lists(st.sampled_from(["subset", "weights", "order"]), unique=True),
         "seed": st.integers(0, 2**31 - 1),
-        "models": st.permutations([*NETWORKS, "iterative", "pinn+iterative"])
+        "models": st.permutations([*NETWORKS, UNTRAINED, "iterative", "pinn+iterative"])
         | st.sampled_from([["pinn"], ["baseline"]]),
         "sampling": st.fixed_dictionaries({"validation_fraction": FRACTIONS}),
         "network": st.fixed_dictionaries({"width": st.integers(1, 512), "gridsize": st.integers(1, 3)}),
@@ -364,3 +367,31 @@ def test_the_yaml_is_plain_and_in_the_order_of_the_documentation():
     text = StudyConfig().to_yaml()
     assert "!!" not in text
     assert list(yaml.safe_load(text)) == list(StudyConfig.model_fields)
+
+
+def test_the_control_depends_on_its_first_guess_and_on_no_training():
+    def control(**changes):
+        return parse_config(changes, "").fingerprint("untrained")
+
+    assert control(training={"learning_rate": 0.5}, vary=[], sampling={"method": "random"}) == control()
+    assert control(network={"width": 3, "trainable_probe": True}) == control()
+    assert control(models=["pinn", "untrained"]) == control()
+    assert control(network={"gridsize": 2}) != control()
+    assert control(evaluation={"max_shift_px": 1}) != control()
+
+
+def test_models_belong_to_the_runs_that_compute_them():
+    config = parse_config({"models": ["pinn", "iterative", "untrained", "pinn+iterative"]}, "")
+    assert config.kinds == ("untrained", "iterative", "trained")
+    assert config.models_of("trained") == ("pinn", "pinn+iterative")
+    assert config.models_of("untrained") == ("untrained",)
+    assert config.models_of("iterative") == ("iterative",)
+
+
+def test_settings_can_be_given_in_braces_instead_of_a_file():
+    config = load_config('{"n_train_sizes": [8], "seed": 5}')
+    assert (config.n_train_sizes, config.seed) == ((8,), 5)
+    with pytest.raises(InputError, match="config: seed: found -1"):
+        load_config("{seed: -1}")
+    with pytest.raises(InputError, match="text that is not YAML"):
+        load_config("{seed: ")

@@ -20,12 +20,12 @@ FAILED = 1
 BAD_INPUT = 2
 
 
-MOST_FAULTS = 50
-"""Problems that are told; a study of a thousand runs may have as many."""
+MOST_PROBLEMS = 50
+"""Problems that are shown at once; a study of a thousand runs may have as many."""
 
 
 class StudyGroup(click.Group):
-    """Commands that tell bad input in plain paragraphs and end with exit code 2."""
+    """Commands that show each problem of the input as a paragraph and end with exit code 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the work."""
@@ -36,9 +36,9 @@ class StudyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            told = error.problems[:MOST_FAULTS]
-            click.echo("\n\n".join(map(str, told)), err=True)
-            if rest := len(error.problems) - len(told):
+            shown = error.problems[:MOST_PROBLEMS]
+            click.echo("\n\n".join(map(str, shown)), err=True)
+            if rest := len(error.problems) - len(shown):
                 click.echo(f"\n… and {rest} more.", err=True)
             ctx.exit(BAD_INPUT)
         except ModuleNotFoundError as error:
@@ -49,7 +49,7 @@ class StudyGroup(click.Group):
             click.echo(str(problem), err=True)
             ctx.exit(BAD_INPUT)
         except BrokenPipeError:
-            sys.stderr.close()  # the reader of our output went away; nothing is left to be said
+            sys.stderr.close()  # the reader of our output is gone
             ctx.exit(FAILED)
 
 

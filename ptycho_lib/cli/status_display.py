@@ -12,7 +12,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ptycho_lib.config import ITERATIVE
 from ptycho_lib.study.folder.status import RunStatus, State, study_status
 
 WATCH_EVERY_S = 2.0
@@ -20,10 +19,15 @@ STYLES = {
     State.COMPLETE: "green",
     State.RUNNING: "cyan",
     State.FAILED: "red",
+    State.INTERRUPTED: "yellow",
+    State.PARTIAL: "yellow",
     State.STALE: "yellow",
     State.MISSING: "dim",
 }
-TELLING = (State.RUNNING, State.FAILED, State.STALE, State.MISSING, State.COMPLETE)
+SHOWN_FIRST = (
+    *(State.RUNNING, State.FAILED, State.INTERRUPTED, State.STALE, State.PARTIAL),
+    *(State.MISSING, State.COMPLETE),
+)
 """Which runs to show first where not all find room."""
 
 
@@ -80,8 +84,7 @@ def _print_changes(looks: Iterator[list[RunStatus]], console: Console) -> None:
     for statuses in looks:
         for status in statuses:
             if shown.get(status.folder) is not status.state:
-                run = f"n_train {status.n_train}, trial {status.trial}" if status.n_train else ITERATIVE
-                line = f"{run}: {status.state} {status.detail}"
+                line = f"{status.key}: {status.state} {status.detail}"
                 console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
             shown[status.folder] = status.state
 
@@ -102,7 +105,7 @@ def _print(statuses: list[RunStatus], console: Console) -> None:
 def _view(statuses: list[RunStatus], lines: int | None = None) -> Group:
     """Return the table with the totals below, in at most `lines` lines."""
     table = Table("n_train", "trial", "state", "detail", box=None, pad_edge=False)
-    shown = statuses if lines is None else _most_telling(statuses, max(1, lines - 3))
+    shown = statuses if lines is None else _most_urgent(statuses, max(1, lines - 3))
     for status in shown:
         state = Text(status.state.value, style=STYLES[status.state])
         table.add_row(*_place(status), state, Text(status.detail, no_wrap=lines is not None))
@@ -110,12 +113,12 @@ def _view(statuses: list[RunStatus], lines: int | None = None) -> Group:
     return Group(table, Text(counts(statuses) + hidden))
 
 
-def _most_telling(statuses: list[RunStatus], number: int) -> list[RunStatus]:
+def _most_urgent(statuses: list[RunStatus], number: int) -> list[RunStatus]:
     """Return the runs that somebody watches for, such as those in progress, in the study's order."""
-    ranked = sorted(range(len(statuses)), key=lambda index: TELLING.index(statuses[index].state))
+    ranked = sorted(range(len(statuses)), key=lambda index: SHOWN_FIRST.index(statuses[index].state))
     return [statuses[index] for index in sorted(ranked[:number])]
 
 
 def _place(status: RunStatus) -> tuple[str, str]:
-    """Return size and trial as the table shows them; the iterative reconstruction has neither."""
-    return (str(status.n_train), str(status.trial)) if status.n_train else (ITERATIVE, "")
+    """Return size and trial as the table shows them; what is computed once a study has neither."""
+    return (str(status.n_train), str(status.trial)) if status.key.is_trained else (status.key.kind, "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -33,10 +33,10 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
             file_argument("test_file"),
             file_argument("out_dir"),
             click.option("--config", type=click.Path(path_type=Path), help="YAML file of settings."),
-            click.option("--n-train-sizes", metavar='"N …"', help='Training sizes, as in "32 64 128".'),
+            click.option("--n-train-sizes", metavar='"INTEGER …"', help='Training sizes, as in "32 64 128".'),
             click.option("--n-test-images", type=int, help="Test patterns.  [default: 500, or all there are]"),
             click.option("--trials", type=int, help="Repetitions of each size."),
-            click.option("--models", metavar='"ARM …"', help='Models to compare, as in "pinn baseline iterative".'),
+            click.option("--models", metavar='"MODEL …"', help='Models to compare, as in "pinn baseline iterative".'),
             click.option("--name", help="Short name of the study, for titles."),
             click.option(
                 "--allow-leakage",
@@ -54,9 +54,10 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @study_input
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Limit of one run.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Limit of one run.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]")
-@click.option("--keep-stale", is_flag=True, help="Keep complete runs of another configuration, data or code.")
+@click.option("--replace-stale", "stale", flag_value="replace", help="Compute runs of other settings or data anew.")
+@click.option("--keep-stale", "stale", flag_value="keep", help="Leave runs of other settings or data as they are.")
 @click.option("--no-report", is_flag=True, help="Stop before the summary notebook and the report.")
 @click.option("--scheduler", metavar="ADDRESS", help="Send the runs to this Dask scheduler.")
 @click.option("--cluster", type=click.Choice(CLUSTERS), help="Start Dask workers on this batch system.")
@@ -70,7 +71,7 @@ def run(
     jobs: int,
     timeout: float | None,
     threads: int | None,
-    keep_stale: bool,
+    stale: Literal["replace", "keep"] | None,
     no_report: bool,
     scheduler: str | None,
     cluster: str | None,
@@ -104,13 +105,13 @@ def run(
             jobs=jobs,
             timeout_s=timeout,
             threads=threads,
-            rerun_stale=not keep_stale,
+            stale=stale or "refuse",
             launch=launch,
         )
     code = _conclude(outcome)
     if outcome.interrupted:
         sys.exit(INTERRUPTED)
-    if any(result.succeeded for result in outcome.outcomes):
+    if any(result.succeeded and not result.stale for result in outcome.outcomes):
         write_tables(plan.out_dir)
         code = code if no_report else execute_report(plan.out_dir) or code
     sys.exit(code)
@@ -119,8 +120,9 @@ def run(
 @click.command()
 @study_input
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]")
-@click.option("--calibration/--no-calibration", default=True, help="Predict time, memory and disk.")
+@click.option("--estimate", is_flag=True, help="Measure time, memory and disk by short trainings on this machine.")
 @click.option("--commands", is_flag=True, help="Prepare the folders and print one command a run, no more.")
+@click.option("--replace-stale", is_flag=True, help="With --commands: compute stale runs anew.")
 def plan(
     train_file: Path,
     test_file: Path,
@@ -128,33 +130,43 @@ def plan(
     *,
     jobs: int,
     threads: int | None,
-    calibration: bool,
+    estimate: bool,
     commands: bool,
+    replace_stale: bool,
     **settings: Any,
 ) -> None:
-    """Show what a study would run, what it costs, and the exact papermill command of each run.
+    """Show what a study would run, what it costs, and the command of each run.
 
-    With --commands: one line for each run neither complete nor in progress, for job arrays and `xargs -P`.
+    Costs come from runs of this study on this machine, or are measured with --estimate. With --commands: one line
+    for each run neither complete nor in progress, for job arrays and `xargs -P`.
     """
-    import shlex
-
+    from ptycho_lib.study.execution.jobs import default_threads
+    from ptycho_lib.study.execution.kernel_environment import Resources
+    from ptycho_lib.study.execution.runner import refuse_stale
     from ptycho_lib.study.folder.status import State, run_status
 
     study = _plan(train_file, test_file, out_dir, settings)
     states = [(planned, run_status(planned)) for planned in study.runs]
     ahead = [(planned, found) for planned, found in states if found.state is not State.COMPLETE]
     if commands:
+        if not replace_stale:
+            refuse_stale(study)
         idle = [planned for planned, found in ahead if found.state is not State.RUNNING]
         if len(idle) < len(ahead):
             click.echo(f"{len(ahead) - len(idle)} runs are in progress and left out", err=True)
         _print_commands(study, idle, threads)
         return
     _announce(study)
+    resources = Resources(threads or default_threads())
     for planned, found in states:
         note = f" ({found.detail})" if found.detail else ""
-        click.echo(f"\n{planned.name}: {found.state}{note}\n  {shlex.join(study.command(planned))}")
-    if calibration and ahead:
-        _predict(study, [planned for planned, _ in ahead], jobs, threads)
+        click.echo(f"\n{planned.name}: {found.state}{note}")
+        if found.state in (State.MISSING, State.PARTIAL, State.FAILED, State.INTERRUPTED):
+            click.echo(study.shell_line(planned, resources, prepared=False))
+    if any(found.state is State.STALE for _, found in states):
+        click.echo("\n`run` refuses to replace stale runs without --replace-stale.")
+    if ahead:
+        _predict(study, [planned for planned, _ in ahead], jobs, threads, estimate=estimate)
 
 
 def _plan(train_file: Path, test_file: Path, out_dir: Path, settings: dict[str, Any]) -> StudyPlan:
@@ -177,7 +189,9 @@ def _config(
     from ptycho_lib.config import load_config
 
     words = (n_train_sizes or "").replace(",", " ").split()
-    sizes = [int(word) if word.lstrip("-").isdigit() else word for word in words]
+    sizes: list[int | str] = [int(word) if word.lstrip("-").isdigit() else word for word in words]
+    if all(isinstance(size, int) for size in sizes):
+        sizes = sorted(set(sizes), key=int)
     return load_config(
         config,
         n_train_sizes=sizes if n_train_sizes is not None else None,
@@ -217,7 +231,7 @@ def _sharing(jobs: int, threads: int | None) -> str:
 def _print_commands(plan: StudyPlan, ahead: list[PlannedRun], threads: int | None) -> None:
     """Write study.yaml and the runs' parameter files, and print what executes each run."""
     from ptycho_lib.study.execution.jobs import default_threads
-    from ptycho_lib.study.execution.notebook_process import Resources
+    from ptycho_lib.study.execution.kernel_environment import Resources
     from ptycho_lib.study.execution.plan import prepare_run
     from ptycho_lib.study.execution.runner import claim
 
@@ -228,19 +242,25 @@ def _print_commands(plan: StudyPlan, ahead: list[PlannedRun], threads: int | Non
         click.echo(plan.shell_line(run, resources))
 
 
-def _predict(plan: StudyPlan, ahead: list[PlannedRun], jobs: int, threads: int | None) -> None:
-    """Calibrate, print the schedule, refuse what cannot fit."""
+def _predict(plan: StudyPlan, ahead: list[PlannedRun], jobs: int, threads: int | None, *, estimate: bool) -> None:
+    """Print the schedule as recorded runs or a calibration predict it; refuse what cannot fit."""
     from rich.console import Console
 
-    from ptycho_lib.study.execution import forecast as cost
+    from ptycho_lib.study.execution import forecast
     from ptycho_lib.study.execution.display import watcher_for
 
-    click.echo("\nCalibration:")
-    with watcher_for(Console()) as watcher:
-        samples = cost.calibrate(plan, watcher, jobs=jobs, threads=threads)
-    costs = cost.predict(plan, samples)
-    click.echo("\n" + "\n".join(cost.table(cost.schedule(ahead, costs, jobs), costs)))
-    cost.require_room(plan, ahead, costs, jobs)
+    if estimate:
+        click.echo("\nCalibration:")
+        with watcher_for(Console()) as watcher:
+            samples = forecast.calibrate(plan, watcher, jobs=jobs, threads=threads)
+    else:
+        samples = forecast.recorded(plan)
+    if missing := forecast.unknown(ahead, samples):
+        click.echo(f"\nNo run on this machine tells the cost of {', '.join(missing)}; --estimate measures it.")
+        return
+    costs = forecast.predict(plan, samples)
+    click.echo("\n" + "\n".join(forecast.table(forecast.schedule(ahead, costs, jobs), costs)))
+    forecast.require_room(plan, ahead, costs, jobs)
 
 
 def _conclude(outcome: StudyOutcome) -> int:
@@ -248,7 +268,8 @@ def _conclude(outcome: StudyOutcome) -> int:
     complete = len(outcome.outcomes) - len(outcome.failures)
     click.echo(f"{complete} of {len(outcome.outcomes)} runs complete")
     for failure in outcome.failures:
-        click.echo(f"{failure.run.name}: {failure.reason}  [{failure.run.folder}]", err=True)
+        how = "interrupted" if failure.interrupted else "failed"
+        click.echo(f"{failure.run.name}: {how}: {failure.reason}  [{failure.run.folder}]", err=True)
     if outcome.interrupted:
         click.echo("Stopped; the same command continues the study.", err=True)
     return FAILED if outcome.failures else 0

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ptycho_lib.config import Section
-from ptycho_lib.errors import InputError, Problem
+from ptycho_lib.errors import InputError
+from ptycho_lib.settings_problems import validation_problems
 
 Even = Annotated[int, Field(ge=4, multiple_of=2)]
 Metres = Annotated[float, Field(gt=0, lt=1)]
@@ -140,15 +141,5 @@ def parse_options(model: type[Model], source: str, options: dict[str, Any]) -> M
     try:
         return model.model_validate(options)
     except ValidationError as error:
-        problems = []
-        for detail in error.errors():
-            unknown = detail["type"] == "extra_forbidden"
-            name = ".".join(str(part) for part in detail["loc"])
-            found = "an unknown option" if unknown else (repr(detail["input"]) if name else "a contradiction")
-            expected = (
-                ", ".join(model.model_fields)
-                if unknown
-                else detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            )
-            problems.append(Problem(source, name, found, expected, "`ptycho-study prepare --help` lists the options."))
-        raise InputError(problems) from None
+        fix = "`ptycho-study prepare --help` lists the options."
+        raise InputError(validation_problems(error, source, model, fix)) from None

@@ -10,12 +10,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from ptycho_lib.config import NetworkConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import release, scratch
 from ptycho_lib.networks.batches import Samples, input_scale, probe_in_use
-from ptycho_lib.networks.models import ReconstructionNetwork
+from ptycho_lib.networks.models import ReconstructionNetwork, build_untrained
 from ptycho_lib.resource_usage import Meter, Usage
 
 PIXELS_AT_A_TIME = 128 * 64**2
@@ -100,3 +101,19 @@ def predict_patches(
     seconds = time.perf_counter() - started
     positions = dataset.positions_px[members].reshape(-1, 2)
     return PredictedPatches(patches.reshape(-1, half, half), positions, meter.read(seconds=seconds))
+
+
+def predict_untrained(config: NetworkConfig, dataset: PtychoDataset) -> PredictedPatches:
+    """Return the first guess for a dataset's patterns, as the control of a study.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        Of the study: the control makes the first guess of its networks.
+    dataset : PtychoDataset
+
+    Returns
+    -------
+    PredictedPatches
+    """
+    return predict_patches(build_untrained(config, dataset), dataset)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptycho_lib.config import NETWORKS, NOMINAL, StudyConfig
-from ptycho_lib.data.dataset import OWN_REFERENCE, PtychoDataset, load_dataset
+from ptycho_lib.data.dataset import OWN_REFERENCE, PtychoDataset
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.evaluation.alignment import align
 from ptycho_lib.evaluation.comparison import phase_frc, phase_images
@@ -20,6 +20,7 @@ from ptycho_lib.evaluation.frc import FrcCurve, frc_curve
 from ptycho_lib.evaluation.reconstruction import Reconstruction
 from ptycho_lib.study.folder.manifest import StudyManifest, read_manifest
 from ptycho_lib.study.folder.status import State
+from ptycho_lib.study.folder.truth import Truth, read_truth
 from ptycho_lib.study.results.aggregate import LoadedRun, load_runs
 from ptycho_lib.study.results.tables import StudyTables, compute_tables
 
@@ -50,6 +51,8 @@ class StudyResults:
     """What the models are compared with, in a word or two of a sentence."""
     reference_note: str = ""
     """What to keep in mind of what the models are compared with; empty if nothing."""
+    truth: Truth | None = None
+    """The truth of the unchanged test set; None if neither study nor data have it."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -78,13 +81,13 @@ class StudyResults:
 
     @property
     def trained(self) -> list[LoadedRun]:
-        """The complete runs that trained networks; the iterative reconstruction, of size 0, is none."""
-        return [run for run in self.complete if run.n_train]
+        """The complete runs that trained networks."""
+        return [run for run in self.complete if run.key.is_trained]
 
     @property
     def seconds(self) -> dict[str, float]:
         """Times of reconstructions that do not depend on the size, by model, on the unchanged test set."""
-        alone = [run.record for run in self.complete if run.n_train == 0 and run.record]
+        alone = [run.record for run in self.complete if not run.key.is_trained and run.record]
         made = [pair for record in alone for pair in record.reconstructions.items()]
         return {model: costs[NOMINAL].seconds for model, costs in made if NOMINAL in costs}
 
@@ -112,8 +115,14 @@ class StudyResults:
         fingerprints = sorted(run.record.fingerprint for run in self.complete if run.record)
         return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
 
-    def run(self, n_train: int, trial: int = 1) -> LoadedRun:
+    def run(self, n_train: int, trial: int = 1, model: str = "") -> LoadedRun:
         """Return one planned run.
+
+        Parameters
+        ----------
+        n_train, trial : int
+        model : str
+            Any of its models; needed where several runs depend on no training size.
 
         Raises
         ------
@@ -121,9 +130,9 @@ class StudyResults:
             If the study has no such run.
         """
         for run in self.runs:
-            if (run.n_train, run.trial) == (n_train, trial):
+            if (run.n_train, run.trial) == (n_train, trial) and (not model or model in run.models):
                 return run
-        there = ", ".join(f"n_train {run.n_train} trial {run.trial}" for run in self.runs)
+        there = ", ".join(str(run.key) for run in self.runs)
         found = f"no run with n_train {n_train}, trial {trial}"
         raise InputError(Problem(str(self.folder), "run", found, f"one of {there}", "Choose one of these."))
 
@@ -141,14 +150,12 @@ def read_results(study_dir: str | Path, tables: StudyTables | None = None) -> St
     folder = Path(study_dir).resolve()
     manifest = read_manifest(folder)
     tables = tables or compute_tables(folder)
+    found = folder, manifest, tuple(load_runs(folder)), tables
     try:
-        test = load_dataset(manifest.test.path)
-    except InputError:  # the data are elsewhere
-        return StudyResults(
-            folder, manifest, tuple(load_runs(folder)), tables, reference_note=_same_kind(manifest.config.models)
-        )
-    words = truth_label(test).lower(), reference_note(test, manifest.config.models)
-    return StudyResults(folder, manifest, tuple(load_runs(folder)), tables, *words)
+        truth = read_truth(folder, manifest, NOMINAL)
+    except InputError:  # of an earlier version, whose data are elsewhere
+        return StudyResults(*found, reference_note=_same_kind(manifest.config.models))
+    return StudyResults(*found, truth_label(truth).lower(), reference_note(truth, manifest.config.models), truth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,13 +189,13 @@ class Reconstructions:
 
 
 def side_by_side(
-    test: PtychoDataset, objects: Mapping[str, Complex2D], mask: Mask, *, max_shift_px: float = 2.0
+    test: PtychoDataset | Truth, objects: Mapping[str, Complex2D], mask: Mask, *, max_shift_px: float = 2.0
 ) -> Reconstructions:
     """Align the objects of several models to the truth of a test set.
 
     Parameters
     ----------
-    test : PtychoDataset
+    test : PtychoDataset or Truth
         Its object is the truth.
     objects : mapping of str to ndarray, (H, W) complex
         As stitched, by model.
@@ -223,8 +230,8 @@ def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) ->
     """
     run = results.run(n_train, trial)
     paths: dict[str, Path] = {}
-    paths |= {model: run.folder / f"{model}_run" / RECONSTRUCTION for model in results.config.models_of(n_train)}
-    for shared in (other for other in results.complete if n_train and not other.n_train):
+    paths |= {model: run.folder / f"{model}_run" / RECONSTRUCTION for model in run.models}
+    for shared in (other for other in results.complete if run.key.is_trained and not other.key.is_trained):
         paths |= {model: shared.folder / f"{model}_run" / RECONSTRUCTION for model in shared.models}
     there = {model: path for model, path in paths.items() if path.is_file()}
     if run.state is not State.COMPLETE or not there:
@@ -235,8 +242,10 @@ def load_reconstructions(results: StudyResults, n_train: int, trial: int = 1) ->
     for model, path in there.items():
         with np.load(path, allow_pickle=False) as stored:
             objects[model], mask = stored["object"], stored["mask"]
-    test = load_dataset(results.manifest.test.path)
-    return side_by_side(test, objects, mask, max_shift_px=results.config.evaluation.max_shift_px)
+    if results.truth is None:
+        found, fix = "no ground truth", "Put the test file back to the place that study.yaml names."
+        raise InputError(Problem(str(results.folder), "truth/test.npz", found, "the file", fix))
+    return side_by_side(results.truth, objects, mask, max_shift_px=results.config.evaluation.max_shift_px)
 
 
 def load_by_size(results: StudyResults, trial: int = 1) -> dict[int, Reconstructions]:
@@ -245,12 +254,12 @@ def load_by_size(results: StudyResults, trial: int = 1) -> dict[int, Reconstruct
     return {size: load_reconstructions(results, size, trial) for size in sizes}
 
 
-def truth_label(dataset: PtychoDataset) -> str:
+def truth_label(dataset: PtychoDataset | Truth) -> str:
     """Return what to call the object: ground truth if simulated, else a reference, and whether it is ours."""
     return {"": GROUND_TRUTH, OWN_REFERENCE: "Iterative reference"}.get(dataset.standard, "Reference")
 
 
-def reference_note(test: PtychoDataset, models: Iterable[str]) -> str:
+def reference_note(test: PtychoDataset | Truth, models: Iterable[str]) -> str:
     """Return what to keep in mind of what the models are compared with; empty if it is a ground truth."""
     if not test.standard:
         return ""

@@ -6,56 +6,52 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pandas as pd
 from filelock import FileLock
 
-from ptycho_lib.config import MODELS, StudyConfig, load_config
-from ptycho_lib.data.conditions import refuse_conditions
+from ptycho_lib.config import TRAIN, RunKind, StudyConfig, load_config
+from ptycho_lib.data.conditions import refuse_conditions, under_conditions
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
-from ptycho_lib.errors import InputError, Problem
-from ptycho_lib.io.files import file_sha256, require_inside, require_writable, write_atomically
+from ptycho_lib.io.files import require_writable, write_atomically
 from ptycho_lib.metrics_table import COLUMNS
-from ptycho_lib.study.folder import locks, provenance
-from ptycho_lib.study.folder.costs import Reconstructions, condition_facts, reconstruction_costs
+from ptycho_lib.study.folder import provenance
+from ptycho_lib.study.folder.code_fingerprint import code_fingerprints
 from ptycho_lib.study.folder.manifest import identify
 from ptycho_lib.study.folder.progress import PROGRESS
 from ptycho_lib.study.folder.record import (
-    IDENTITY,
     METRICS,
-    PLOT,
-    RECORD,
     ModelOutcome,
     RunIdentity,
     RunRecord,
     reconstruction_name,
     write_record,
 )
+from ptycho_lib.study.folder.run_key import RunKey
+from ptycho_lib.study.run_folder import output_digests, relative_folder, take_possession
 from ptycho_lib.study.selection import (
     check_counts,
     default_n_test,
+    refuse_empty,
     test_subset,
+    training_scan,
     training_subset,
     training_warning,
 )
 
-OUTPUTS = (METRICS, PLOT, *(f"{model}_run" for model in MODELS))
-"""What a run leaves in its folder besides its notebook and its record."""
-
-KERNEL_LOCK_TIMEOUT_S = 20.0
-"""Long enough for the kernel of a killed papermill to notice that it is an orphan."""
+if TYPE_CHECKING:
+    from ptycho_lib.study.reconstruct import RunReconstructions
 
 
 class TrainedOutcome(Protocol):
-    """What `finish_run` wants to know of a model: `TrainedModel`, or the `outcome` of an iteration."""
+    """What `finish_run` records of a model's training; `networks.training.TrainedModel` has it."""
 
     @property
     def seconds(self) -> float:
@@ -75,13 +71,15 @@ class TrainedOutcome(Protocol):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class IterativeRun:
-    """The reconstruction of the test patterns without a network: everything its notebook works on."""
+class OpenRun:
+    """A run whose notebook is being executed; of a model that is computed once, as it stands here."""
 
     identity: RunIdentity
     config: StudyConfig
     test: PtychoDataset
     """The test patterns, the same for every run of a study."""
+    scan: PtychoDataset | None = None
+    """The training scan, for the condition `train`: as many patterns as the test set, spread evenly."""
     train_data: Path | None = None
     test_data: Path
     output_dir: Path
@@ -89,8 +87,15 @@ class IterativeRun:
     """Seconds since the epoch."""
     lock: FileLock
     """Keeps the folder as long as the run is held by somebody."""
+    kept: RunRecord | None = None
+    """Of an earlier run with fewer models or conditions, whose results stay."""
     leakage: str = ""
     """What the test patterns share with the training patterns; empty if nothing."""
+
+    @property
+    def key(self) -> RunKey:
+        """Which run of its study it is."""
+        return self.identity.key
 
     @property
     def n_train(self) -> int:
@@ -108,32 +113,42 @@ class IterativeRun:
         return self.identity.trial
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The models that the run computes."""
+        return self.config.models_of(self.key.kind)
+
+    @property
     def seeds(self) -> dict[str, int]:
         """Seeds of this trial, keyed `subset`, `weights`, `order`."""
         return self.config.seeds(self.trial)
 
     @property
     def progress_file(self) -> Path:
-        """JSON lines that the training appends to: time, model, epoch, epochs, loss, val_loss."""
+        """JSON lines that trainings and iterations append to; see `study.folder.progress`."""
         return self.output_dir / PROGRESS
 
+    def conditions(self) -> Iterator[tuple[str, PtychoDataset]]:
+        """Yield name and patterns of each condition: the unchanged test set first, the training scan last."""
+        yield from under_conditions(self.test, self.config)
+        if self.scan is not None:
+            yield TRAIN, self.scan
+
     def model_dir(self, model: str) -> Path:
-        """Return the folder of one model's model, history and reconstruction."""
+        """Return the folder of one model's weights, history and reconstructions."""
         return self.output_dir / f"{model}_run"
 
-    def notes(self, model: str, condition: str) -> dict[str, str | Path]:
-        """Return what `iterate` is told besides its data: its name, and where to note the epochs."""
+    def history_file(self, model: str, condition: str) -> Path:
+        """Return the file of an iterative reconstruction's losses under a condition."""
         name = reconstruction_name(condition).replace("reconstruction", "epochs").replace(".npz", ".csv")
-        history = self.model_dir(model) / name
-        return {"model": model, "progress_file": self.progress_file, "history_file": history}
+        return self.model_dir(model) / name
 
     def reconstruction_file(self, model: str, condition: str) -> Path:
-        """Return the file of a model's reconstruction under a test condition."""
+        """Return the file of a model's reconstruction under a condition."""
         return self.model_dir(model) / reconstruction_name(condition)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Run(IterativeRun):
+class Run(OpenRun):
     """One training size, one trial: everything its notebook works on."""
 
     train: PtychoDataset
@@ -152,92 +167,145 @@ def open_run(
     trial: int = 1,
     config: str | Path = "",
 ) -> Run:
-    """Check the input of a run, choose its patterns and take possession of its folder.
+    """Check the input of a run, choose its patterns and lock its folder.
 
     Parameters
     ----------
     train_data, test_data : path
         Files of the dataset contract.
     output_dir : path
-        The run folder; created if need be. Results of another configuration, size or data that it
-        holds are removed; results of the same run stay, for an interrupted training to continue.
+        The run folder; created if need be. Results of the same run stay, for an interrupted training to
+        continue, and so do those of a run with fewer models or conditions. Unfinished results of another
+        run are removed.
     n_train : int
         Number of training patterns.
     n_test : int
         Number of test patterns; 0 takes that of the configuration (500, or all there are).
     trial : int
         Number of the trial, from 1; selects the seeds.
-    config : path
-        YAML configuration; empty for the defaults.
+    config : path or str
+        YAML configuration, a file or `{key: value, ...}`; empty for the defaults.
 
     Raises
     ------
     InputError
-        With every problem of the input, if the test patterns are known from training, or if another process
-        computes this run.
+        With every problem of the input, if the test patterns are known from training, if another process
+        computes this run, or if the folder holds a complete run of other data, settings or code.
     """
     started = time.time()
+    refuse_empty(train_data=train_data, test_data=test_data, output_dir=output_dir)
     settings = load_config(config or None)
     train, test = load_dataset(train_data), load_dataset(test_data)
     n_test = n_test or default_n_test(settings, len(test))
     check_counts(train_data, len(train), (n_train,), test_data, len(test), n_test)
-    identity = identify(settings, train.fingerprint(), test.fingerprint(), n_train, n_test, trial)
+    key, codes = RunKey("trained", n_train, trial), code_fingerprints()
+    data = {"train_data": train.fingerprint(), "test_data": test.fingerprint()}
+    identity = identify(settings, key, n_test, data, code=codes)
     chosen = train.select(training_subset(train, settings, n_train, trial))
     seen = test.select(test_subset(test, settings, n_test))
     refuse_conditions(seen, settings)
     leakage = refuse_leakage(chosen, seen, allow=settings.allow_leakage)
     folder = require_writable(Path(output_dir).resolve())
-    lock = _possess(folder, identity)
+    lock, kept = take_possession(folder, identity, settings, codes)
     return Run(
         identity=identity,
         config=settings,
         train=chosen,
         test=seen,
+        scan=training_scan(train, settings, n_test),
         train_data=Path(train_data).resolve(),
         test_data=Path(test_data).resolve(),
         output_dir=folder,
         started=started,
         lock=lock,
+        kept=kept,
         leakage=str(leakage) if leakage else "",
         selection_warning=training_warning(train, settings, n_train, trial),
     )
 
 
-def open_iterative_run(
-    test_data: str | Path, output_dir: str | Path, n_test: int = 0, config: str | Path = ""
-) -> IterativeRun:
-    """Check the input of the iterative reconstruction, and take possession of its folder; see `open_run`.
+def open_untrained_run(
+    train_data: str | Path,
+    test_data: str | Path,
+    output_dir: str | Path,
+    n_test: int = 0,
+    config: str | Path = "",
+) -> OpenRun:
+    """Check the input of the control, the first guess without training, and lock its folder.
+
+    Parameters
+    ----------
+    train_data, test_data, output_dir, n_test, config
+        See `open_run`; the training file serves the condition `train` alone.
 
     Raises
     ------
     InputError
-        With every problem of the input, or if another process computes this run.
+        As `open_run`.
     """
+    refuse_empty(train_data=train_data, test_data=test_data, output_dir=output_dir)
+    return _open_once("untrained", train_data, test_data, output_dir, n_test, config)
+
+
+def open_iterative_run(
+    test_data: str | Path, output_dir: str | Path, n_test: int = 0, config: str | Path = ""
+) -> OpenRun:
+    """Check the input of the iterative reconstruction, and lock its folder.
+
+    Parameters
+    ----------
+    test_data, output_dir, n_test, config
+        See `open_run`.
+
+    Raises
+    ------
+    InputError
+        As `open_run`.
+    """
+    refuse_empty(test_data=test_data, output_dir=output_dir)
+    return _open_once("iterative", None, test_data, output_dir, n_test, config)
+
+
+def _open_once(
+    kind: RunKind,
+    train_data: str | Path | None,
+    test_data: str | Path,
+    output_dir: str | Path,
+    n_test: int,
+    config: str | Path,
+) -> OpenRun:
+    """Open a run of a kind that is computed once a study."""
     started = time.time()
     settings = load_config(config or None)
-    test = load_dataset(test_data)
+    train, test = load_dataset(train_data) if train_data is not None else None, load_dataset(test_data)
     n_test = n_test or default_n_test(settings, len(test))
     check_counts("", 0, (), test_data, len(test), n_test)
-    identity = identify(settings, "", test.fingerprint(), 0, n_test, 1)
+    codes = code_fingerprints()
+    data = {"train_data": train.fingerprint() if train else "", "test_data": test.fingerprint()}
+    identity = identify(settings, RunKey(kind), n_test, data, code=codes)
     seen = test.select(test_subset(test, settings, n_test))
     refuse_conditions(seen, settings)
     folder = require_writable(Path(output_dir).resolve())
-    return IterativeRun(
+    lock, kept = take_possession(folder, identity, settings, codes)
+    return OpenRun(
         identity=identity,
         config=settings,
         test=seen,
+        scan=training_scan(train, settings, n_test) if train else None,
+        train_data=Path(train_data).resolve() if train_data is not None else None,
         test_data=Path(test_data).resolve(),
         output_dir=folder,
         started=started,
-        lock=_possess(folder, identity),
+        lock=lock,
+        kept=kept,
     )
 
 
 def finish_run(
-    run: IterativeRun,
+    run: OpenRun,
     metrics: pd.DataFrame,
     trained: Mapping[str, TrainedOutcome],
-    reconstructions: Reconstructions | None = None,
+    reconstructions: RunReconstructions | None = None,
     *,
     n_groups: int | None = None,
     device: str = "CPU",
@@ -246,15 +314,13 @@ def finish_run(
 
     Parameters
     ----------
-    run : Run or IterativeRun
-        From `open_run` or `open_iterative_run`.
+    run : OpenRun
     metrics : DataFrame
-        Tidy scores with the columns of `tidy.COLUMNS`; those that say which run it is are filled in.
+        Tidy scores with the columns of `metrics_table.COLUMNS`; those that say which run it is are filled in.
     trained : mapping
-        The outcome of each model, keyed by its name.
-    reconstructions : mapping, optional
-        Keyed by model and test condition; what they took goes into `run.json`, never into the table, which is
-        the same whenever the run is repeated.
+        The outcome of each trained model, keyed by its name.
+    reconstructions : RunReconstructions, optional
+        Their times go into `run.json`, not into the table, which is the same whenever the run is repeated.
     n_groups : int, optional
         Training samples; n_train if a sample is one pattern.
     device : str
@@ -280,54 +346,16 @@ def finish_run(
     if missing:
         raise ValueError(f"the metrics lack the columns {missing}")
     write_atomically(run.output_dir / METRICS, table.loc[:, list(COLUMNS)].to_csv(index=False))
-    record = _record(run, trained, reconstructions or {}, n_groups or run.n_train, device)
+    record = _record(run, trained, reconstructions, n_groups or run.n_train, device)
     write_record(run.output_dir, record)
     run.lock.release(force=True)
     return record
 
 
-def relative_folder(folder: Path) -> str:
-    """Return a run folder relative to its study (the nearest folder with a study.yaml)."""
-    for parent in folder.parents:
-        if (parent / "study.yaml").is_file():
-            return folder.relative_to(parent).as_posix()
-    return folder.name
-
-
-def remove_outputs(folder: Path) -> None:
-    """Remove a run's record and results, and nothing else; the record goes first."""
-    for name in (RECORD, *OUTPUTS):
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _possess(folder: Path, identity: RunIdentity) -> FileLock:
-    """Lock the folder for this kernel and clear what another run left there; return the lock."""
-    for name in (locks.EXECUTION, *OUTPUTS):
-        for path in (folder / name, *(folder / name).rglob("*")):
-            require_inside(path, folder)
-    lock = locks.take_lock(folder, "kernel", timeout_s=KERNEL_LOCK_TIMEOUT_S)
-    if lock is None:
-        holder = locks.process_at_work(folder)
-        found = f"a run in progress (process {holder.get('pid', '?')} on {holder.get('host', '?')})"
-        fix = "Wait for it, stop it, or give another output folder."
-        raise InputError(Problem(str(folder), "", found, "a folder that no other process computes in", fix))
-    (folder / RECORD).unlink(missing_ok=True)
-    note = identity.model_dump_json(indent=2) + "\n"
-    if not (folder / IDENTITY).is_file() or (folder / IDENTITY).read_text(encoding="utf-8") != note:
-        remove_outputs(folder)
-    write_atomically(folder / IDENTITY, note)
-    (folder / PROGRESS).unlink(missing_ok=True)
-    return lock
-
-
 def _record(
-    run: IterativeRun,
+    run: OpenRun,
     trained: Mapping[str, TrainedOutcome],
-    reconstructions: Reconstructions,
+    reconstructions: RunReconstructions | None,
     n_groups: int,
     device: str,
 ) -> RunRecord:
@@ -338,7 +366,7 @@ def _record(
         n_groups=n_groups,
         seed=run.config.seed,
         seeds=run.seeds,
-        config=run.config.result_settings(run.n_train),
+        config=run.config.result_settings(run.key.kind),
         train_data=str(run.train_data or ""),
         test_data=str(run.test_data),
         leakage=run.leakage,
@@ -351,9 +379,10 @@ def _record(
                 reason=outcome.reason,
             )
             for model, outcome in trained.items()
-        },
-        reconstructions=reconstruction_costs(reconstructions),
-        conditions=condition_facts(run.test, run.config, reconstructions),
+        }
+        | (reconstructions.outcomes if reconstructions else {}),
+        reconstructions=reconstructions.costs() if reconstructions else {},
+        conditions=reconstructions.facts if reconstructions else {},
         started=_utc(run.started),
         finished=_utc(finished),
         seconds=round(finished - run.started, 3),
@@ -362,14 +391,8 @@ def _record(
         versions=provenance.library_versions(),
         commit=provenance.git_commit(),
         determinism=provenance.DETERMINISM,
-        outputs=_output_digests(run.output_dir),
+        outputs=output_digests(run.output_dir),
     )
-
-
-def _output_digests(folder: Path) -> dict[str, str]:
-    roots = [folder / name for name in OUTPUTS]
-    files = [path for root in roots for path in ([root] if root.is_file() else root.rglob("*"))]
-    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(files) if path.is_file()}
 
 
 def _utc(seconds: float) -> str:

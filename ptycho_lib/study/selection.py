@@ -55,6 +55,20 @@ def check_counts(
         raise InputError(problems)
 
 
+def refuse_empty(**parameters: str | Path) -> None:
+    """Refuse template parameters that were left empty.
+
+    Raises
+    ------
+    InputError
+        With one problem for each.
+    """
+    fix = "Set it with `-p NAME VALUE` of papermill, or in the cell tagged 'parameters'."
+    empty = [name for name, value in parameters.items() if str(value) in ("", ".")]
+    if empty:
+        raise InputError(Problem("parameters", name, "an empty text", "a path", fix) for name in empty)
+
+
 def training_warning(train: PtychoDataset, config: StudyConfig, n_train: int, trial: int = 1) -> str:
     """Return a warning if the training subset leaves out much of the scan; an empty text if it does not."""
     seed = config.seeds(trial)["subset"]
@@ -69,3 +83,19 @@ def training_subset(train: PtychoDataset, config: StudyConfig, n_train: int, tri
 def test_subset(test: PtychoDataset, config: StudyConfig, n_test: int) -> NDArray[np.int64]:
     """Return test indices, evenly over the scan, by the root seed: one test set for all sizes and trials."""
     return np.sort(subset_order(test.positions_px, "representative", config.seed)[:n_test])
+
+
+def training_scan(train: PtychoDataset, config: StudyConfig, n_test: int) -> PtychoDataset | None:
+    """Return the patterns of the condition `train`; None if it is off, or there is nothing to compare with.
+
+    Parameters
+    ----------
+    train : PtychoDataset
+        The whole training file.
+    config : StudyConfig
+    n_test : int
+        Number of patterns, if there are as many.
+    """
+    if not config.training_scan or train.obj is None or not np.any(train.obj):
+        return None
+    return train.select(test_subset(train, config, min(n_test, len(train))))

@@ -13,7 +13,7 @@ import pytest
 
 from ptycho_lib.data.prepare.pipeline import prepare
 from ptycho_lib.study.execution.jobs import default_threads
-from ptycho_lib.study.execution.notebook_process import Resources, environment
+from ptycho_lib.study.execution.kernel_environment import Resources, environment
 from ptycho_lib.study.folder.status import State, study_status
 from ptycho_lib.study.folder.templates import TRAIN_AND_COMPARE, template_path
 from tests.support.miniature import wait_for
@@ -89,7 +89,7 @@ def test_one_command_gives_every_file_and_nothing_runs_twice(data, tmp_path):
     before = (folder / "run.json").stat().st_mtime_ns
     code, output = run(data, out, TINY, "--n-train-sizes", "16")
     assert code == 0, output
-    assert "not run again, because complete: 1 of 1 runs" in output
+    assert "not computed again, because complete: 1 of 1 runs" in output
     assert (folder / "run.json").stat().st_mtime_ns == before
 
 

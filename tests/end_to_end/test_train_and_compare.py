@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 from ptycho_lib.data.dataset import save_dataset
@@ -21,6 +23,7 @@ from tests.conftest import ROOT, simulate_small
 MEGABYTE = 1_000_000
 CONFIG = """\
 name: tiny
+trials: 1
 network: {width: 8, first_guess_iterations: 2}
 training: {steps: 8, validations: 2, batch_size: 8, merged_patches: 2, learning_rate: 2.0e-3}
 conditions:
@@ -32,6 +35,7 @@ MODEL_FILES = {
     "history.csv",
     "reconstruction.npz",
     "reconstruction_low_dose.npz",
+    "reconstruction_train.npz",
     "reconstruction_other_object.npz",
 }
 RUN_FILES = {
@@ -44,6 +48,8 @@ RUN_FILES = {
 }
 STUDY_FILES = {
     "study.yaml",
+    "truth",
+    "untrained",
     "n_train_8",
     "n_train_16",
     "aggregated_metrics.csv",
@@ -133,7 +139,7 @@ def test_the_metrics_are_tidy_and_complete(study):
     table = pd.read_csv(study.metrics(16), keep_default_na=False, na_values=[""])
     assert list(table) == list(COLUMNS)
     assert set(table["model"]) == {"pinn", "baseline"}
-    assert set(table["condition"]) == {"nominal", "low_dose", "other_object"}
+    assert set(table["condition"]) == {"nominal", "low_dose", "other_object", "train"}
     assert set(table["alignment"]) == {"raw", "aligned"}
     assert {"mae", "mse", "psnr", "ssim", "frc50"} <= set(table["metric"])
     assert set(table["n_train"]) == {16}
@@ -148,9 +154,11 @@ def test_the_metrics_are_tidy_and_complete(study):
 def test_all_runs_are_aggregated(study):
     table = pd.read_csv(study.out / "aggregated_metrics.csv")
     parts = [pd.read_csv(study.metrics(size)) for size in (8, 16)]
+    parts.append(pd.read_csv(study.out / "untrained" / "comparison_metrics.csv"))
     assert list(table) == list(COLUMNS)
     assert len(table) == sum(map(len, parts))
-    assert set(table["run"]) == {"n_train_8", "n_train_16"}
+    assert set(table["run"]) == {"untrained", "n_train_8", "n_train_16"}
+    assert set(table.loc[table["n_train"] == 0, "model"]) == {"untrained"}
 
 
 def test_the_record_names_data_seeds_and_outcome(study):
@@ -195,7 +203,7 @@ def test_nothing_is_repeated(study):
     tables = {size: study.metrics(size).read_bytes() for size in (8, 16)}
     code, output = study.command("--no-report")
     assert code == 0, output
-    assert "not run again, because complete: 2 of 2 runs" in " ".join(output.split())
+    assert "not computed again, because complete: 3 of 3 runs" in " ".join(output.split())
     after = study.files()
     for name in before:
         if name.startswith("n_train_") and "execution/" not in name:
@@ -226,3 +234,34 @@ def test_plain_papermill_gives_the_same_numbers_byte_for_byte(study, tmp_path):
     assert code == 0, output
     assert visible(folder) >= RUN_FILES
     assert Path(folder / "comparison_metrics.csv").read_bytes() == study.metrics(8).read_bytes()
+
+
+def test_the_study_moves_without_its_data(study, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(study.out, moved)
+    manifest = yaml.safe_load((moved / "study.yaml").read_text())
+    for name in ("train", "test"):
+        manifest[name] |= {"path": f"/nowhere/{name}.npz", "relative": ""}
+    (moved / "study.yaml").write_text(yaml.safe_dump(manifest))
+    for command in ("status", "aggregate", "report", "verify"):
+        code, output = run("-m", "ptycho_lib.cli.main", command, moved, cwd=tmp_path)
+        assert code == 0, output
+    assert "no mismatch" in output
+    remarks = [line for line in output.splitlines() if "not verified" in line]
+    assert all("pixels compared" in line for line in remarks)
+
+
+def test_a_grown_study_computes_what_is_missing_alone(study):
+    """The last test: it adds a condition and a trial to the study."""
+    models = {path: path.stat().st_mtime_ns for path in study.out.rglob("model.keras")}
+    text = study.config.read_text()
+    study.config.write_text(text.replace("trials: 1", "trials: 2") + "  - {name: shaky, position_jitter_px: 0.5}\n")
+    code, output = study.command("--no-report", "--n-train-sizes", "8")
+    assert code == 0, output
+    plain = " ".join(output.split())
+    assert "n_train 8, trial 1: without condition shaky; the rest is kept" in plain
+    assert "untrained: without condition shaky; the rest is kept" in plain
+    assert {path: path.stat().st_mtime_ns for path in models} == models
+    assert (study.out / "n_train_8" / "trial_2" / "run.json").is_file()
+    table = pd.read_csv(study.metrics(8))
+    assert set(table["condition"]) == {"nominal", "low_dose", "other_object", "train", "shaky"}

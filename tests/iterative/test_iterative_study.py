@@ -21,6 +21,7 @@ from tests.end_to_end.test_train_and_compare import run
 pytestmark = pytest.mark.iterative
 CONFIG = """\
 name: tiny
+trials: 1
 models: [pinn, baseline, iterative, pinn+iterative]
 network: {width: 8, first_guess_iterations: 2, trainable_probe: true}
 training: {steps: 8, validations: 2, batch_size: 8, merged_patches: 2, learning_rate: 2.0e-3}
@@ -116,11 +117,11 @@ def test_other_iterations_leave_trained_networks_and_other_trainings_leave_itera
     """Only the models that a setting concerns become stale; the last test, because it changes the study."""
     plain = CONFIG.replace(", pinn+iterative]", "]")
     study.config.write_text(plain)
-    code, output = study.command("--no-report")
+    code, output = study.command("--no-report", "--replace-stale")
     assert code == 0, output
     assert "iterative: started" not in output
     study.config.write_text(plain.replace("updates: 25", "updates: 30"))
-    code, output = study.command("--no-report")
+    code, output = study.command("--no-report", "--replace-stale")
     assert code == 0, output
     assert "n_train 8: started" not in output
-    assert "iterative: stale, runs again (changed: configuration (iterative.updates 25 -> 30))" in output
+    assert "iterative: stale, computed again (changed: configuration (iterative.updates 25 -> 30))" in output

@@ -36,7 +36,7 @@ def problems_of_cell(source: str, most_lines: int) -> list[str]:
 
 def test_all_templates_are_there() -> None:
     names = {path.name for path in TEMPLATES}
-    assert names == {"iterate.ipynb", "summarize_study.ipynb", "train_and_compare.ipynb"}
+    assert names == {"evaluate_untrained.ipynb", "iterate.ipynb", "summarize_study.ipynb", "train_and_compare.ipynb"}
 
 
 @pytest.mark.parametrize("path", TEMPLATES + NOTEBOOKS, ids=lambda path: path.name)

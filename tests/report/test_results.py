@@ -60,7 +60,7 @@ def test_sizes_without_a_complete_run_are_left_out(folder: Path) -> None:
 
 
 def test_an_unknown_run_names_the_choices(folder: Path) -> None:
-    with pytest.raises(InputError, match="no run with n_train 5, trial 1; expected one of n_train 4 trial 1"):
+    with pytest.raises(InputError, match="no run with n_train 5, trial 1; expected one of n_train 4, trial 1"):
         read_results(folder).run(5)
 
 

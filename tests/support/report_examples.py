@@ -23,6 +23,7 @@ from ptycho_lib.study.execution.plan import CONFIG, plan_study, prepare_run
 from ptycho_lib.study.folder.manifest import PlannedRun, write_manifest
 from ptycho_lib.study.folder.record import ModelOutcome
 from ptycho_lib.study.folder.templates import TEMPLATE_VARIABLE
+from ptycho_lib.study.reconstruct import RunReconstructions, facts_of
 from ptycho_lib.study.run_session import finish_run, open_run
 from tests.support.miniature import write_template
 
@@ -165,7 +166,8 @@ class FinishedStudy:
         for number, name in enumerate(("train", "test")):
             made = replace(dataset(n_side=6 - number, obj_seed=None if name == "test" else 5), history=history)
             save_dataset(made, folder / f"{name}.npz")
-        config = parse_config({"name": "a_study", "n_train_sizes": sizes, "trials": trials} | settings, "test")
+        chosen = {"models": ["pinn", "baseline"], "training_scan": False, "n_train_sizes": sizes, "trials": trials}
+        config = parse_config({"name": "a_study"} | chosen | settings, "test")
         self.folder = folder / "study"
         files = (folder / "train.npz", folder / "test.npz")
         self.plan = plan_study(*files, self.folder, config, template=template)
@@ -213,5 +215,6 @@ class FinishedStudy:
                     usage=Usage(0.02 / run.n_train, 2 * 10**8, True),
                 )
                 made |= {(model, name): result for name in ("nominal", *(c.name for c in run.config.conditions))}
-            finish_run(run, pd.concat(tables), outcomes, made)
+            facts = {name: facts_of(data, inside) for name, data in run.conditions()}
+            finish_run(run, pd.concat(tables), outcomes, RunReconstructions(2.0, made, facts))
         shutil.copy(self.plan.template, planned.folder / "train_and_compare.ipynb")

@@ -7,7 +7,7 @@ from ptycho_lib.report.results import reference_note
 from ptycho_lib.report.style import model_looks
 from ptycho_lib.report.text.html_elements import definitions
 from ptycho_lib.study.folder.record import RunRecord
-from ptycho_lib.study.run_session import IterativeRun, Run
+from ptycho_lib.study.run_session import OpenRun, Run
 
 
 def run_overview(run: Run) -> str:
@@ -25,7 +25,7 @@ def run_overview(run: Run) -> str:
             "Trial": f"{run.trial}, seeds {', '.join(f'{k} {v}' for k, v in run.seeds.items())}",
             "Pattern": f"{run.train.patch_size}×{run.train.patch_size} pixels, "
             + (f"{photons:.3g} photons" if photons else "photons unknown"),
-            "Models": ", ".join(look.label for look in model_looks(run.config.models_of(run.n_train)).values()),
+            "Models": ", ".join(look.label for look in model_looks(run.models).values()),
             "Backbone": f"{network.backbone}, width {network.width}, gridsize {network.gridsize}",
             "Schedule": f"{training.steps} gradient steps of {training.batch_size} samples, "
             f"{training.epochs} validations, learning rate {training.learning_rate:g}, {training.precision}",
@@ -34,8 +34,25 @@ def run_overview(run: Run) -> str:
     )
 
 
-def iterative_overview(run: IterativeRun) -> str:
-    """Return a table of an iterative run's data and settings."""
+def untrained_overview(run: OpenRun) -> str:
+    """Return the table of what the control reconstructs: the first guess, without training."""
+    network, photons = run.config.network, run.test.photons_per_pattern
+    scan = f"{len(run.scan)} patterns of {run.train_data.name}" if run.scan and run.train_data else "not evaluated"
+    return definitions(
+        {
+            "Patterns": f"{run.n_test} of {run.test_data.name}, "
+            f"{run.test.patch_size}×{run.test.patch_size} pixels, "
+            + (f"{photons:.3g} photons" if photons else "photons unknown"),
+            "Training scan": scan,
+            **_compared_with(run),
+            "First guess": f"{network.first_guess_iterations} iterations, probe as given",
+            "Folder": run.output_dir.name,
+        }
+    )
+
+
+def iterative_overview(run: OpenRun) -> str:
+    """Return the table of what is reconstructed iteratively, and how."""
     settings, photons = run.config.iterative, run.test.photons_per_pattern
     kept = {True: "refined", False: "as given"}
     return definitions(
@@ -55,9 +72,9 @@ def iterative_overview(run: IterativeRun) -> str:
     )
 
 
-def _compared_with(run: IterativeRun) -> dict[str, str]:
-    """Return the origin of the reference, unless it is a simulated ground truth."""
-    note = reference_note(run.test, run.config.models_of(getattr(run, "n_train", 0)))
+def _compared_with(run: OpenRun) -> dict[str, str]:
+    """Return what the object of the test data is, unless it is a simulated ground truth."""
+    note = reference_note(run.test, run.models)
     return {"Compared with": f"{run.test.standard}. {note}".strip()} if run.test.standard else {}
 
 

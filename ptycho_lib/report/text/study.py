@@ -13,7 +13,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
-from ptycho_lib.config import ITERATIVE, NETWORKS
+from ptycho_lib.config import ITERATIVE, NETWORKS, ONCE
 from ptycho_lib.metrics_table import METRICS, model_label, select
 from ptycho_lib.report.figures.study import MOST_POINTS, NOMINAL
 from ptycho_lib.report.results import StudyResults
@@ -22,14 +22,17 @@ from ptycho_lib.report.text.html_elements import bullets, definitions, escape, l
 from ptycho_lib.report.text.tables import number_text
 from ptycho_lib.study.folder.progress import LOG
 from ptycho_lib.study.folder.record import ModelOutcome
+from ptycho_lib.study.folder.run_key import RunKey
 from ptycho_lib.study.folder.status import State
-from ptycho_lib.study.folder.templates import execution_name, run_template
+from ptycho_lib.study.folder.templates import execution_name
 from ptycho_lib.study.results.aggregate import LoadedRun
 from ptycho_lib.study.results.answer import patterns_needed
 
 STATE_WORDS = {
     State.COMPLETE: "complete",
     State.FAILED: "failed",
+    State.INTERRUPTED: "interrupted",
+    State.PARTIAL: "without models or conditions that the study has now",
     State.STALE: "stale (made with other settings, data or code)",
     State.MISSING: "missing",
 }
@@ -81,7 +84,7 @@ def run_counts(results: StudyResults) -> str:
     """Return how many runs are complete, and each that is not, with the reason."""
     others = [run for run in results.runs if run.state is not State.COMPLETE]
     words = [f"<strong>{len(results.complete)} of {len(results.runs)} runs are complete.</strong>"]
-    for state in (State.FAILED, State.STALE, State.MISSING):
+    for state in (*STATE_WORDS,)[1:]:
         if count := sum(run.state is state for run in others):
             words.append(f"{count} {STATE_WORDS[state]}.")
     n_collapsed = len(results.collapsed)
@@ -90,11 +93,9 @@ def run_counts(results: StudyResults) -> str:
         if n_collapsed
         else "No training collapsed."
     )
-    items = [
-        f"{_run_name(run.n_train, run.trial)}: {STATE_WORDS[run.state]}. {escape(run.detail)}".strip() for run in others
-    ]
+    items = [f"{run.key}: {STATE_WORDS[run.state]}. {escape(run.detail)}".strip() for run in others]
     items += [
-        f"{_run_name(row.n_train, row.trial)}: {_model(row.model)} collapsed ({escape(row.reason)})"
+        f"{_run_name(row.n_train, row.trial, row.model)}: {_model(row.model)} collapsed ({escape(row.reason)})"
         for row in results.collapsed.itertuples()
     ]
     return paragraph(" ".join(words)) + (bullets(items) if items else "")
@@ -139,7 +140,7 @@ def run_list(results: StudyResults, *, seen_from: str | Path | None = None) -> s
             times.append(f"{_seconds(run, model, outcome):.0f} s{remark}" if outcome else "–")
         whole = f"{run.record.seconds:.0f} s" if run.record else "–"
         place = [str(run.n_train or "none"), str(run.trial), str(run.state)]
-        executed = run_template(run.n_train)
+        executed = run.key.template
         notebook = _link(results, run, base, executed, execution_name(executed, "failed"))
         links = [notebook, _link(results, run, base, LOG)]
         rows.append([*place, *times, whole, *links])
@@ -161,7 +162,7 @@ def provenance(results: StudyResults) -> str:
         "Training data": f"{manifest.train.path} ({manifest.train.fingerprint})",
         "Test data": f"{manifest.test.path} ({manifest.test.fingerprint})",
         "Configuration": manifest.config.fingerprint(),
-        "Code": manifest.code,
+        "Code": ", ".join(f"{kind}: {code}" for kind, code in manifest.code.items() if code),
         "Commit": manifest.commit or "not under version control",
         "Versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
         "First started": manifest.created,
@@ -267,9 +268,9 @@ def worst_runs(
     ranked = chosen.sort_values("value", ascending=better == "higher", na_position="first")
     rows = []
     for row in ranked.itertuples():
-        run = results.run(row.n_train, row.trial)
+        run = results.run(row.n_train, row.trial, row.model)
         value = [number_text(metric, row.value), escape(row.reason)]
-        link = _link(results, run, base, run_template(run.n_train))
+        link = _link(results, run, base, run.key.template)
         rows.append([_model(row.model), str(row.n_train), str(row.trial), *value, link])
     title = f"{component} {metric_title(metric, component)}"
     head = ["model", "patterns", "trial", title, "remark", "executed notebook"]
@@ -298,8 +299,8 @@ def _plain(html: str) -> str:
     return unescape(re.sub("<[^>]+>", "", html)).strip()
 
 
-def _run_name(n_train: int, trial: int) -> str:
-    return ITERATIVE if n_train == 0 else f"n_train {n_train}, trial {trial}"
+def _run_name(n_train: int, trial: int, model: str) -> str:
+    return str(RunKey(ONCE.get(model, "trained"), n_train, trial))
 
 
 def _count(number: int, noun: str) -> str:

@@ -30,7 +30,8 @@ from ptycho_lib.study.execution.jobs import (
     notebook_process,
     visible_gpus,
 )
-from ptycho_lib.study.execution.notebook_process import NOT_STARTED, Ending, Resources
+from ptycho_lib.study.execution.kernel_environment import Resources
+from ptycho_lib.study.execution.notebook_process import NOT_STARTED, Ending
 from ptycho_lib.study.execution.plan import PARAMETERS, StudyPlan, prepare_run
 from ptycho_lib.study.folder import locks
 from ptycho_lib.study.folder.manifest import PlannedRun
@@ -73,7 +74,7 @@ class ClusterJob:
         if self.future.status == "finished":
             return Ending(**self.future.result())
         if self.future.status == "error":
-            why = f"the cluster gave it up: {_one_line(self.future.exception())}"
+            why = f"the cluster abandoned it: {_one_line(self.future.exception())}"
         else:
             why = "the Dask scheduler was lost; start it again, then the same command"
         return Ending(False, why, time.time() - self.started, 0)
@@ -90,7 +91,8 @@ class ClusterJob:
             time.sleep(TICK_S)
         ending = self.poll()
         self.future.cancel()
-        return ending or Ending(False, why if self.begun else NOT_STARTED, time.time() - self.started, 0)
+        seconds = time.time() - self.started
+        return ending or Ending(False, why if self.begun else NOT_STARTED, seconds, 0, interrupted=True)
 
 
 def cluster_launch(
@@ -180,7 +182,7 @@ def connect(
     InputError
         If the scheduler does not answer, or the configuration does not suit the batch system.
     """
-    # A lost scheduler is told by each run that it loses (`ClusterJob.poll`), not by a traceback besides.
+    # Each run reports that the scheduler was lost (`ClusterJob.poll`); a traceback besides would not help.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     if scheduler is not None:
         with _client(scheduler) as client:

@@ -1,4 +1,4 @@
-"""Progress that people can read: a live board in a terminal or notebook, plain lines elsewhere."""
+"""Progress of a study: a live table in a terminal or notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,52 +12,74 @@ from rich.text import Text
 
 from ptycho_lib.study.execution.notebook_process import Ending
 from ptycho_lib.study.folder.manifest import PlannedRun
-from ptycho_lib.study.folder.progress import Epoch, current_cell, last_epoch
+from ptycho_lib.study.folder.notebook_errors import step_of
+from ptycho_lib.study.folder.progress import Epoch, last_epoch
+from ptycho_lib.study.folder.templates import execution_name
 
-BOARD_EVERY_S = 1.0
+TABLE_EVERY_S = 1.0
 LINE_EVERY_S = 30.0
+EVALUATION_S = 12.0
+"""From the last epoch of a run to its end, until a run of the study has shown it."""
 
 
 @dataclass
 class RunProgress:
-    """How far one run in execution has come."""
+    """The progress of one run in execution."""
 
     run: PlannedRun
     started: float
     """Seconds since the epoch."""
-    models: dict[str, float] = field(default_factory=dict)
-    """When each model was first seen training, in the order of training."""
+    begun: dict[str, float] = field(default_factory=dict)
+    """When each model began to train, in the order of training."""
+    first: Epoch | None = None
+    """The first epoch seen of the model in training."""
     epoch: Epoch | None = None
-    cell: int | None = None
+    heading: str = "starting"
+    """The heading of the notebook above the cell in execution."""
 
     def look(self) -> None:
         """Read the run's progress files."""
-        self.cell = current_cell(self.run.folder)
-        epoch = last_epoch(self.run.folder)
+        folder = self.run.folder
+        self.heading = step_of(folder, folder / execution_name(self.run.key.template, "partial"))
+        epoch = last_epoch(folder)
         if epoch is not None and epoch.time >= self.started:
+            before = self.epoch.time if self.epoch is not None else self.started
+            if epoch.model not in self.begun:
+                self.begun[epoch.model], self.first = before, epoch
             self.epoch = epoch
-            self.models.setdefault(epoch.model, epoch.time)
 
     @property
     def step(self) -> str:
-        """What it does: model and epoch, or the cell."""
-        if self.epoch is not None:
+        """What it does: model and epoch of a training in progress, else the heading of the notebook."""
+        if self.epoch is not None and self.epoch.epoch < self.epoch.epochs:
             return f"{self.epoch.model} epoch {self.epoch.epoch}/{self.epoch.epochs}"
-        return f"cell {self.cell}" if self.cell else "starting"
+        return self.heading
 
     @property
     def loss(self) -> str:
         """The last loss."""
         return f"{self.epoch.loss:.4g}" if self.epoch is not None else ""
 
-    def remaining_s(self, now: float) -> float | None:
-        """Return the estimated remaining seconds from the epochs done, or None before the first."""
+    def remaining_s(self, now: float, after_s: float = EVALUATION_S) -> float | None:
+        """Return the estimated remaining time, or None before the first epoch.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since the epoch.
+        after_s : float
+            Time between the last epoch of a run and its end, s.
+        """
         if self.epoch is None:
             return None
-        models = max(len(self.run.config.models_of(self.run.n_train)), len(self.models))
-        share = (len(self.models) - 1 + self.epoch.epoch / max(1, self.epoch.epochs)) / models
-        spent = self.epoch.time - self.started
-        return max(0.0, spent / share - (now - self.started))
+        seen = self.epoch.epoch - self.first.epoch if self.first is not None else 0
+        if self.first is not None and seen > 0:
+            an_epoch = (self.epoch.time - self.first.time) / seen
+        else:  # with the start of the kernel
+            an_epoch = (self.epoch.time - self.begun[self.epoch.model]) / max(1, self.epoch.epoch)
+        ahead = max(0, len(self.run.models) - len(self.begun))
+        epochs = self.epoch.epochs - self.epoch.epoch + ahead * self.epoch.epochs
+        return max(0.0, epochs * an_epoch + after_s - (now - self.epoch.time))
 
 
 @dataclass
@@ -68,7 +90,11 @@ class Tally:
     started: float = field(default_factory=time.time)
     done: int = 0
     failed: int = 0
+    interrupted: int = 0
     seconds: list[float] = field(default_factory=list)
+    """Of the complete runs that train networks; the others are few and differ."""
+    after_s: list[float] = field(default_factory=list)
+    """Of the same runs, from the last epoch to the end."""
     active: dict[str, RunProgress] = field(default_factory=dict)
     jobs: int = 1
 
@@ -77,24 +103,45 @@ class Tally:
         text = f"{self.done}/{self.total} runs complete"
         if self.failed:
             text += f", {self.failed} failed"
+        if self.interrupted:
+            text += f", {self.interrupted} interrupted"
         text += f", {duration(now - self.started)} elapsed"
         remaining = self.remaining_s(now)
         return text if remaining is None else f"{text}, about {duration(remaining)} remaining"
 
+    def end(self, run: PlannedRun, ending: Ending) -> None:
+        """Count a run that ended."""
+        progress = self.active.pop(run.name, None)
+        self.done += ending.succeeded
+        self.interrupted += ending.interrupted
+        self.failed += not (ending.succeeded or ending.interrupted)
+        if ending.succeeded and run.key.is_trained:
+            self.seconds.append(ending.seconds)
+            if progress is not None:
+                progress.look()
+                last = progress.epoch.time if progress.epoch is not None else progress.started
+                self.after_s.append(max(0.0, time.time() - last))
+
+    def remaining_of(self, progress: RunProgress, now: float) -> float | None:
+        """Return the estimated remaining time of one run in progress, s."""
+        after = sum(self.after_s) / len(self.after_s) if self.after_s else EVALUATION_S
+        return progress.remaining_s(now, after)
+
     def remaining_s(self, now: float) -> float | None:
-        """Return the estimated remaining seconds, or None before anything is known."""
-        ahead = [progress.remaining_s(now) for progress in self.active.values()]
-        known = [seconds for seconds in ahead if seconds is not None]
-        waiting = self.total - self.done - self.failed - len(self.active)
+        """Return the estimated remaining time, s, or None before anything is known."""
+        trained = [progress for progress in self.active.values() if progress.run.key.is_trained]
+        ahead = [self.remaining_of(progress, now) for progress in trained]
         whole = self.seconds + [
             now - progress.started + seconds
-            for progress, seconds in zip(self.active.values(), ahead, strict=True)
+            for progress, seconds in zip(trained, ahead, strict=True)
             if seconds is not None
         ]
-        if not known and not whole:
+        if not whole:
             return None
-        typical = sum(whole) / len(whole) if whole else 0.0
+        typical = sum(whole) / len(whole)
+        known = [seconds for seconds in ahead if seconds is not None]
         in_progress = max(known, default=typical) if ahead else 0.0
+        waiting = self.total - self.done - self.failed - self.interrupted - len(self.active)
         return in_progress + waiting * typical / min(self.jobs, max(1, len(self.active)))
 
 
@@ -130,14 +177,12 @@ class Lines:
 
     def finished(self, run: PlannedRun, ending: Ending) -> None:
         """Say how a run ended."""
-        self.tally.active.pop(run.name, None)
+        self.tally.end(run, ending)
         if ending.succeeded:
-            self.tally.done += 1
-            self.tally.seconds.append(ending.seconds)
             self._print(f"{run.name}: complete in {duration(ending.seconds)}; {self.tally.line(time.time())}")
         else:
-            self.tally.failed += 1
-            self._print(f"{run.name}: failed after {duration(ending.seconds)}: {ending.reason}")
+            how = "interrupted" if ending.interrupted else "failed"
+            self._print(f"{run.name}: {how} after {duration(ending.seconds)}: {ending.reason}")
 
     def tick(self) -> None:
         """Print where the runs are, every now and then."""
@@ -149,7 +194,7 @@ class Lines:
             self._print(f"{self.tally.line(now)}; nothing in progress here")
         for progress in self.tally.active.values():
             progress.look()
-            remaining = progress.remaining_s(now)
+            remaining = self.tally.remaining_of(progress, now)
             ahead = "" if remaining is None else f", about {duration(remaining)} remaining"
             loss = f", loss {progress.loss}" if progress.loss else ""
             elapsed = duration(now - progress.started)
@@ -165,10 +210,10 @@ class Lines:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class Board(Lines):
+class LiveTable(Lines):
     """A watcher for terminals and notebooks: a live table, one line a run, and the total below."""
 
-    def __init__(self, console: Console, *, every_s: float = BOARD_EVERY_S) -> None:
+    def __init__(self, console: Console, *, every_s: float = TABLE_EVERY_S) -> None:
         super().__init__(console, every_s=every_s)
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
@@ -182,7 +227,7 @@ class Board(Lines):
             progress.look()
         self._live.update(self._view(now), refresh=True)
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> LiveTable:
         self._live.__enter__()
         return self
 
@@ -197,7 +242,7 @@ class Board(Lines):
         for heading in ("run", "step", "loss", "elapsed", "remaining"):
             table.add_column(heading, justify="left" if heading in ("run", "step") else "right")
         for progress in active[:room]:
-            remaining = progress.remaining_s(now)
+            remaining = self.tally.remaining_of(progress, now)
             table.add_row(
                 progress.run.name,
                 progress.step,
@@ -209,13 +254,13 @@ class Board(Lines):
 
 
 def watcher_for(console: Console) -> Lines:
-    """Return a live board for a terminal or a notebook, plain lines for a pipe."""
+    """Return a live table for a terminal or a notebook, plain lines for a pipe."""
     live = console.is_terminal or console.is_jupyter
-    return (Board if live else Lines)(console)
+    return (LiveTable if live else Lines)(console)
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as people write it: 48 s, 3 min 05 s, 2 h 10 min."""
+    """Return a time span with its units: 48 s, 3 min 05 s, 2 h 10 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""What a study will cost: time, memory and disk, predicted from a short calibration on this machine.
+"""What a study will cost: time, memory and disk, from its runs on this machine or a short calibration.
 
 The calibration executes the real template at the smallest and the largest training size, for a few
 epochs of full length. A run's time is then a fixed part (start of the kernel, evaluation, figures) and its
@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import heapq
 import json
+import socket
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from ptycho_lib.config import NETWORKS, StudyConfig
+from ptycho_lib.config import NETWORKS, UNTRAINED, RunKind, StudyConfig
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.study.execution.display import duration
 from ptycho_lib.study.execution.plan import StudyPlan, free_disk_bytes, plan_study
@@ -24,6 +27,7 @@ from ptycho_lib.study.execution.runner import Watcher, run_study
 from ptycho_lib.study.folder.layout import USAGE
 from ptycho_lib.study.folder.manifest import PlannedRun
 from ptycho_lib.study.folder.progress import Epoch, all_epochs
+from ptycho_lib.study.folder.status import State, content_status
 
 CALIBRATION_EPOCHS = 4
 UNCOUNTED_EPOCHS = 1
@@ -34,6 +38,7 @@ UNCOUNTED_EPOCHS = 1
 class Sample:
     """What one calibration run took."""
 
+    kind: RunKind
     n_train: int
     fixed_s: float
     """Everything but the epochs."""
@@ -96,11 +101,38 @@ def calibrate(plan: StudyPlan, watcher: Watcher, *, jobs: int = 1, threads: int 
                     "",
                     failure.reason,
                     "a run without error",
-                    "Fix its cause, or plan without calibration (--no-calibration).",
+                    "Fix its cause, or plan without --estimate.",
                 )
                 for failure in outcome.failures
             )
-        return [_measure(run) for run in short.runs]
+        return [_measure(run, _usage(run)) for run in short.runs]
+
+
+def recorded(plan: StudyPlan) -> list[Sample]:
+    """Return what complete runs of a study took on this machine.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+    """
+    samples = []
+    for run in plan.runs:
+        usage = _usage(run)
+        if usage.get("host") == socket.gethostname() and content_status(run).state is State.COMPLETE:
+            samples.append(_measure(run, usage))
+    return sorted(samples, key=lambda sample: sample.n_train)
+
+
+def unknown(runs: list[PlannedRun], samples: list[Sample]) -> list[str]:
+    """Return the kinds of runs whose cost no sample tells.
+
+    Parameters
+    ----------
+    runs : list of PlannedRun
+    samples : list of Sample
+    """
+    known = {sample.kind for sample in samples}
+    return sorted({"trainings" if run.key.is_trained else run.key.kind for run in runs if run.key.kind not in known})
 
 
 def calibration_config(config: StudyConfig, n_test: int) -> StudyConfig:
@@ -177,15 +209,22 @@ def table(slots: list[Slot], costs: dict[Path, Cost]) -> list[str]:
     return lines
 
 
-def _measure(run: PlannedRun) -> Sample:
-    usage = json.loads((run.folder / USAGE).read_text(encoding="utf-8"))
+def _usage(run: PlannedRun) -> dict[str, Any]:
+    """Return what the runner noted of a run, or nothing."""
+    try:
+        return dict(json.loads((run.folder / USAGE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _measure(run: PlannedRun, usage: Mapping[str, Any]) -> Sample:
     epochs = all_epochs(run.folder)
     epoch_s: dict[str, float] = {
-        model: _epoch_seconds([epoch for epoch in epochs if epoch.model == model])
-        for model in run.config.models_of(run.n_train)
+        model: _epoch_seconds([epoch for epoch in epochs if epoch.model == model]) for model in run.models
     }
-    counted = sum(_passes(run.config, model, run.identity.n_test) * seconds for model, seconds in epoch_s.items())
+    counted = sum(sum(epoch.model == model for epoch in epochs) * seconds for model, seconds in epoch_s.items())
     return Sample(
+        kind=run.key.kind,
         n_train=run.n_train,
         fixed_s=max(0.0, usage["seconds"] - counted),
         epoch_s=epoch_s,
@@ -204,11 +243,11 @@ def _epoch_seconds(epochs: list[Epoch]) -> float:
 
 def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
     size, config = run.n_train, run.config
-    samples = [sample for sample in samples if (sample.n_train == 0) == (size == 0)]
+    samples = [sample for sample in samples if sample.kind == run.key.kind]
     training = sum(
         _passes(config, model, run.identity.n_test)
         * _interpolate(size, [(sample.n_train, sample.epoch_s[model]) for sample in samples])
-        for model in config.models_of(size)
+        for model in run.models
     )
     fixed = _interpolate(size, [(sample.n_train, sample.fixed_s) for sample in samples])
     return Cost(
@@ -220,6 +259,8 @@ def _predict(run: PlannedRun, samples: list[Sample]) -> Cost:
 
 def _passes(config: StudyConfig, model: str, n_test: int) -> int:
     """Return the most epochs of a model in a run: iterative reconstructions have theirs under every condition."""
+    if model == UNTRAINED:
+        return 0
     if model in NETWORKS:
         return config.training.epochs
     return config.iterative.epochs(n_test) * (1 + len(config.conditions))
@@ -234,7 +275,7 @@ def _interpolate(at: int, points: list[tuple[int, float]]) -> float:
 
 
 def _size(count: float) -> str:
-    """Return bytes as people write them."""
+    """Return bytes with their unit."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

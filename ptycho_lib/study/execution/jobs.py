@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ptycho_lib.resource_usage import available_cores
-from ptycho_lib.study.execution.notebook_process import Ending, NotebookProcess, Resources
+from ptycho_lib.study.execution.kernel_environment import Resources
+from ptycho_lib.study.execution.notebook_process import Ending, NotebookProcess
 from ptycho_lib.study.execution.plan import StudyPlan, prepare_run
 from ptycho_lib.study.folder import locks
 from ptycho_lib.study.folder.manifest import PlannedRun
 from ptycho_lib.study.folder.record import RECORD
 from ptycho_lib.study.folder.status import State, content_status
-from ptycho_lib.study.folder.templates import execution_name, run_template
+from ptycho_lib.study.folder.templates import execution_name
 
 MOST_THREADS = 8
 TICK_S = 0.2
@@ -77,7 +78,7 @@ def notebook_process(
     return NotebookProcess(
         command=plan.command(run),
         folder=run.folder,
-        name=run_template(run.n_train).removesuffix(".ipynb"),
+        name=run.key.template.removesuffix(".ipynb"),
         template=plan.template_of(run),
         resources=resources,
         timeout_s=timeout_s,
@@ -87,7 +88,7 @@ def notebook_process(
 
 def adopt_notebook(run: PlannedRun) -> None:
     """Give a complete run its notebook's name if its runner was killed between record and renaming."""
-    notebook = run_template(run.n_train)
+    notebook = run.key.template
     partial = run.folder / execution_name(notebook, "partial")
     if partial.exists() and not locks.is_computed_elsewhere(run.folder):
         partial.replace(run.folder / notebook)

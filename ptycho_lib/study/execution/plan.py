@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -13,14 +14,16 @@ import yaml
 from papermill import inspect_notebook
 
 from ptycho_lib.config import StudyConfig, load_config
+from ptycho_lib.data.check.pair import check_pair
 from ptycho_lib.data.conditions import refuse_conditions
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import require_inside, write_atomically
 from ptycho_lib.optional_dependencies import extra_problem
-from ptycho_lib.study.execution.notebook_process import Resources, environment
+from ptycho_lib.study.execution.kernel_environment import Resources, environment
 from ptycho_lib.study.folder import provenance
+from ptycho_lib.study.folder.code_fingerprint import code_fingerprints
 from ptycho_lib.study.folder.layout import FAILURE
 from ptycho_lib.study.folder.locks import EXECUTION
 from ptycho_lib.study.folder.manifest import (
@@ -28,19 +31,14 @@ from ptycho_lib.study.folder.manifest import (
     DataFile,
     PlannedRun,
     StudyManifest,
-    code_of,
     condition_files,
     now_utc,
     read_manifest,
 )
 from ptycho_lib.study.folder.record import RECORD
-from ptycho_lib.study.folder.templates import (
-    ITERATE,
-    TRAIN_AND_COMPARE,
-    execution_name,
-    run_template,
-    template_path,
-)
+from ptycho_lib.study.folder.run_key import TRAIN_AND_COMPARE
+from ptycho_lib.study.folder.status import State, content_status
+from ptycho_lib.study.folder.templates import execution_name, template_path
 from ptycho_lib.study.selection import check_counts, default_n_test, test_subset, training_warning
 
 PARAMETERS = f"{EXECUTION}/parameters.yaml"
@@ -63,17 +61,38 @@ class StudyPlan:
 
     def command(self, run: PlannedRun) -> list[str]:
         """Return the exact papermill command of a run; its notebook gets the final name on success."""
-        return self._command(run, execution_name(run_template(run.n_train), "partial"))
+        return self._command(run, execution_name(run.key.template, "partial"))
 
     def template_of(self, run: PlannedRun) -> Path:
-        """Return the notebook that computes a run: the plan's, or that of the iterative reconstruction."""
-        return self.template if run.n_train else template_path(ITERATE)
+        """Return the notebook that computes a run: the plan's own where networks are trained."""
+        return self.template if run.key.is_trained else template_path(run.key.template)
 
-    def shell_line(self, run: PlannedRun, resources: Resources) -> str:
-        """Return one line that executes a run from a shell, `xargs` or a job array."""
+    def shell_line(self, run: PlannedRun, resources: Resources, *, prepared: bool = True) -> str:
+        """Return one line that executes a run from a shell, `xargs` or a job array.
+
+        Parameters
+        ----------
+        run : PlannedRun
+        resources : Resources
+            Threads and GPU.
+        prepared : bool
+            Whether `prepare_run` has written the parameter file. Otherwise the line holds all settings and
+            creates the folder itself.
+        """
         variables = environment(resources, self.template_of(run)).items()
         settings = [f"{name}={value}" for name, value in variables]
-        return shlex.join(["env", *settings, *self._command(run, run_template(run.n_train))])
+        if prepared:
+            return shlex.join(["env", *settings, *self._command(run, run.key.template)])
+        differing = run.config.model_dump(mode="json", exclude_defaults=True)
+        parameters = run.parameters(json.dumps(differing) if differing else "")
+        command = papermill_command(
+            self.template_of(run),
+            run.folder / run.key.template,
+            json.dumps(parameters),
+            self.kernel,
+            self.start_timeout_s,
+        )
+        return f"mkdir -p {shlex.quote(str(run.folder))} && {shlex.join(['env', *settings, *command])}"
 
     def _command(self, run: PlannedRun, notebook: str) -> list[str]:
         template, parameters = self.template_of(run), run.folder / PARAMETERS
@@ -132,21 +151,21 @@ def plan_study(
     train, test = datasets
     n_test = default_n_test(config, len(test))
     check_counts(train_path, len(train), config.n_train_sizes, test_path, len(test), n_test)
+    leakage = refuse_pair(train, test, allow_leakage=config.allow_leakage)
     refuse_conditions(test.select(test_subset(test, config, n_test)), config)
-    leakage = refuse_leakage(train, test, allow=config.allow_leakage)
     manifest = StudyManifest(
         created=_created(out_dir),
-        train=DataFile.describe(Path(train_path), train.fingerprint(), len(train)),
-        test=DataFile.describe(Path(test_path), test.fingerprint(), len(test)),
+        train=DataFile.describe(Path(train_path), train.fingerprint(), len(train), out_dir),
+        test=DataFile.describe(Path(test_path), test.fingerprint(), len(test), out_dir),
         n_test=n_test,
-        leakage=str(leakage) if leakage else "",
+        leakage=leakage,
         warnings=tuple(filter(None, (training_warning(train, config, n) for n in config.n_train_sizes))),
         conditions=condition_files(config),
         template=str(template),
         versions=provenance.library_versions(),
         commit=provenance.git_commit(),
         config=config,
-        **code_of(config, template),
+        code=code_fingerprints(template),
     )
     runs = tuple(manifest.runs(out_dir))
     for run in runs:
@@ -154,31 +173,85 @@ def plan_study(
     return StudyPlan(out_dir, manifest, runs, template, kernel, start_timeout_s)
 
 
+def refuse_pair(train: PtychoDataset, test: PtychoDataset, *, allow_leakage: bool) -> str:
+    """Refuse files that do not belong together; return what leakage was allowed, or an empty text.
+
+    Parameters
+    ----------
+    train, test : PtychoDataset
+    allow_leakage : bool
+
+    Raises
+    ------
+    InputError
+        With everything that `ptycho-study check TRAIN TEST` calls an error.
+    """
+    findings = [found for found in check_pair(train, test) if found.severity == "error"]
+    leaks = [found for found in findings if found.code.startswith("pair-leak")]
+    problems = [
+        Problem(f"{train.source} and {test.source}", found.code, found.message, "files that belong together", found.fix)
+        for found in findings
+        if found not in leaks
+    ]
+    if problems:
+        raise InputError(problems)
+    leakage = refuse_leakage(train, test, allow=allow_leakage)
+    return str(leakage) if leakage else ""
+
+
 def prepare_run(plan: StudyPlan, run: PlannedRun) -> None:
-    """Create a run's folder with its parameter file; from here on an earlier record no longer holds."""
+    """Create a run's folder with its parameter file.
+
+    From here on an earlier record no longer holds, unless it is that of a run with fewer models or conditions,
+    whose results the notebook keeps.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+    run : PlannedRun
+        Of the plan.
+
+    Raises
+    ------
+    InputError
+        If a link leads out of the study folder.
+    """
     execution = require_inside(run.folder / EXECUTION, plan.out_dir)
     execution.mkdir(parents=True, exist_ok=True)
-    for name in (RECORD, FAILURE, run_template(run.n_train)):
+    grows = content_status(run).state is State.PARTIAL
+    for name in (FAILURE, run.key.template, *(() if grows else (RECORD,))):
         (run.folder / name).unlink(missing_ok=True)
     write_atomically(run.folder / CONFIG, run.config.to_yaml())
-    parameters = run.parameters(run.folder / CONFIG)
+    parameters = run.parameters(str(run.folder / CONFIG))
     write_atomically(run.folder / PARAMETERS, yaml.safe_dump(parameters, sort_keys=False))
 
 
 def papermill_command(
     template: Path,
     notebook: Path,
-    parameters: Path,
+    parameters: Path | str,
     kernel: str = KERNEL,
     start_timeout_s: int = START_TIMEOUT_S,
 ) -> list[str]:
-    """Return the command that executes `template` to `notebook`, by this very interpreter."""
+    """Return the command that executes `template` to `notebook`, by this very interpreter.
+
+    Parameters
+    ----------
+    template, notebook : Path
+    parameters : Path or str
+        A YAML file, or YAML itself.
+    kernel : str
+        Name of the Jupyter kernel.
+    start_timeout_s : int
+        Seconds that it may take to start.
+    """
     return [
         sys.executable,
         *("-m", "papermill"),
         _literal(template),
         _literal(notebook),
-        *("--parameters_file", str(parameters)),
+        "--parameters_yaml" if isinstance(parameters, str) else "--parameters_file",
+        str(parameters),
         *("--kernel", kernel),
         *("--start-timeout", str(start_timeout_s)),
         *("--autosave-cell-every", "30"),

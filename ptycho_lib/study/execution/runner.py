@@ -8,7 +8,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from filelock import FileLock
 
@@ -21,17 +21,20 @@ from ptycho_lib.study.execution.signals import stop_signals
 from ptycho_lib.study.folder import locks
 from ptycho_lib.study.folder.manifest import MANIFEST, PlannedRun, read_manifest, write_manifest
 from ptycho_lib.study.folder.status import State, content_status, run_status
+from ptycho_lib.study.folder.truth import keep_truths
 
 CLAIM_TIMEOUT_S = 60.0
 TAKE_TIMEOUT_S = 0.3
 """Longer than somebody's look at a lock, shorter than anybody's patience."""
+
+StalePolicy = Literal["refuse", "replace", "keep"]
 
 LOOK_AGAIN_S = 2.0
 """How often to look whether another process has finished its run."""
 
 
 class Watcher(Protocol):
-    """Whoever shows the progress; `board` has one for terminals and one for pipes."""
+    """Shows the progress; `display` has one for terminals and one for pipes."""
 
     def begin(self, total: int, complete: int, jobs: int) -> None:
         """Take note of how many runs there are, how many are complete, how many run at a time."""
@@ -56,8 +59,12 @@ class RunOutcome:
     run: PlannedRun
     succeeded: bool
     reason: str
-    """Why it failed; `complete before` or `by another process` tell a run that was not started here."""
+    """Why it failed; `complete before` or `by another process` for a run that was not started here."""
     seconds: float = 0.0
+    interrupted: bool = False
+    """Whether it was stopped, or not begun, because the study was stopped."""
+    stale: bool = False
+    """Whether it is of other settings, data or code, and was left as it is."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class StudyOutcome:
 
     @property
     def failures(self) -> list[RunOutcome]:
-        """Runs that are not complete."""
+        """Runs that are not complete, interrupted ones included."""
         return [outcome for outcome in self.outcomes if not outcome.succeeded]
 
 
@@ -90,7 +97,7 @@ class _Study:
     announced: set[Path] = field(default_factory=set)
 
     def note(self, run: PlannedRun, ending: Ending) -> None:
-        self.outcomes[run.folder] = RunOutcome(run, ending.succeeded, ending.reason, ending.seconds)
+        self.outcomes[run.folder] = RunOutcome(run, ending.succeeded, ending.reason, ending.seconds, ending.interrupted)
         self.watcher.finished(run, ending)
 
     def start_waiting(self) -> None:
@@ -173,7 +180,7 @@ def run_study(
     jobs: int = 1,
     timeout_s: float | None = None,
     threads: int | None = None,
-    rerun_stale: bool = True,
+    stale: StalePolicy = "refuse",
     launch: Launch | None = None,
 ) -> StudyOutcome:
     """Execute every run of a plan that is not complete.
@@ -193,16 +200,20 @@ def run_study(
         Wall-clock limit of one run.
     threads : int, optional
         Threads of one run, whatever the number of jobs; by default all cores, at most 8.
-    rerun_stale : bool
-        Replace complete runs of another configuration, data or code. Otherwise they stay as they are.
+    stale : {"refuse", "replace", "keep"}
+        What to do with complete runs of other settings, data or code: refuse the study before anything is
+        written, compute them anew, or leave them as they are.
     launch : callable, optional
         Starts a run elsewhere than in a local process.
 
     Raises
     ------
     InputError
-        If another process computes a different study in the same folder.
+        If another process computes a different study in the same folder, or there are stale runs and nothing
+        says what to do with them.
     """
+    if stale == "refuse":
+        refuse_stale(plan)
     claim(plan)
     study = _Study(
         waiting=deque(),
@@ -211,7 +222,7 @@ def run_study(
         slots=list(range(jobs)),
         timeout_s=timeout_s,
     )
-    _sort_out(plan, study, rerun_stale)
+    _sort_out(plan, study, stale)
     with stop_signals() as stop_signal:
         while study.waiting or study.active or study.elsewhere:
             if stop_signal:
@@ -223,13 +234,31 @@ def run_study(
             watcher.tick()
             time.sleep(TICK_S)
     for run in (*study.waiting, *study.elsewhere):
-        study.outcomes[run.folder] = RunOutcome(run, False, NOT_STARTED)
+        study.outcomes[run.folder] = RunOutcome(run, False, NOT_STARTED, interrupted=True)
     outcomes = tuple(study.outcomes[run.folder] for run in plan.runs)
     return StudyOutcome(outcomes, stop_signal[0] if stop_signal else "")
 
 
+def refuse_stale(plan: StudyPlan) -> None:
+    """Refuse a study that would replace complete runs of other settings, data or code.
+
+    Raises
+    ------
+    InputError
+        With one problem that names the runs and what changed.
+    """
+    found = [(run, status) for run in plan.runs if (status := run_status(run)).state is State.STALE]
+    if not found:
+        return
+    names = ", ".join(run.name for run, _ in found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    changes = sorted({status.detail for _, status in found})
+    what = f"{len(found)} complete runs that the present study would replace ({names}): {'; '.join(changes[:3])}"
+    fix = "Give another OUT_DIR, compute them anew with --replace-stale, or leave them with --keep-stale."
+    raise InputError(Problem(str(plan.out_dir), "", what, "runs of this study, or an empty folder", fix))
+
+
 def claim(plan: StudyPlan) -> None:
-    """Write `study.yaml`, unless a different study is being computed in the folder.
+    """Write `study.yaml` and the truth, unless a different study is being computed in the folder.
 
     Raises
     ------
@@ -246,6 +275,7 @@ def claim(plan: StudyPlan) -> None:
         if (plan.out_dir / MANIFEST).is_file():
             _refuse_other_study(plan)
         write_manifest(plan.out_dir, plan.manifest)
+        keep_truths(plan.out_dir, plan.manifest)
     finally:
         lock.release()
 
@@ -264,22 +294,24 @@ def _refuse_other_study(plan: StudyPlan) -> None:
             raise InputError(Problem(str(plan.out_dir), "", found, expected, fix))
 
 
-def _sort_out(plan: StudyPlan, study: _Study, rerun_stale: bool) -> None:
+def _sort_out(plan: StudyPlan, study: _Study, stale: StalePolicy) -> None:
     """Put each run among those to start or those that are settled."""
     for run in plan.runs:
         status = run_status(run)
         if status.state is State.COMPLETE:
             adopt_notebook(run)
             study.outcomes[run.folder] = RunOutcome(run, True, "complete before")
-        elif status.state is State.STALE and not rerun_stale:
-            study.outcomes[run.folder] = RunOutcome(run, True, f"kept, though stale ({status.detail})")
+        elif status.state is State.STALE and stale == "keep":
+            study.outcomes[run.folder] = RunOutcome(run, True, f"kept, though stale ({status.detail})", stale=True)
         else:
             study.waiting.append(run)
             if status.state is State.STALE:
-                study.watcher.message(f"{run.name}: stale, runs again ({status.detail})")
+                study.watcher.message(f"{run.name}: stale, computed again ({status.detail})")
+            if status.state is State.PARTIAL:
+                study.watcher.message(f"{run.name}: {status.detail}")
     settled = len(study.outcomes)
     if settled:
-        study.watcher.message(f"not run again, because complete: {settled} of {len(plan.runs)} runs")
+        study.watcher.message(f"not computed again, because complete: {settled} of {len(plan.runs)} runs")
     study.watcher.begin(len(plan.runs), settled, len(study.slots))
 
 

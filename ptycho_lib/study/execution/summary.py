@@ -10,7 +10,8 @@ import yaml
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import require_writable, write_atomically
 from ptycho_lib.study.execution.jobs import TICK_S, default_threads
-from ptycho_lib.study.execution.notebook_process import Ending, NotebookProcess, Resources
+from ptycho_lib.study.execution.kernel_environment import Resources
+from ptycho_lib.study.execution.notebook_process import Ending, NotebookProcess
 from ptycho_lib.study.execution.plan import KERNEL, START_TIMEOUT_S, papermill_command
 from ptycho_lib.study.execution.signals import stop_signals
 from ptycho_lib.study.folder import locks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,23 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError, model_validator
 
-from ptycho_lib.config import ITERATIVE, StudyConfig
+from ptycho_lib.config import StudyConfig
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import file_sha256, write_atomically
-from ptycho_lib.settings_problems import with_names_of_today
-from ptycho_lib.study.folder import provenance
+from ptycho_lib.io.yaml_file import read_settings
+from ptycho_lib.settings_problems import validation_problems, with_names_of_today
+from ptycho_lib.study.folder.code_fingerprint import code_fingerprints, code_key
 from ptycho_lib.study.folder.record import RECORD, Fingerprints, Part, RunIdentity
-from ptycho_lib.study.folder.templates import ITERATE, TRAIN_AND_COMPARE, run_template, template_path
+from ptycho_lib.study.folder.run_key import RunKey
 
 MANIFEST = "study.yaml"
+MANIFEST_FORMAT = 2
+"""1: one code fingerprint, settings under earlier names."""
 
 
 class DataFile(Part):
-    """A training or test file, and how to notice that it changed."""
+    """A training or test file, and how to notice that it changed. Its place is a hint, its content decides."""
 
     path: str
+    """Absolute."""
+    relative: str = ""
+    """From the study folder: found again when both are moved together."""
     fingerprint: str
     """`PtychoDataset.fingerprint`: SHA-256 of the content (hex)."""
     n_patterns: int
@@ -35,11 +42,22 @@ class DataFile(Part):
     modified_ns: int
 
     @classmethod
-    def describe(cls, path: Path, fingerprint: str, n_patterns: int) -> DataFile:
-        """Describe the file as it is now."""
+    def describe(cls, path: Path, fingerprint: str, n_patterns: int, out_dir: Path) -> DataFile:
+        """Describe the file as it is now.
+
+        Parameters
+        ----------
+        path : Path
+        fingerprint : str
+            Of the dataset that it holds.
+        n_patterns : int
+        out_dir : Path
+            Study folder.
+        """
         stat = path.stat()
         return cls(
             path=str(path.resolve()),
+            relative=os.path.relpath(path.resolve(), out_dir),
             fingerprint=fingerprint,
             n_patterns=n_patterns,
             sha256=file_sha256(path),
@@ -47,24 +65,26 @@ class DataFile(Part):
             modified_ns=stat.st_mtime_ns,
         )
 
-    def current_fingerprint(self) -> str:
+    def locate(self, out_dir: Path) -> Path:
+        """Return where the file is: at its path, or as seen from the study folder."""
+        nearby = out_dir / self.relative
+        return nearby if self.relative and not Path(self.path).is_file() and nearby.is_file() else Path(self.path)
+
+    def current_fingerprint(self, out_dir: Path) -> str:
         """Return the fingerprint, or another text if the file has changed; a file that is gone has not."""
-        if not Path(self.path).is_file():
+        path = self.locate(out_dir)
+        if not path.is_file():
             return self.fingerprint
-        stat = Path(self.path).stat()
+        stat = path.stat()
         if (stat.st_size, stat.st_mtime_ns) == (self.size_bytes, self.modified_ns):
             return self.fingerprint
-        sha256 = file_sha256(Path(self.path))
+        sha256 = file_sha256(path)
         return self.fingerprint if sha256 == self.sha256 else f"changed file {sha256}"
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a study consists of, done or not.
-
-    The iterative reconstruction depends on the test data alone. It is one run, of size 0 and trial 1, in the
-    folder `iterative`, which all sizes and trials share.
-    """
+    """A run that a study consists of, done or not."""
 
     identity: RunIdentity
     folder: Path
@@ -72,6 +92,13 @@ class PlannedRun:
     train_data: Path
     test_data: Path
     config: StudyConfig
+    code: Mapping[str, str]
+    """`code_fingerprints` that the study was planned with."""
+
+    @property
+    def key(self) -> RunKey:
+        """Which run of the study it is."""
+        return self.identity.key
 
     @property
     def n_train(self) -> int:
@@ -85,14 +112,16 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """What people call it, such as `n_train 128, trial 2`."""
-        if self.n_train == 0:
-            return ITERATIVE
-        trial = f", trial {self.trial}" if self.config.trials > 1 else ""
-        return f"n_train {self.n_train}{trial}"
+        """Its name in messages, such as `n_train 128, trial 2`; without the trial where there is but one."""
+        return str(self.key) if self.config.trials > 1 or not self.key.is_trained else f"n_train {self.n_train}"
 
-    def parameters(self, config_file: Path) -> dict[str, str | int]:
-        """Return the template's parameters: plain scalars, absolute paths."""
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that it computes."""
+        return self.config.models_of(self.key.kind)
+
+    def parameters(self, config: str) -> dict[str, str | int]:
+        """Return the template's parameters: plain scalars, absolute paths; `config` is a file or settings."""
         parameters: dict[str, str | int] = {
             "train_data": str(self.train_data),
             "test_data": str(self.test_data),
@@ -100,18 +129,16 @@ class PlannedRun:
             "n_train": self.n_train,
             "n_test": self.identity.n_test,
             "trial": self.trial,
-            "config": str(config_file),
+            "config": config,
         }
-        if self.n_train == 0:
-            for training in ("train_data", "n_train", "trial"):
-                del parameters[training]
-        return parameters
+        idle = {"trained": (), "untrained": ("n_train", "trial"), "iterative": ("train_data", "n_train", "trial")}
+        return {name: value for name, value in parameters.items() if name not in idle[self.key.kind]}
 
 
 class StudyManifest(Part):
     """The content of `study.yaml`."""
 
-    format: int = 1
+    format: int = MANIFEST_FORMAT
     created: str
     """Time of the first start, UTC."""
     train: DataFile
@@ -123,56 +150,58 @@ class StudyManifest(Part):
     """What a reader of the results must know: training subsets that leave out much of the scan."""
     conditions: str
     """Fingerprint of the files that conditions refer to."""
-    code: str
-    """`provenance.code_fingerprint` when the study was planned last."""
-    iterative_code: str = ""
-    """The same of the iterative reconstruction; empty without it."""
+    code: dict[str, str]
+    """`code_fingerprints` when the study was planned last."""
     template: str
     versions: dict[str, str]
     commit: str
     config: StudyConfig
 
-    @field_validator("config", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _of_an_older_version(cls, settings: Any) -> Any:
-        return with_names_of_today(settings) if isinstance(settings, Mapping) else settings
+    def _from_format_1(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        fields = dict(fields)
+        if isinstance(fields.get("code"), str):
+            code, iterative = fields["code"], fields.pop("iterative_code", "")
+            fields["code"] = {"trained": code, "hybrid": code, "iterative": iterative, "untrained": ""}
+        if isinstance(fields.get("config"), dict):
+            fields["config"] = with_names_of_today(fields["config"])
+        return fields
 
     def runs(self, out_dir: Path) -> list[PlannedRun]:
         """Return the runs in the order in which they start.
 
-        The iterative reconstruction, if there is one, then the first trial of each size, then the next.
+        What is computed once, then the first trial of each size, then the next.
         """
-        train, test = self.train.current_fingerprint(), self.test.current_fingerprint()
-        trials = [(size, trial) for trial in range(1, self.config.trials + 1) for size in self.config.n_train_sizes]
+        out_dir = out_dir.resolve()
+        data = {
+            "train_data": self.train.current_fingerprint(out_dir),
+            "test_data": self.test.current_fingerprint(out_dir),
+        }
+        once = [RunKey(kind) for kind in self.config.kinds if kind != "trained"]
+        trials = range(1, self.config.trials + 1)
+        trained = [RunKey("trained", size, trial) for trial in trials for size in self.config.n_train_sizes]
         return [
             PlannedRun(
-                identity=RunIdentity(
-                    n_train=size,
-                    n_test=self.n_test,
-                    trial=trial,
-                    fingerprints=Fingerprints(
-                        train_data=train if size else "",
-                        test_data=test,
-                        config=self.config.fingerprint(size),
-                        conditions=self.conditions,
-                        code=self.code if size else self.iterative_code,
-                    ),
-                ),
-                folder=run_folder(out_dir.resolve(), size, trial, self.config.trials),
-                train_data=Path(self.train.path),
-                test_data=Path(self.test.path),
+                identity=identify(self.config, key, self.n_test, data, code=self.code, conditions=self.conditions),
+                folder=key.folder(out_dir, RECORD),
+                train_data=self.train.locate(out_dir),
+                test_data=self.test.locate(out_dir),
                 config=self.config,
+                code=self.code,
             )
-            for size, trial in ([(0, 1)] if ITERATIVE in self.config.models else []) + trials
+            for key in (*once, *trained)
         ]
 
     def with_present_code(self) -> StudyManifest:
         """Return the same study with the fingerprints of the code as it is now."""
         try:
-            codes = code_of(self.config, Path(self.template))
-        except (OSError, ValueError, KeyError):  # a study that was computed elsewhere names no file of ours
-            codes = code_of(self.config, template_path(TRAIN_AND_COMPARE))
-        return self.model_copy(update=codes)
+            codes = code_fingerprints(Path(self.template))
+        except (OSError, ValueError, KeyError):  # computed elsewhere, by a template that is not here
+            codes = code_fingerprints()
+        return self.model_copy(update={"code": codes})
 
     def to_yaml(self) -> str:
         """Return the manifest as YAML; `read_manifest` reads it back unchanged."""
@@ -180,31 +209,46 @@ class StudyManifest(Part):
         return f"# Written by ptycho-study. Edit your own configuration, not this file.\n{settings}"
 
 
-def code_of(config: StudyConfig, template: Path) -> dict[str, str]:
-    """Return the manifest's `code`, of the runs that execute `template`, and its `iterative_code`."""
-    subpackages = provenance.result_subpackages(config.models_of(config.n_train_sizes[0]))
-    alone = config.models_of(0)
-    return {
-        "code": provenance.code_fingerprint(template, subpackages),
-        "iterative_code": provenance.code_fingerprint(template_path(ITERATE), provenance.result_subpackages(alone))
-        if alone
-        else "",
-    }
-
-
 def identify(
-    config: StudyConfig, train_fingerprint: str, test_fingerprint: str, n_train: int, n_test: int, trial: int
+    config: StudyConfig,
+    key: RunKey,
+    n_test: int,
+    data: Mapping[str, str],
+    *,
+    code: Mapping[str, str] | None = None,
+    conditions: str | None = None,
 ) -> RunIdentity:
-    """Return the identity of a run: all that its numbers depend on; of size 0, see `PlannedRun`."""
-    template = provenance.executing_template(run_template(n_train))
+    """Return the identity of a run: all that its numbers depend on.
+
+    Parameters
+    ----------
+    config : StudyConfig
+    key : RunKey
+    n_test : int
+        Number of test patterns.
+    data : mapping of str to str
+        Fingerprints of `train_data` and `test_data`. The training data count where networks are trained, or
+        the training scan is evaluated.
+    code : mapping of str to str, optional
+        `code_fingerprints`; of the present code by default.
+    conditions : str, optional
+        `condition_files`; of the files as they are by default.
+
+    Raises
+    ------
+    InputError
+        If a file that a condition refers to cannot be read.
+    """
+    code = code_fingerprints() if code is None else code
+    trained_on = key.is_trained or (key.kind == "untrained" and config.training_scan)
     fingerprints = Fingerprints(
-        train_data=train_fingerprint if n_train else "",
-        test_data=test_fingerprint,
-        config=config.fingerprint(n_train),
-        conditions=condition_files(config),
-        code=provenance.code_fingerprint(template, provenance.result_subpackages(config.models_of(n_train))),
+        train_data=data["train_data"] if trained_on else "",
+        test_data=data["test_data"],
+        config=config.fingerprint(key.kind),
+        conditions=condition_files(config) if conditions is None else conditions,
+        code=code.get(code_key(key.kind, config.models_of(key.kind)), ""),
     )
-    return RunIdentity(n_train=n_train, n_test=n_test, trial=trial, fingerprints=fingerprints)
+    return RunIdentity(kind=key.kind, n_train=key.n_train, n_test=n_test, trial=key.trial, fingerprints=fingerprints)
 
 
 def condition_files(config: StudyConfig) -> str:
@@ -228,22 +272,8 @@ def condition_files(config: StudyConfig) -> str:
     return " ".join(digests)
 
 
-def run_folder(out_dir: Path, n_train: int, trial: int, trials: int) -> Path:
-    """Return the folder of a run.
-
-    A study that grows from one trial to several, or shrinks, keeps its first trial where it is.
-    """
-    if n_train == 0:
-        return out_dir / ITERATIVE
-    alone = out_dir / f"n_train_{n_train}"
-    among_others = alone / f"trial_{trial}"
-    preferred, other = (among_others, alone) if trials > 1 else (alone, among_others)
-    moved = trial == 1 and not (preferred / RECORD).exists() and (other / RECORD).exists()
-    return other if moved else preferred
-
-
 def read_manifest(out_dir: Path) -> StudyManifest:
-    """Read `study.yaml` of a study folder.
+    """Read `study.yaml` of a study folder, also one that an earlier version wrote.
 
     Raises
     ------
@@ -252,21 +282,11 @@ def read_manifest(out_dir: Path) -> StudyManifest:
     """
     path = Path(out_dir) / MANIFEST
     fix = "Give the OUT_DIR of `ptycho-study run`; running it again writes the file anew."
+    content = read_settings(path, fix)
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return StudyManifest.model_validate(content)
-    except OSError as error:
-        found = error.strerror or str(error)
-        raise InputError(Problem(str(path), "", found, "the study.yaml of a study folder", fix)) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        found = f"text that is not YAML ({' '.join(str(error).split())})"
-        raise InputError(Problem(str(path), "", found, "a resolved study", fix)) from None
     except ValidationError as error:
-        problems = [
-            Problem(str(path), ".".join(map(str, detail["loc"])), repr(detail["input"])[:200], detail["msg"], fix)
-            for detail in error.errors()
-        ]
-        raise InputError(problems) from None
+        raise InputError(validation_problems(error, str(path), StudyManifest, fix)) from None
 
 
 def write_manifest(out_dir: Path, manifest: StudyManifest) -> None:

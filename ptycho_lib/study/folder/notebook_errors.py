@@ -1,4 +1,4 @@
-"""What an executed, or half executed, notebook says of its failure."""
+"""What an executed, or half executed, notebook says of its progress and its failure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ptycho_lib.io.files import write_atomically
 from ptycho_lib.study.folder.progress import current_cell
 
 SHOWN_LENGTH = 60
+_HEADING = re.compile(r"^#+\s+(.+?)\s*$", re.MULTILINE)
 _ERROR_LINE = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception)\b.*)$", re.MULTILINE)
 
 
@@ -55,14 +56,14 @@ def _printed_error(cell: dict[str, Any]) -> str:
     """Return the error line that a kernel printed because it could not send it, as when memory ran out."""
     streams = [output for output in cell.get("outputs", []) if output.get("output_type") == "stream"]
     found = _ERROR_LINE.search("".join("".join(stream.get("text", [])) for stream in streams))
-    return found.group(1) if found else "an error that the kernel could not tell"
+    return found.group(1) if found else "an error that the kernel could not report"
 
 
 def name_cell(notebook: dict[str, Any], index: int) -> str:
-    """Return a cell as people find it: `In [4]`, as Jupyter counts, and its first line of code."""
+    """Return a cell's number as Jupyter counts, such as `In [4]`, and its first line of code."""
     cells = notebook["cells"]
     if not 0 <= index < len(cells):
-        return "a cell unknown"
+        return "an unknown cell"
     count = sum(cell.get("cell_type") == "code" for cell in cells[: index + 1])
     lines = [line.strip() for line in "".join(cells[index].get("source", [])).splitlines()]
     code = next((line for line in lines if line and not line.startswith("#")), "")
@@ -70,14 +71,57 @@ def name_cell(notebook: dict[str, Any], index: int) -> str:
     return f"In [{count}] {shown}".rstrip()
 
 
-def write_failed_notebook(partial: Path, failed: Path, reason: str) -> None:
+def heading_of(notebook: dict[str, Any], number: int) -> str:
+    """Return the heading under which a cell stands; empty before the first one.
+
+    Parameters
+    ----------
+    notebook : dict
+        As `read_notebook` returns it.
+    number : int
+        Of the cell, from 1, all kinds of cells counted.
+    """
+    for cell in reversed(notebook["cells"][:number]):
+        if cell.get("cell_type") == "markdown":
+            headings = _HEADING.findall("".join(cell.get("source", [])))
+            if headings:
+                return str(headings[-1])
+    return ""
+
+
+def step_of(folder: Path, partial: Path) -> str:
+    """Return what a notebook in execution does: the heading above its current cell, or `starting`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    partial : Path
+        The notebook as papermill writes it meanwhile.
+    """
+    cell = current_cell(folder)
+    if cell is None:
+        return "starting"
+    notebook = read_notebook(partial)
+    return (heading_of(notebook, cell) if notebook else "") or f"cell {cell}"
+
+
+def write_failed_notebook(partial: Path, failed: Path, reason: str, *, interrupted: bool = False) -> None:
     """Turn a partial notebook into `failed`, with the reason in a first cell.
 
-    A kill in the middle of papermill's saving leaves a damaged file; a notebook that holds only the
-    reason takes its place.
+    A damaged file, as a kill during saving leaves it, is replaced by a notebook that holds the reason alone.
+
+    Parameters
+    ----------
+    partial, failed : Path
+        The notebook that is there, and the one that is written.
+    reason : str
+    interrupted : bool
+        Whether somebody stopped the run.
     """
     notebook = read_notebook(partial) or {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    text = f"**This run failed.** {html.escape(reason, quote=False)}"
+    ending = "was interrupted" if interrupted else "failed"
+    text = f"**This run {ending}.** {html.escape(reason, quote=False)}"
     notice = {"cell_type": "markdown", "id": "run-failed", "metadata": {}, "source": text}
     notebook["cells"].insert(0, notice)
     write_atomically(failed, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
@@ -85,7 +129,15 @@ def write_failed_notebook(partial: Path, failed: Path, reason: str) -> None:
 
 
 def where_it_stopped(folder: Path, partial: Path) -> str:
-    """Return the cell that was executed last, for a sentence such as `the kernel died <where>`."""
+    """Return the cell that was executed last, for a sentence such as `the kernel died at In [3] train()`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    partial : Path
+        The notebook as papermill left it.
+    """
     cell = current_cell(folder)
     if cell is None:
         return " before the first cell"

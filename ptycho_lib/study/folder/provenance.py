@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import os
 import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import ptycho_lib
-from ptycho_lib.config import NETWORKS
 from ptycho_lib.resource_usage import available_cores
-from ptycho_lib.study.folder.templates import (
-    TEMPLATE_VARIABLE,
-    TRAIN_AND_COMPARE,
-    notebook_code,
-    template_path,
-)
-
-RESULT_SUBPACKAGES = ("physics", "data", "networks", "evaluation")
-"""The subpackages whose code computes the numbers of a run that trains networks."""
 
 LIBRARIES = (
     "tensorflow",
@@ -55,55 +41,6 @@ THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
 )
-
-
-def executing_template(default: str = TRAIN_AND_COMPARE) -> Path:
-    """Return the template that the present kernel executes."""
-    return Path(os.environ.get(TEMPLATE_VARIABLE) or template_path(default))
-
-
-def result_subpackages(models: Iterable[str]) -> tuple[str, ...]:
-    """Return the subpackages whose code computes the numbers of a run with these models."""
-    models = set(models)
-    subpackages = (
-        RESULT_SUBPACKAGES if models & set(NETWORKS) else tuple(w for w in RESULT_SUBPACKAGES if w != "networks")
-    )
-    return subpackages if models <= set(NETWORKS) else (*subpackages, "iterative")
-
-
-def code_fingerprint(template: Path | None = None, subpackages: tuple[str, ...] = RESULT_SUBPACKAGES) -> str:
-    """Return the SHA-256 of the code that computes a run's numbers (hex).
-
-    It covers the statements of the subpackages and the code cells of the template. Comments, docstrings and prose
-    are left out: fixing a sentence must not make three days of runs stale.
-    """
-    path = template or executing_template()
-    return _code_fingerprint(path.resolve(), path.stat().st_mtime_ns, subpackages)
-
-
-@cache
-def _code_fingerprint(template: Path, modified: int, subpackages: tuple[str, ...]) -> str:
-    del modified  # part of the cache's key: an edited template is read again
-    package = Path(ptycho_lib.__file__).resolve().parent
-    digest = hashlib.sha256()
-    for source in sorted(path for subpackage in subpackages for path in (package / subpackage).rglob("*.py")):
-        digest.update(source.relative_to(package).as_posix().encode())
-        digest.update(_statements(source.read_text(encoding="utf-8")).encode())
-    digest.update(notebook_code(template).encode())
-    return digest.hexdigest()
-
-
-def _statements(source: str) -> str:
-    """Return Python source without comments, docstrings and layout."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [part for part in node.body if not _is_text(part)]
-    return ast.unparse(tree)
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def library_versions() -> dict[str, str]:

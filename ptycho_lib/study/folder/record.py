@@ -7,17 +7,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from ptycho_lib.config import NOMINAL
+from ptycho_lib.config import NOMINAL, RunKind
 from ptycho_lib.io.files import write_atomically
+from ptycho_lib.settings_problems import with_names_of_today
+from ptycho_lib.study.folder.run_key import RunKey
 
 RECORD = "run.json"
 METRICS = "comparison_metrics.csv"
 IDENTITY = "execution/identity.json"
 """Written when a run begins: the identity of what its folder is about to hold."""
 PLOT = "comparison_plot.png"
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
+"""1: without kinds of runs, `arms` instead of `models`, settings under earlier names."""
 
 
 class Part(BaseModel):
@@ -36,20 +39,38 @@ class Fingerprints(Part):
     conditions: str
     """Files that conditions refer to; empty if there are none."""
     code: str
-    """`provenance.code_fingerprint`."""
+    """`code_fingerprint.code_fingerprints`."""
 
 
 class RunIdentity(Part):
     """What makes two runs the same: equal identities give equal `comparison_metrics.csv`."""
 
+    kind: RunKind
     n_train: int
     n_test: int
     trial: int
     fingerprints: Fingerprints
 
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_of_format_1(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "kind" not in fields:
+            return {**fields, "kind": "trained" if fields.get("n_train") else "iterative"}
+        return fields
+
+    @property
+    def key(self) -> RunKey:
+        """Which run of its study it is."""
+        return RunKey(self.kind, self.n_train, self.trial)
+
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the identity in canonical JSON (hex)."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Return the SHA-256 of the identity in canonical JSON (hex).
+
+        The kind counts where the number of training patterns does not say it, as in records of format 1.
+        """
+        implied = self.kind == ("trained" if self.n_train else "iterative")
+        fields = self.model_dump(mode="json", exclude={"kind"} if implied else None)
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -122,9 +143,26 @@ class RunRecord(Part):
     outputs: dict[str, str]
     """SHA-256 (hex) of the run's result files, keyed by path relative to the run folder."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_format_1(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        fields = dict(fields)
+        if "arms" in fields:
+            fields.setdefault("models", fields.pop("arms"))
+        if isinstance(fields.get("config"), dict):
+            fields["config"] = with_names_of_today(fields["config"])
+        return fields
+
     def __repr__(self) -> str:
-        """Return one line; a notebook that shows a record does not want the whole of it."""
-        return f"RunRecord(n_train={self.n_train}, trial={self.trial}, fingerprint={self.fingerprint[:12]})"
+        """Return one line: a notebook that ends with a record shows no more."""
+        return f"RunRecord({self.key}, fingerprint={self.fingerprint[:12]})"
+
+    @property
+    def key(self) -> RunKey:
+        """Which run of its study it is."""
+        return self.identity.key
 
     @property
     def n_train(self) -> int:
@@ -191,7 +229,7 @@ def differences(expected: RunIdentity, found: RunIdentity) -> list[str]:
     }
     wanted, there = expected.fingerprints, found.fingerprints
     changed = [words for key, words in names.items() if getattr(wanted, key) != getattr(there, key)]
-    for field in ("n_train", "n_test", "trial"):
+    for field in ("kind", "n_train", "n_test", "trial"):
         if getattr(expected, field) != getattr(found, field):
             changed.append(f"{field} ({getattr(found, field)} instead of {getattr(expected, field)})")
     return changed

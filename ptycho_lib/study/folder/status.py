@@ -1,4 +1,7 @@
-"""Which runs of a study are complete, and what is the matter with the others."""
+"""Which runs of a study are complete, and why the others are not.
+
+Every reader of a run folder asks `content_status` first: only what it calls complete enters a table.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from pydantic import BaseModel
 
 from ptycho_lib.io.files import file_sha256
 from ptycho_lib.study.folder import locks
+from ptycho_lib.study.folder.growth import missing_parts
 from ptycho_lib.study.folder.layout import FAILURE
 from ptycho_lib.study.folder.manifest import PlannedRun, StudyManifest, read_manifest
-from ptycho_lib.study.folder.notebook_errors import cell_error, is_whole, read_notebook, where_it_stopped
-from ptycho_lib.study.folder.progress import LOG, current_cell, last_epoch
+from ptycho_lib.study.folder.notebook_errors import cell_error, is_whole, read_notebook, step_of, where_it_stopped
+from ptycho_lib.study.folder.progress import LOG, last_epoch
 from ptycho_lib.study.folder.record import (
     IDENTITY,
     METRICS,
@@ -27,15 +31,23 @@ from ptycho_lib.study.folder.record import (
     differences,
     read_record,
 )
-from ptycho_lib.study.folder.templates import execution_name, run_template
+from ptycho_lib.study.folder.run_key import RunKey
+from ptycho_lib.study.folder.templates import execution_name
 
 
 class State(StrEnum):
-    """A run's state; `stale` is complete, but for another configuration, data or code."""
+    """A run's state.
+
+    `stale`: complete, but for other settings, data or code. `partial`: complete, but without models or
+    conditions that the study has now; only these are still to be computed. `interrupted`: stopped before its
+    end, by the user or with its process.
+    """
 
     COMPLETE = "complete"
     RUNNING = "running"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    PARTIAL = "partial"
     STALE = "stale"
     MISSING = "missing"
 
@@ -44,12 +56,21 @@ class State(StrEnum):
 class RunStatus:
     """The state of one run."""
 
-    n_train: int
-    trial: int
+    key: RunKey
     state: State
     detail: str
-    """Cell and error line, what changed, or how far it has come."""
+    """Cell and error line, what changed, what is missing, or the step in progress."""
     folder: Path
+
+    @property
+    def n_train(self) -> int:
+        """Number of training patterns; 0 where nothing is trained."""
+        return self.key.n_train
+
+    @property
+    def trial(self) -> int:
+        """Number of the trial, from 1."""
+        return self.key.trial
 
 
 def study_status(out_dir: str | Path) -> list[RunStatus]:
@@ -69,19 +90,38 @@ def study_status(out_dir: str | Path) -> list[RunStatus]:
 def run_status(run: PlannedRun) -> RunStatus:
     """Return the state of one run, judged by what its folder holds."""
     if locks.is_locked(run.folder):
-        return RunStatus(run.n_train, run.trial, State.RUNNING, _heartbeat(run.folder), run.folder)
+        return RunStatus(run.key, State.RUNNING, _heartbeat(run), run.folder)
     return content_status(run)
 
 
 def content_status(run: PlannedRun, *, by_record: bool = False) -> RunStatus:
     """Return the state of one run by its files alone, whether or not a process works on it.
 
-    A complete run whose table or notebook was damaged since counts as failed, so that it runs again;
-    `by_record` leaves that to `verify` and judges by `run.json` alone, and does not hold against a run what
-    neither it nor `study.yaml` knows of: settings that came with a later version.
+    A complete run whose table was changed, or whose notebook was damaged since, counts as failed.
+
+    Parameters
+    ----------
+    run : PlannedRun
+    by_record : bool
+        Judge for a reader of results: a damaged notebook does not matter, nor do settings that came with a
+        later version and that neither the run nor `study.yaml` knows.
+
+    Returns
+    -------
+    RunStatus
     """
     state, detail = _judge(run, by_record)
-    return RunStatus(run.n_train, run.trial, state, detail, run.folder)
+    return RunStatus(run.key, state, detail, run.folder)
+
+
+def record_damage(folder: Path, record: RunRecord) -> str:
+    """Return why the metrics of a complete run must not be read; empty if they are as the run wrote them."""
+    digest = record.outputs.get(METRICS)
+    try:
+        same = digest is not None and file_sha256(folder / METRICS) == digest
+    except OSError as error:
+        return f"{METRICS} cannot be read: {error.strerror}"
+    return "" if same else f"{METRICS} is not what the run wrote"
 
 
 def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
@@ -91,13 +131,18 @@ def _judge(run: PlannedRun, by_record: bool) -> tuple[State, str]:
     except CorruptRecordError as error:
         return State.FAILED, str(error)
     if record is None:
-        return _unfinished(folder, run_template(run.n_train))
+        return _unfinished(folder, run.key.template)
     changed = differences(run.identity, record.identity)
     if by_record and "configuration" in changed and not changed_settings(_as_planned(run, record), record.config):
         changed.remove("configuration")
     if changed:
+        lacking = missing_parts(run.config, run.identity, run.code, record)
+        if lacking and not record_damage(folder, record):
+            return State.PARTIAL, f"without {', '.join(lacking)}; the rest is kept"
         return State.STALE, _what_changed(run, record, changed)
-    damage = "" if by_record else _damage(folder, record, run_template(run.n_train))
+    damage = record_damage(folder, record)
+    if not damage and not by_record and not is_whole(folder / run.key.template):
+        damage = f"{run.key.template} is damaged"
     if damage:
         return State.FAILED, damage
     collapsed = [
@@ -119,27 +164,16 @@ def _as_planned(run: PlannedRun, record: RunRecord) -> dict[str, Any]:
                     planned[key] = without_news(value, before, part)
         return planned
 
-    return without_news(run.config.result_settings(run.n_train), record.config, run.config)
+    return without_news(run.config.result_settings(run.key.kind), record.config, run.config)
 
 
-def _damage(folder: Path, record: RunRecord, notebook: str) -> str:
-    """Return which of the files that tables and people read is not what the run left, or nothing."""
-    digest = record.outputs.get(METRICS)
-    try:
-        if digest and file_sha256(folder / METRICS) != digest:
-            return f"{METRICS} is not what the run wrote"
-        return "" if is_whole(folder / notebook) else f"{notebook} is damaged"
-    except OSError as error:
-        return f"{METRICS} or {notebook} cannot be read: {error.strerror}"
-
-
-def _heartbeat(folder: Path) -> str:
-    epoch = last_epoch(folder)
-    if epoch is None or epoch.time < float(locks.process_at_work(folder).get("taken", 0.0)):
+def _heartbeat(run: PlannedRun) -> str:
+    folder, epoch = run.folder, last_epoch(run.folder)
+    current = epoch is not None and epoch.time >= float(locks.process_at_work(folder).get("taken", 0.0))
+    if epoch is None or not current or epoch.epoch == epoch.epochs:
         if not (folder / LOG).exists() and not locks.is_computed_elsewhere(folder):
             return "waiting for a worker"  # its runner holds the lock, but the cluster has no place yet
-        cell = current_cell(folder)
-        return f"cell {cell}" if cell else "starting"
+        return step_of(folder, folder / execution_name(run.key.template, "partial"))
     age = max(0.0, time.time() - epoch.time)
     return f"{epoch.model} epoch {epoch.epoch}/{epoch.epochs}, loss {epoch.loss:.4g}, {age:.0f} s ago"
 
@@ -147,8 +181,9 @@ def _heartbeat(folder: Path) -> str:
 def _unfinished(folder: Path, notebook_name: str) -> tuple[State, str]:
     partial, failed = (execution_name(notebook_name, stage) for stage in ("partial", "failed"))
     try:
-        return State.FAILED, str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["reason"])
-    except (OSError, ValueError, KeyError, TypeError):
+        note = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
+        return (State.INTERRUPTED if note.get("interrupted") else State.FAILED), str(note["reason"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # papermill was started by hand, or its runner was killed: look at the notebook itself
     for name in (failed, partial, notebook_name):
         notebook = read_notebook(folder / name)
@@ -157,13 +192,13 @@ def _unfinished(folder: Path, notebook_name: str) -> tuple[State, str]:
             return State.FAILED, error
     if any((folder / name).exists() for name in (IDENTITY, failed, partial, notebook_name)):
         where = where_it_stopped(folder, folder / partial)
-        return State.FAILED, f"stopped{where} without an error; its process was killed"
+        return State.INTERRUPTED, f"stopped{where} without an error; its process was killed"
     return State.MISSING, ""
 
 
 def _what_changed(run: PlannedRun, record: RunRecord, changed: list[str]) -> str:
     settings = (
-        changed_settings(run.config.result_settings(run.n_train), record.config) if "configuration" in changed else []
+        changed_settings(run.config.result_settings(run.key.kind), record.config) if "configuration" in changed else []
     )
     listed = f" ({', '.join(settings)})" if settings else ""
     return f"changed: {', '.join(changed)}{listed}"
@@ -182,5 +217,5 @@ def _unplanned(out_dir: Path, manifest: StudyManifest, planned: list[PlannedRun]
             continue
         if record is not None:
             detail = "not part of the present study.yaml"
-            found.append(RunStatus(record.n_train, record.trial, State.STALE, detail, path.parent))
+            found.append(RunStatus(record.key, State.STALE, detail, path.parent))
     return found

@@ -1,4 +1,4 @@
-"""Where the notebook templates are, and what in them can change a result."""
+"""Where the notebook templates are, and which of their cells can change a result."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 import ptycho_lib
 from ptycho_lib.errors import InputError, Problem
 
-TRAIN_AND_COMPARE = "train_and_compare.ipynb"
-ITERATE = "iterate.ipynb"
 SUMMARIZE_STUDY = "summarize_study.ipynb"
+DISPLAY = "display"
+"""Tag of cells that show what others computed."""
+
 TEMPLATE_VARIABLE = "PTYCHO_STUDY_TEMPLATE"
-"""Environment variable that tells a kernel which template it executes, if not the shipped one."""
+"""Environment variable that names the template which a kernel executes, if it is not the shipped one."""
 
 
 def template_path(name: str) -> Path:
@@ -42,18 +43,19 @@ def template_path(name: str) -> Path:
     )
 
 
-def run_template(n_train: int) -> str:
-    """Return the name of the notebook that computes a run; size 0 is the iterative reconstruction."""
-    return TRAIN_AND_COMPARE if n_train else ITERATE
-
-
 def execution_name(notebook: str, stage: str) -> str:
     """Return the name of a notebook while it is executed (`partial`) or after it failed (`failed`)."""
     return f"{notebook.removesuffix('.ipynb')}.{stage}.ipynb"
 
 
-def notebook_code(path: Path) -> str:
-    """Return the sources of a notebook's code cells; prose, outputs and metadata are left out."""
+def computing_cells(path: Path) -> list[str]:
+    """Return the sources of a notebook's code cells, without those tagged `display`.
+
+    Raises
+    ------
+    OSError, ValueError, KeyError
+        If the file cannot be read as a notebook.
+    """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    return "\n\n".join("".join(cell["source"]) for cell in cells)
+    return ["".join(cell["source"]) for cell in cells if DISPLAY not in cell.get("metadata", {}).get("tags", ())]

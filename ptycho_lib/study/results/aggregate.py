@@ -18,7 +18,8 @@ from ptycho_lib.io.files import write_atomically
 from ptycho_lib.metrics_table import COLLAPSE_CONTRAST, COLUMNS
 from ptycho_lib.study.folder.manifest import MANIFEST, read_manifest
 from ptycho_lib.study.folder.record import METRICS, RECORD, CorruptRecordError, RunRecord, read_record
-from ptycho_lib.study.folder.status import State, content_status
+from ptycho_lib.study.folder.run_key import RunKey
+from ptycho_lib.study.folder.status import State, content_status, record_damage
 
 AGGREGATED = "aggregated_metrics.csv"
 TEXT_COLUMNS = (
@@ -43,8 +44,7 @@ class LoadedRun:
     ----------
     folder : Path
         Absolute.
-    n_train, trial : int
-        Size 0 is the iterative reconstruction.
+    key : RunKey
     state : State
     detail : str
         Why it is not complete; empty if it is.
@@ -55,12 +55,21 @@ class LoadedRun:
     """
 
     folder: Path
-    n_train: int
-    trial: int
+    key: RunKey
     state: State
     detail: str = ""
     record: RunRecord | None = None
     models: tuple[str, ...] = ()
+
+    @property
+    def n_train(self) -> int:
+        """Number of training patterns; 0 where nothing is trained."""
+        return self.key.n_train
+
+    @property
+    def trial(self) -> int:
+        """Number of the trial, from 1."""
+        return self.key.trial
 
 
 def load_runs(out_dir: str | Path) -> list[LoadedRun]:
@@ -79,14 +88,14 @@ def load_runs(out_dir: str | Path) -> list[LoadedRun]:
     if not runs:
         fix = "Give the OUT_DIR of `ptycho-study run`."
         raise InputError(Problem(str(out_dir), "", "no run", "a folder with runs of a study", fix))
-    seen: dict[tuple[int, int], LoadedRun] = {}
+    seen: dict[RunKey, LoadedRun] = {}
     for run in runs:
-        other = seen.setdefault((run.n_train, run.trial), run)
+        other = seen.setdefault(run.key, run)
         if other is not run:
-            found = f"a second run of n_train {run.n_train}, trial {run.trial} (the first is {other.folder})"
+            found = f"a second run of {run.key} (the first is {other.folder})"
             fix = "Move one of the two out of the study."
             raise InputError(Problem(str(run.folder), "", found, "each size and trial once", fix))
-    return sorted(runs, key=lambda run: (run.n_train, run.trial))
+    return sorted(runs, key=lambda run: run.key.order)
 
 
 def aggregate(out_dir: str | Path) -> pd.DataFrame:
@@ -208,8 +217,7 @@ def _planned(out_dir: Path) -> Iterator[LoadedRun]:
         status = content_status(planned, by_record=True)
         record = read_record(planned.folder) if status.state is State.COMPLETE else None
         detail = "" if record else status.detail
-        models = planned.config.models_of(planned.n_train)
-        yield LoadedRun(planned.folder, planned.n_train, planned.trial, status.state, detail, record, models)
+        yield LoadedRun(planned.folder, planned.key, status.state, detail, record, planned.models)
 
 
 def _found(out_dir: Path) -> Iterator[LoadedRun]:
@@ -222,5 +230,6 @@ def _found(out_dir: Path) -> Iterator[LoadedRun]:
                 Problem(str(path), "", str(error), "the record of a run", "Repeat the run, or remove its folder.")
             ) from None
         if record is not None:
-            models = tuple(record.models)
-            yield LoadedRun(path.parent, record.n_train, record.trial, State.COMPLETE, "", record, models)
+            damage = record_damage(path.parent, record)
+            state = State.FAILED if damage else State.COMPLETE
+            yield LoadedRun(path.parent, record.key, state, damage, None if damage else record, tuple(record.models))

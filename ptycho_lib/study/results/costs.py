@@ -58,7 +58,7 @@ def _rows(run: str, record: RunRecord) -> Iterator[dict[str, object]]:
     for model, costs in record.reconstructions.items():
         # `a+b` continues what network a was trained for and has reconstructed.
         network, _, further = model.partition("+")
-        training = record.models.get(network) if record.n_train else None
+        training = record.models.get(network) if record.key.is_trained else None
         for condition, own in costs.items():
             before = record.reconstructions.get(network, {}).get(condition) if further else None
             cost = _usage(own) + _usage(before) if before else _usage(own)

@@ -11,23 +11,35 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ptycho_lib.config import StudyConfig
+from ptycho_lib.config import NETWORKS, TRAIN, StudyConfig
 from ptycho_lib.data.conditions import conditions_of
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.errors import InputError
 from ptycho_lib.evaluation.comparison import compare_objects
 from ptycho_lib.evaluation.reconstruction import compared_pixels
 from ptycho_lib.io.files import file_sha256
-from ptycho_lib.study.folder.record import METRICS, RunRecord, reconstruction_name
+from ptycho_lib.study.folder.manifest import MANIFEST, read_manifest
+from ptycho_lib.study.folder.record import (
+    METRICS,
+    RECORD,
+    CorruptRecordError,
+    RunRecord,
+    read_record,
+    reconstruction_name,
+)
 from ptycho_lib.study.folder.status import State
+from ptycho_lib.study.folder.truth import Truth, read_truth
 from ptycho_lib.study.results.aggregate import load_runs, read_metrics
 from ptycho_lib.study.results.tables import AGGREGATED, by_file_name, compute_tables
-from ptycho_lib.study.selection import test_subset
+from ptycho_lib.study.selection import test_subset, training_scan
 
 RELATIVE_TOLERANCE = 1e-5
 """Other processors and library versions round otherwise; a changed number differs by more."""
@@ -99,13 +111,20 @@ def verify_study(out_dir: str | Path) -> Verification:
         If the folder holds no study, or no run of it is complete.
     """
     out_dir = Path(out_dir).resolve()
-    book, tests = _Book(out_dir), _TestSets()
-    runs = [run for run in load_runs(out_dir) if run.state is State.COMPLETE]
+    book, tests = _Book(out_dir), _TestSets(out_dir)
+    runs = load_runs(out_dir)
     tables = compute_tables(out_dir)
     for run in runs:
-        assert run.record is not None
-        _verify_files(run.folder, run.record, book)
-        _verify_metrics(run.folder, run.record, tests, book)
+        if run.state not in (State.COMPLETE, State.FAILED):
+            continue
+        try:
+            record = read_record(run.folder)
+        except CorruptRecordError as error:
+            book.mismatches.append(Mismatch(book.name(run.folder / RECORD), "run", "complete", str(error)))
+            continue
+        if record is not None:
+            _verify_files(run.folder, record, book)
+            _verify_metrics(run.folder, record, tests, book)
     for name, table in by_file_name(tables).items():
         if (out_dir / name).is_file():
             _verify_table(out_dir / name, table, book)
@@ -117,9 +136,35 @@ def verify_study(out_dir: str | Path) -> Verification:
 class _TestSets:
     """Test sets under the conditions of runs, and their compared pixels, each computed once."""
 
-    def __init__(self) -> None:
+    def __init__(self, out_dir: Path) -> None:
+        self._out_dir = out_dir
+        self._manifest = read_manifest(out_dir) if (out_dir / MANIFEST).is_file() else None
         self._sets: dict[str, dict[str, PtychoDataset]] = {}
         self._pixels: dict[tuple[str, str], np.ndarray] = {}
+
+    def find(self, record: RunRecord, condition: str) -> tuple[PtychoDataset | Truth, NDArray[np.bool_] | None, str]:
+        """Return truth and compared pixels of a condition; without the data the truth that the study keeps.
+
+        Returns
+        -------
+        truth : PtychoDataset or Truth
+        pixels : (H, W) bool, or None
+            None where they cannot be recomputed.
+        reason : str
+            Why they cannot.
+
+        Raises
+        ------
+        ValueError
+            If neither the data nor the study give the truth.
+        """
+        try:
+            return (*self.get(record, condition), "")
+        except (OSError, KeyError, ValueError) as error:
+            if self._manifest is None:
+                raise
+            reason = str(error).splitlines()[0]
+            return read_truth(self._out_dir, self._manifest, condition), None, reason
 
     def get(self, record: RunRecord, condition: str) -> tuple[PtychoDataset, np.ndarray]:
         """Return the test set of a run under a condition, and its compared pixels, (H, W) bool.
@@ -132,11 +177,16 @@ class _TestSets:
         key = f"{record.test_data} {record.n_test} {json.dumps(record.config, sort_keys=True)}"
         if key not in self._sets:
             try:
-                config = StudyConfig.model_validate(record.config)
+                # What is computed once names no network, which a study must.
+                config = StudyConfig.model_validate(record.config | {"models": list(NETWORKS)})
             except ValidationError:
                 raise ValueError("the run has settings that this version does not know") from None
-            test = load_dataset(record.test_data)
+            test = load_dataset(self._place(record.test_data, "test"))
             self._sets[key] = dict(conditions_of(test.select(test_subset(test, config, record.n_test)), config))
+            train = self._place(record.train_data, "train")
+            scan = training_scan(load_dataset(train), config, record.n_test) if train.is_file() else None
+            if scan is not None:
+                self._sets[key][TRAIN] = scan
         if condition not in self._sets[key]:
             raise ValueError("the condition is not among the settings of the run")
         data = self._sets[key][condition]
@@ -144,6 +194,12 @@ class _TestSets:
             least = float(record.config["evaluation"]["min_illumination"])
             self._pixels[key, condition] = compared_pixels(data, least)
         return data, self._pixels[key, condition]
+
+    def _place(self, path: str, which: Literal["train", "test"]) -> Path:
+        """Return where a data file is: at its path, or where the study finds it."""
+        if self._manifest is None or Path(path).is_file():
+            return Path(path)
+        return getattr(self._manifest, which).locate(self._out_dir)
 
 
 class _Book:
@@ -186,17 +242,20 @@ def _verify_metrics(folder: Path, record: RunRecord, tests: _TestSets, book: _Bo
     for (model, condition), rows in published.groupby(["model", "condition"], sort=False):
         file = folder / f"{model}_run" / reconstruction_name(condition)
         try:
-            data, pixels = tests.get(record, condition)
+            truth, pixels, reason = tests.find(record, condition)
             obj, mask = _reconstruction(file)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
             reason = str(error).splitlines()[0]
             book.unverified.append(f"{book.name(path)}: {model}, {condition}: {reason}")
             continue
+        if pixels is None:
+            book.unverified.append(f"{book.name(path)}: {model}, {condition}: pixels compared: {reason}")
+            pixels = mask
         book.compare(file, "number of pixels compared", int(mask.sum()), int(pixels.sum()))
         if not np.array_equal(mask, pixels):
             book.mismatches.append(Mismatch(book.name(file), "mask", "as saved", "another one from the test file"))
-        options = {"max_shift_px": record.config["evaluation"]["max_shift_px"], "pixel_size_m": data.pixel_size_m}
-        recomputed = compare_objects(data.obj, obj, mask, **options).assign(model=model, condition=condition)
+        options = {"max_shift_px": record.config["evaluation"]["max_shift_px"], "pixel_size_m": truth.pixel_size_m}
+        recomputed = compare_objects(truth.obj, obj, mask, **options).assign(model=model, condition=condition)
         _compare_rows(path, rows, recomputed, _KEYS, book)
 
 

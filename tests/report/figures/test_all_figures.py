@@ -17,9 +17,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from ptycho_lib.config import MODELS as MODELS_KNOWN
 from ptycho_lib.evaluation.frc import frc_curve
 from ptycho_lib.metrics_table import select
+from ptycho_lib.model_names import MODELS as MODELS_KNOWN
 from ptycho_lib.report import figures
 from ptycho_lib.report.figures.study import MOST_POINTS
 from ptycho_lib.report.output.notebook_display import png_bytes

@@ -53,7 +53,7 @@ def test_a_system_that_cannot_tell_steps_apart_says_so() -> None:
 
 
 def test_a_run_shows_its_own_costs(results: StudyResults) -> None:
-    record = read_record(results.folder / "n_train_8" / "trial_1")
+    record = read_record(results.folder / "n_train_8")
     assert record is not None
     words = text(spending_report.run_costs(record))
     assert "PtychoPINN 1.5 0.0025 10000" in words

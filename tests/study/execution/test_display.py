@@ -16,7 +16,7 @@ from contextlib import suppress
 import pytest
 from rich.console import Console
 
-from ptycho_lib.study.execution.display import Board, Lines, RunProgress, Tally, duration, watcher_for
+from ptycho_lib.study.execution.display import Lines, LiveTable, RunProgress, Tally, duration, watcher_for
 from ptycho_lib.study.execution.notebook_process import Ending
 from ptycho_lib.study.execution.plan import plan_study
 from ptycho_lib.study.folder.progress import all_epochs, current_cell, last_epoch
@@ -76,10 +76,23 @@ def test_remaining_time_counts_the_epochs_of_both_models(runs):
     report(runs[0], epoch(5, now))
     progress.look()
     assert progress.step == "pinn epoch 5/10"
-    assert progress.remaining_s(now) == pytest.approx(300.0)  # a quarter is done
+    # Five epochs took 100 s; five of this model and ten of the other are ahead, then the evaluation.
+    assert progress.remaining_s(now, after_s=7.0) == pytest.approx(307.0)
     report(runs[0], epoch(10, now, model="baseline"))
     progress.look()
-    assert progress.remaining_s(now) == pytest.approx(0.0)
+    assert progress.remaining_s(now, after_s=7.0) == pytest.approx(7.0)
+    assert progress.remaining_s(now + 100, after_s=7.0) == 0.0
+
+
+def test_the_estimate_is_right_after_the_first_minute_of_a_study(runs):
+    """A run of 100 s, of which 10 s start, 50 s and 30 s train, 10 s evaluate; five more wait."""
+    now = time.time()
+    tally = Tally(total=6, started=now - 60, jobs=1)
+    tally.active["n_train 4"] = progress = RunProgress(runs[0], started=now - 60)
+    for number, model, seconds in ((1, "pinn", -45), (10, "pinn", 0)):
+        report(runs[0], epoch(number, now + seconds, model=model))
+        progress.look()
+    assert tally.remaining_s(now) == pytest.approx(540, rel=0.3)
 
 
 def test_the_study_as_a_whole(runs):
@@ -115,8 +128,8 @@ def test_a_pipe_gets_plain_lines(runs):
 def test_a_terminal_gets_a_live_table(runs):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100)
-    assert isinstance(watcher_for(console), Board)
-    with Board(console, every_s=0.0) as board:
+    assert isinstance(watcher_for(console), LiveTable)
+    with LiveTable(console, every_s=0.0) as board:
         board.begin(total=2, complete=0, jobs=1)
         board.started(runs[0])
         report(runs[0], epoch(3, time.time()))
@@ -126,12 +139,12 @@ def test_a_terminal_gets_a_live_table(runs):
     assert "remaining" in shown
     assert "pinn epoch 3/10" in shown
     assert "complete in 12 s" in shown
-    assert not isinstance(watcher_for(Console(file=io.StringIO())), Board)
+    assert not isinstance(watcher_for(Console(file=io.StringIO())), LiveTable)
 
 
 def test_more_runs_than_a_terminal_has_lines_leave_room_for_the_total(runs):
     stream = io.StringIO()
-    with Board(Console(file=stream, force_terminal=True, width=100, height=5), every_s=0.0) as board:
+    with LiveTable(Console(file=stream, force_terminal=True, width=100, height=5), every_s=0.0) as board:
         board.begin(total=9, complete=0, jobs=9)
         for run in runs:
             board.started(run)

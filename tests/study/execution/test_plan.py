@@ -6,7 +6,7 @@ import pytest
 
 from ptycho_lib.errors import InputError
 from ptycho_lib.study.execution import forecast as cost
-from ptycho_lib.study.execution.notebook_process import Resources
+from ptycho_lib.study.execution.kernel_environment import Resources
 from ptycho_lib.study.execution.plan import plan_study, prepare_run
 from ptycho_lib.study.folder.manifest import read_manifest
 from tests.support.miniature import CELLS, PARAMETERS, Miniature, write_template
@@ -31,7 +31,8 @@ def test_planning_writes_nothing(study):
 def test_trials_come_one_after_the_other(study):
     plan = plan_of(study, trials=2)
     assert [(run.trial, run.n_train) for run in plan.runs] == [(1, 4), (1, 8), (2, 4), (2, 8)]
-    assert plan.runs[0].folder == study.out / "n_train_4" / "trial_1"
+    assert plan.runs[0].folder == study.out / "n_train_4"
+    assert plan.runs[2].folder == study.out / "n_train_4" / "trial_2"
 
 
 def test_every_impossible_size_is_told_at_once(study):
@@ -128,8 +129,8 @@ def test_an_execution_folder_that_leads_out_is_refused(study):
 
 
 def samples():
-    low = cost.Sample(n_train=4, fixed_s=10.0, epoch_s={"pinn": 1.0}, memory_bytes=1e9, disk_bytes=1e6)
-    high = cost.Sample(n_train=8, fixed_s=20.0, epoch_s={"pinn": 2.0}, memory_bytes=2e9, disk_bytes=3e6)
+    low = cost.Sample(kind="trained", n_train=4, fixed_s=10.0, epoch_s={"pinn": 1.0}, memory_bytes=1e9, disk_bytes=1e6)
+    high = cost.Sample(kind="trained", n_train=8, fixed_s=20.0, epoch_s={"pinn": 2.0}, memory_bytes=2e9, disk_bytes=3e6)
     return [low, high]
 
 

@@ -77,15 +77,17 @@ def test_nothing_runs_twice_and_stale_runs_can_be_kept(study):
     study.run_here()
     first = study.tables()
     _, output = study.run_here()
-    assert "not run again, because complete: 1 of 1 runs" in output
+    assert "not computed again, because complete: 1 of 1 runs" in output
     changed = study.config(n_train_sizes=(4,), seed=1)
     study.config = lambda **_: changed
-    outcome, _ = study.run_here(rerun_stale=False)
+    with pytest.raises(InputError, match="--replace-stale"):
+        study.run_here()
+    outcome, _ = study.run_here(stale="keep")
     assert outcome.outcomes[0].reason.startswith("kept, though stale (changed: configuration (seed 0 -> 1))")
     assert study.tables() == first
     assert (study.folder / "executed").read_text() == "x"
-    _, output = study.run_here()
-    assert "stale, runs again (changed: configuration (seed 0 -> 1))" in output
+    _, output = study.run_here(stale="replace")
+    assert "stale, computed again (changed: configuration (seed 0 -> 1))" in output
     assert study.tables() != first
     assert (study.folder / "executed").read_text() == "xx"
 

@@ -1,5 +1,6 @@
 """States of runs, judged by what their folders hold."""
 
+import hashlib
 import io
 import json
 import os
@@ -14,10 +15,15 @@ from ptycho_lib.cli.status_display import print_status, watch_status
 from ptycho_lib.errors import InputError
 from ptycho_lib.study.execution.plan import plan_study
 from ptycho_lib.study.folder import locks
-from ptycho_lib.study.folder.manifest import read_manifest, run_folder, write_manifest
-from ptycho_lib.study.folder.record import ModelOutcome, RunRecord, write_record
+from ptycho_lib.study.folder.manifest import read_manifest, write_manifest
+from ptycho_lib.study.folder.notebook_errors import step_of
+from ptycho_lib.study.folder.record import METRICS, ModelOutcome, RunRecord, write_record
+from ptycho_lib.study.folder.run_key import RunKey
 from ptycho_lib.study.folder.status import State, run_status, study_status
+from ptycho_lib.study.results.aggregate import load_runs
 from tests.support.miniature import Miniature
+
+TABLE = b"model,value\npinn,0.5\n"
 
 
 def record_of(run, **changes):
@@ -29,7 +35,7 @@ def record_of(run, **changes):
         "n_groups": run.n_train,
         "seed": 0,
         "seeds": run.config.seeds(run.trial),
-        "config": run.config.result_settings(),
+        "config": run.config.result_settings(run.key.kind),
         "train_data": str(run.train_data),
         "test_data": str(run.test_data),
         "models": {"pinn": ModelOutcome(seconds=1.0)},
@@ -41,8 +47,10 @@ def record_of(run, **changes):
         "versions": {},
         "commit": "",
         "determinism": "",
-        "outputs": {},
+        "outputs": {METRICS: hashlib.sha256(TABLE).hexdigest()},
     }
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / METRICS).write_bytes(TABLE)
     return RunRecord(**(fields | changes))
 
 
@@ -104,7 +112,7 @@ def test_changed_data_make_stale_but_a_touched_file_does_not(study):
 def test_changed_code_makes_stale(study):
     complete(study)
     text = study.template.read_text()
-    study.template.write_text(text.replace("problem = Path", "other = 1; problem = Path"))
+    study.template.write_text(text.replace("fault = Path", "other = 1; fault = Path"))
     assert states(study)[4] == (State.STALE, "changed: code")
 
 
@@ -142,6 +150,59 @@ def test_failures_are_told_from_the_note_or_from_the_notebook(study):
     }
 
 
+def test_a_run_that_was_stopped_is_interrupted_not_failed(study):
+    first, second = study.plan.runs
+    note = {"reason": "interrupted by SIGINT at In [3] train()", "interrupted": True}
+    (first.folder / "execution" / "failure.json").write_text(json.dumps(note))
+    cell = {"cell_type": "code", "source": "train()", "outputs": [], "metadata": {}}
+    (second.folder / "train_and_compare.partial.ipynb").write_text(json.dumps({"cells": [cell]}))
+    found = states(study)
+    assert found[4] == (State.INTERRUPTED, note["reason"])
+    assert found[8][0] is State.INTERRUPTED
+    assert "its process was killed" in found[8][1]
+
+
+@pytest.mark.parametrize("damage", [b"model,value\npinn,0.9\n", b"\xff\xfe\x00", b"", None])
+def test_a_table_that_is_not_what_the_run_wrote_is_a_failure_for_every_reader(study, damage):
+    complete(study)
+    path = study.plan.runs[0].folder / METRICS
+    path.unlink() if damage is None else path.write_bytes(damage)
+    assert states(study)[4][0] is State.FAILED
+    found = {run.n_train: (run.state, run.record) for run in load_runs(study.out)}
+    assert found[4] == (State.FAILED, None)
+    assert found[8][0] is State.COMPLETE
+    (study.out / "study.yaml").unlink()  # runs executed by hand go through the same door
+    assert {run.n_train: run.state for run in load_runs(study.out)}[4] is State.FAILED
+
+
+def test_added_conditions_and_models_are_named_as_what_is_missing(study):
+    complete(study)
+    grown = {"models": ("pinn", "baseline"), "conditions": [{"name": "late", "position_jitter_px": 0.5}]}
+    plan = plan_study(study.train, study.test, study.out, study.config(**grown), template=study.template)
+    write_manifest(study.out, plan.manifest)
+    state, detail = states(study)[4]
+    assert state is State.PARTIAL
+    assert detail == "without model baseline, condition late; the rest is kept"
+    plan = plan_study(study.train, study.test, study.out, study.config(**grown, seed=3), template=study.template)
+    write_manifest(study.out, plan.manifest)
+    assert states(study)[4][0] is State.STALE
+
+
+def test_a_step_is_called_by_the_heading_of_the_notebook(study):
+    folder = study.plan.runs[0].folder
+    partial = folder / "train_and_compare.partial.ipynb"
+    cells = [("markdown", "# Title"), ("code", "1"), ("markdown", "Prose.\n\n## Reconstructions\n"), ("code", "2")]
+    partial.write_text(json.dumps({"cells": [{"cell_type": kind, "source": text} for kind, text in cells]}))
+    log = folder / "execution" / "papermill.log"
+    assert step_of(folder, partial) == "starting"
+    log.write_text("Executing Cell 2----\n")
+    assert step_of(folder, partial) == "Title"
+    log.write_text("Executing Cell 4----\n")
+    assert step_of(folder, partial) == "Reconstructions"
+    partial.unlink()
+    assert step_of(folder, partial) == "cell 4"
+
+
 def test_folder_names_are_never_parsed(study):
     complete(study)
     run = study.plan.runs[0]
@@ -161,8 +222,15 @@ def test_a_study_that_grows_keeps_its_first_trial(study):
         (4, 2, State.MISSING),
         (8, 2, State.MISSING),
     ]
-    assert run_folder(study.out, 16, 1, trials=2) == study.out / "n_train_16" / "trial_1"
-    assert run_folder(study.out, 16, 1, trials=1) == study.out / "n_train_16"
+    assert [run.folder for run in plan.runs[2:]] == [study.out / f"n_train_{size}" / "trial_2" for size in (4, 8)]
+
+
+def test_a_first_trial_that_an_earlier_version_put_below_stays_there(study):
+    below = study.out / "n_train_4" / "trial_1"
+    below.mkdir()
+    assert RunKey("trained", 4, 1).folder(study.out, "run.json") == below
+    complete(study)
+    assert RunKey("trained", 4, 1).folder(study.out, "run.json") == study.out / "n_train_4"
 
 
 def test_the_manifest_survives_the_round_trip(study):

@@ -45,8 +45,8 @@ def test_the_table_is_the_runs_put_together(out_dir):
     assert len(tables) == 5
     assert len(table) == sum(map(len, tables))
     assert table["run"].nunique() == 5
-    own = table[table["run"] == "n_train_8/trial_1"].drop(columns="run").reset_index(drop=True)
-    run = read_metrics(out_dir / "n_train_8/trial_1" / METRICS).drop(columns="run")
+    own = table[table["run"] == "n_train_8"].drop(columns="run").reset_index(drop=True)
+    run = read_metrics(out_dir / "n_train_8" / METRICS).drop(columns="run")
     pd.testing.assert_frame_equal(own, run, check_exact=True)
 
 
@@ -99,7 +99,7 @@ def test_every_table_is_written_beside_the_runs(out_dir):
 
 
 def test_a_study_without_a_manifest_is_what_its_folders_hold(out_dir, tmp_path):
-    for number, name in enumerate(("n_train_4/trial_1", "n_train_8/trial_1")):
+    for number, name in enumerate(("n_train_4", "n_train_8")):
         target = tmp_path / f"by_hand_{number}"
         target.mkdir()
         for file in (METRICS, RECORD):
@@ -113,13 +113,13 @@ def test_the_same_run_twice_is_refused(out_dir, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for file in (METRICS, RECORD):
-            (tmp_path / name / file).write_bytes((out_dir / "n_train_4/trial_1" / file).read_bytes())
+            (tmp_path / name / file).write_bytes((out_dir / "n_train_4" / file).read_bytes())
     with pytest.raises(InputError, match="n_train 4, trial 1"):
         aggregate(tmp_path)
 
 
 def test_runs_of_changed_code_still_make_the_table_of_their_plan(out_dir, monkeypatch):
-    monkeypatch.setattr("ptycho_lib.study.folder.provenance.code_fingerprint", lambda *_: "changed")
+    monkeypatch.setattr("ptycho_lib.study.folder.manifest.code_fingerprints", lambda *_: {"trained": "changed"})
     assert sum(run.state is State.COMPLETE for run in load_runs(out_dir)) == 5
 
 

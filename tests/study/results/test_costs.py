@@ -9,6 +9,7 @@ import pytest
 from ptycho_lib.metrics_table import COLUMNS
 from ptycho_lib.resource_usage import Usage
 from ptycho_lib.study.folder.record import ModelOutcome, read_record
+from ptycho_lib.study.reconstruct import RunReconstructions, facts_of
 from ptycho_lib.study.results.costs import COST_COLUMNS, COSTS, collect_costs
 from ptycho_lib.study.results.tables import compute_tables, write_study_tables
 from ptycho_lib.study.run_session import finish_run, open_run
@@ -45,7 +46,8 @@ def finish(study, size, taken=TAKEN):
     config.write_text(study.config(conditions=CONDITIONS).to_yaml())
     run = open_run(study.train, study.test, study.out / f"n_train_{size}", size, config=config)
     made = {key: Made(usage, mask) for key, usage in taken.items()}
-    return finish_run(run, metrics(), TRAINED, made)
+    facts = {name: facts_of(data, mask) for name, data in run.conditions()}
+    return finish_run(run, metrics(), TRAINED, RunReconstructions(2.0, made, facts))
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_a_run_without_training_patterns_charges_no_training(study):
     record = finish(study, 8)
     alone = record.model_copy(
         update={
-            "identity": record.identity.model_copy(update={"n_train": 0}),
+            "identity": record.identity.model_copy(update={"kind": "iterative", "n_train": 0}),
             "models": {"iterative": ModelOutcome(seconds=6.0)},
             "reconstructions": {"iterative": record.reconstructions["iterative"]},
         }
