@@ -68,8 +68,8 @@ def execute(plan: StudyPlan) -> None:
 
 def call_directly(plan: StudyPlan, folder: Path) -> None:
     """Execute the template's calls in a plain Python process: no papermill, no kernel."""
-    run = plan.runs[0]
-    parameters = run.parameters(run.folder / "execution" / "config.yaml")
+    run = next(run for run in plan.runs if run.key.is_trained)
+    parameters = run.parameters(str(run.folder / "execution" / "config.yaml"))
     parameters["output_dir"] = str(folder / "direct")
     shutil.rmtree(folder / "direct", ignore_errors=True)
     declared, *cells = computing_cells(plan.template)
@@ -83,7 +83,7 @@ def call_directly(plan: StudyPlan, folder: Path) -> None:
 
 def thousand_runs(plan: StudyPlan, folder: Path) -> Path:
     """Return a study of 1000 complete runs: the numbers of one, each a little different."""
-    out_dir, source = folder / "thousand", plan.runs[0].folder
+    out_dir, source = folder / "thousand", next(run for run in plan.runs if run.key.is_trained).folder
     sizes = tuple(range(10, 210, 10))
     config = plan.manifest.config.model_copy(update={"n_train_sizes": sizes, "trials": 50})
     many = plan_study(plan.manifest.train.path, plan.manifest.test.path, out_dir, config)
