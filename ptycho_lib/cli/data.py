@@ -127,8 +127,11 @@ def check(files: tuple[Path, ...], plot: Path | None, **options: Any) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 def prepare(raw_file: Path, out_dir: Path, *, dry_run: bool, overwrite: bool, **options: Any) -> None:
-    """Convert a measurement into training and test files; tell and record every step."""
-    from ptycho_lib.data.dataset import save_dataset
+    """Convert a measurement into training and test files; print and record every step, then check the result."""
+    from rich.console import Console
+
+    from ptycho_lib.data.check.file import quick_check
+    from ptycho_lib.data.dataset import load_dataset, save_dataset
     from ptycho_lib.data.prepare.pipeline import plan_preparation
 
     reconstruct = _Reconstruct(raw_file, out_dir, dry_run=dry_run, overwrite=overwrite)
@@ -151,6 +154,11 @@ def prepare(raw_file: Path, out_dir: Path, *, dry_run: bool, overwrite: bool, **
             save_dataset(item.dataset, item.path, overwrite=overwrite)
     if dry_run:
         click.echo("Dry run: nothing was written.")
+        return
+    console = Console()
+    for item in plan:
+        console.print(f"[bold]check of {item.path}[/]", highlight=False, soft_wrap=True)
+        _print_findings(console, quick_check(load_dataset(item.path)))
 
 
 class _Reconstruct:

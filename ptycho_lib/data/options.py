@@ -12,6 +12,8 @@ from ptycho_lib.settings_problems import validation_problems
 
 Even = Annotated[int, Field(ge=4, multiple_of=2)]
 Metres = Annotated[float, Field(gt=0, lt=1)]
+MATRIX = r"^\s*(-?\d+(\.\d*)?(e-?\d+)?\s+){3}-?\d+(\.\d*)?(e-?\d+)?\s*$"
+"""Four numbers."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -27,12 +29,16 @@ class ReadOptions(Section):
     flip_patterns: Literal["none", "rows", "columns", "both"] = "none"
     """Reverse the detector's rows or columns about the zero frequency; `both` is the other sign of the
     Fourier transform."""
-    shift_pattern_rows: Annotated[int, Field(ge=-64, le=64)] = 0
+    shift_pattern_rows: Annotated[int, Field(ge=-4096, le=4096)] = 0
     """Move the patterns by so many detector rows, where DC is not at pixel N/2."""
-    shift_pattern_columns: Annotated[int, Field(ge=-64, le=64)] = 0
+    shift_pattern_columns: Annotated[int, Field(ge=-4096, le=4096)] = 0
     """Move the patterns by so many detector columns."""
     dc: Literal["auto", "centre", "corner"] = "auto"
     """Where the zero frequency lies: at pixel N/2, or at pixel 0 (no fftshift)."""
+    subtract_dark: Annotated[str, Field(pattern=r"^(file|\d+(\.\d*)?(e-?\d+)?)$")] | None = None
+    """Subtract this many counts from every pixel, or `file`: the dark image that the file holds."""
+    mask: Literal["auto", "invert", "ignore"] = "auto"
+    """The file's mask of the detector: used, and inverted if it must mean the opposite; inverted; ignored."""
     position_unit: Literal["auto", "px", "m", "mm", "um", "nm"] = "auto"
     """Object pixels, or metres, millimetres, micrometres, nanometres; a plain HDF5 file may say so itself."""
     position_reference: Literal["auto", "centre", "corner"] = "auto"
@@ -43,10 +49,25 @@ class ReadOptions(Section):
     """Mirror the row coordinate of the positions within the scan."""
     flip_columns: bool = False
     """Mirror the column coordinate of the positions within the scan."""
-    shift_rows_px: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+    shift_rows_px: Annotated[float, Field(ge=-1e12, le=1e12)] = 0.0
     """Add this to the row coordinate of the positions, object pixels."""
-    shift_columns_px: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+    shift_columns_px: Annotated[float, Field(ge=-1e12, le=1e12)] = 0.0
     """Add this to the column coordinate of the positions, object pixels."""
+    rotate_scan: Annotated[float, Field(ge=-360, le=360)] = 0.0
+    """Turn the positions about their mean by so many degrees, from the row axis to the column axis."""
+    scale_scan: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Multiply the distances of the positions from their mean, where step or pixel size are wrong."""
+    affine: Annotated[str, Field(pattern=MATRIX)] | None = None
+    """Matrix "a b c d" for the positions about their mean: row' = a·row + b·column, column' = c·row + d·column."""
+    frame_order: Literal["as-is", "column-major", "snake", "column-major-snake", "reversed"] = "as-is"
+    """Order of the frames where the positions have another: across the lines, every second line backwards."""
+    scan_step: Annotated[float, Field(gt=0)] | None = None
+    """Step of a raster scan, in `position_unit`, for files without positions: a stack (lines, line, N, N), or
+    (n, N, N) with `line_length`."""
+    line_length: Annotated[int, Field(ge=0)] = 0
+    """Positions in a line of the scan, for `frame_order`."""
+    frame_lag: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Pattern i belongs to position i + lag; what then has no partner is left out."""
     conjugate_probe: bool = False
     """Use the complex conjugate of the probe."""
     pixel_size_m: Metres | None = None
@@ -80,10 +101,13 @@ class ReadOptions(Section):
 class PrepareOptions(ReadOptions):
     """What is done between reading and writing, in this order."""
 
+    auto: bool = False
+    """Apply every correction that `check` is certain of; each is printed and recorded."""
     subset: Annotated[int, Field(ge=1)] | None = None
     """Keep only this many patterns, spread evenly over the scan."""
-    bad_pixels: Literal["keep", "repair", "zero"] = "keep"
-    """Dead, hot, masked, NaN or negative pixels: keep, replace by the mean of the neighbours, or zero."""
+    bad_pixels: Literal["keep", "mask", "repair", "zero"] = "keep"
+    """Dead, hot and outlying pixels: keep; add them to the mask; replace them, and masked ones, by the mean of
+    the neighbours; zero them."""
     drop_bad_patterns: bool = False
     """Leave out patterns that hold NaN, negative values or zeros alone, and bitwise copies of others."""
     crop: Even | None = None

@@ -185,6 +185,7 @@ def file_kind(stream: BinaryIO) -> str:
         b"\x93NUMPY": "a single array (npy)",
         b"BZh": "a bzip2 file",
         b"\x1f\x8b": "a gzip file",
+        b"MATLAB 7.3": "an HDF5 file",
         b"MATLAB 5.0": "a MATLAB 5 file",
         b"II*\x00": "a TIFF image",
         b"MM\x00*": "a TIFF image",

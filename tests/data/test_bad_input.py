@@ -342,7 +342,7 @@ def test_missing_files_and_folders(tmp_path):
         (b"\x93NUMPY\x01\x00", "a single array (npy)"),
         (b"\x80\x04\x95", "pickle, which is never opened"),
         (b"BZh91AY", "a bzip2 file"),
-        (b"MATLAB 5.0 MAT-file", "a MATLAB 5 file"),
+        (b"MATLAB 5.0 MAT-file", "MATLAB"),
         (b"II*\x00", "a TIFF image"),
         (b"x,y\n1,2\n", "a file of unknown type"),
     ],

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ptycho_lib.data.check.conventions import SUSPECTS
+from ptycho_lib.data.check.conventions import CONVENTIONS
 from ptycho_lib.data.check.findings import CATALOGUE
 from ptycho_lib.data.contract import OPTIONAL, REQUIRED
 from ptycho_lib.data.options import PrepareOptions
@@ -21,7 +21,7 @@ CONVERSION = (DOCS / "how-to" / "convert_formats.md").read_text(encoding="utf-8"
 def finding_codes():
     pairs = (ROOT / "ptycho_lib" / "data" / "check" / "pair.py").read_text(encoding="utf-8")
     in_pairs = set(re.findall(r'Finding\(\s*"([a-z-]+)"', pairs))
-    return in_pairs | set(CATALOGUE) | {suspect.code for suspect in SUSPECTS} | {"unreadable", "contract"}
+    return in_pairs | set(CATALOGUE) | set(CONVENTIONS) | {"unreadable", "contract"}
 
 
 def test_every_code_of_check_is_explained():

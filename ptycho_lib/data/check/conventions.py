@@ -1,220 +1,313 @@
-"""The usual suspects: transformations that might explain why object × probe does not give the patterns.
+"""Conventions in which a file may differ from the contract, as one hypothesis: applied, named, turned into options.
 
-`verdict` tries each by re-projection, alone and in pairs, and names what explains the data, with the option
-of `prepare` that fixes it.
+A hypothesis is what `prepare` can undo, in the order in which `prepare` undoes it: what the stack's axes and
+values are, the detector's orientation and the place of DC, the order of the frames, the orientation of the
+stage, the unit and reference of the positions, an affine map of the scan, and a constant offset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import scipy.fft
 
-from ptycho_lib.data.readers.convert import METRES, mirror
+from ptycho_lib.data.check.sample import Sample
+from ptycho_lib.data.options import ReadOptions
+from ptycho_lib.data.readers.frame_order import reordered
 from ptycho_lib.data.readers.patterns import reverse
-from ptycho_lib.data.value_checks import inside
+from ptycho_lib.data.readers.positions import METRES, affine_matrix, affine_options, mirror, transformed
 from ptycho_lib.io.lazy_stack import Array
-from ptycho_lib.physics.diffraction import diffract
 
-MOST_COUNTS = 2.0**62
-"""Poisson numbers are drawn as 64-bit integers."""
 FILLED = 0.2
 """Positions may be lengths if, converted to pixels, they span more than this share of the object."""
 UNITS = {"m": "metres", "mm": "millimetres", "um": "micrometres", "nm": "nanometres"}
 
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Some patterns with what is needed to predict them.
-
-    Parameters
-    ----------
-    measured : (k, N, N) float array
-        What the file calls amplitude.
-    positions_px : (k, 2) array
-    scan_px : (n, 2) array
-        All positions of the scan: mirroring and centring refer to their extent.
-    probe : (N, N) complex array
-    obj : (H, W) complex array
-    pixel_size_m : float or None
-    photons_per_pattern : float or None
-    axis_last : (k, N, N) float array, optional
-        The same patterns if the last axis of the stack counted them; only where there are N patterns.
-    """
-
-    measured: Array
-    positions_px: Array
-    scan_px: Array
-    probe: Array
-    obj: Array
-    pixel_size_m: float | None = None
-    photons_per_pattern: float | None = None
-    axis_last: Array | None = None
-    known: dict[Hashable, Array] = field(default_factory=dict, repr=False)
-    """What was predicted already: most suspects change the measured side alone."""
-
-    def predicted(self) -> Array | None:
-        """Return the amplitudes (k, N, N) of object × probe; None if patches lie outside the object."""
-        size = self.measured.shape[-1]
-        if not inside(self.positions_px, size, self.obj.shape).all():
-            return None
-        return self._once("amplitude", lambda: diffract(self.obj, self.probe, self.positions_px))
-
-    def drawn(self) -> Array | None:
-        """Return amplitudes of counts drawn from the prediction; None if unknown, or out of range."""
-        predicted, photons = self.predicted(), self.photons_per_pattern
-        if predicted is None or photons is None or not predicted.any():
-            return None
-        mean = np.square(predicted, dtype=np.float64)
-        mean *= photons * len(mean) / mean.sum()
-        if not mean.max() < MOST_COUNTS:  # NaN, too
-            return None
-        return self._once("drawn", lambda: np.sqrt(np.random.default_rng(0).poisson(mean)))
-
-    def _once(self, what: str, compute: Callable[[], Array]) -> Array:
-        key = (what, self.positions_px.tobytes(), self.probe.tobytes())
-        if key not in self.known:
-            self.known[key] = compute()
-        return self.known[key]
-
-    def take(self, chosen: Array) -> Sample:
-        """Return the sample with some of its patterns."""
-        last = None if self.axis_last is None else self.axis_last[chosen]
-        return replace(self, measured=self.measured[chosen], positions_px=self.positions_px[chosen], axis_last=last)
-
-    def moved(self, function: Callable[[Array], Array]) -> Sample:
-        """Return the sample with transformed positions."""
-        joined = function(np.concatenate([self.positions_px, self.scan_px]))
-        count = len(self.positions_px)
-        return replace(self, positions_px=joined[:count], scan_px=joined[count:])
+CONVENTIONS = {
+    "patterns-last": "the last axis counts the patterns",
+    "intensity": "intensity in the place of amplitude",
+    "frame-order": "frames in another order than the positions",
+    "frame-lag": "frames lag behind the positions",
+    "xy-swapped": "x and y swapped",
+    "rows-flipped": "rows flipped",
+    "columns-flipped": "columns flipped",
+    "corner-positions": "positions are corners, not centres",
+    "dc-corner": "DC at the corner (no fftshift)",
+    "patterns-transposed": "patterns transposed",
+    "pattern-rows-flipped": "detector rows reversed",
+    "pattern-columns-flipped": "detector columns reversed",
+    "patterns-turned": "detector turned by 180°, or the other sign of the Fourier transform",
+    "probe-conjugated": "probe conjugated",
+    **{f"positions-{name}": f"positions in {name}" for name in UNITS.values()},
+    "scan-rotated": "scan rotated",
+    "scan-scaled": "scan scaled: another step or pixel size",
+    "scan-sheared": "scan sheared, or scaled unevenly",
+    "dc-offset": "DC off",
+    "position-offset": "positions off by a constant",
+}
+"""Code of each convention, with its name."""
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """A problem of convention.
+class Hypothesis:
+    """Conventions that a file may have; the default is the contract's.
 
     Parameters
     ----------
-    code : str
-        Stable name, for programs.
-    name : str
-        What is wrong, in words.
-    option : str
-        The option of `prepare` that fixes it.
-    fix : callable
-        Undoes it on a sample.
+    patterns_last, intensity, conjugate, dc_corner : bool
+        Patterns on the last axis; values are intensity; the probe is conjugated; DC lies at pixel 0.
+    transpose, reverse_rows, reverse_columns : bool
+        Orientation of the detector, reversed about DC.
+    shift : (int, int)
+        Detector pixels by which the patterns are rolled, after that.
+    order, line, lag : str, int, int
+        Order of the frames (`readers.frame_order`), positions in a line, frames to leave out.
+    swap, flip_rows, flip_columns : bool
+        Orientation of the positions.
+    start : {'px', 'corner', 'centred', 'm', 'mm', 'um', 'nm'}
+        What the positions are; 'centred' moves the scan to the centre of the object.
+    affine : (float, float, float, float)
+        Row by row, about the mean position.
+    offset : (float, float)
+        Added to the positions, pixels.
     """
 
-    code: str
-    name: str
-    option: str
-    fix: Callable[[Sample], Sample]
+    patterns_last: bool = False
+    intensity: bool = False
+    conjugate: bool = False
+    transpose: bool = False
+    reverse_rows: bool = False
+    reverse_columns: bool = False
+    dc_corner: bool = False
+    shift: tuple[int, int] = (0, 0)
+    order: str = "as-is"
+    line: int = 0
+    lag: int = 0
+    swap: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+    start: str = "px"
+    affine: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    def measured(self, sample: Sample) -> Array:
+        """Return the sample's patterns, (k, N, N), put right."""
+        block = sample.axis_last if self.patterns_last and sample.axis_last is not None else sample.measured
+        return self.turned(np.sqrt(np.abs(block)) if self.intensity else block)
+
+    def apply(self, sample: Sample) -> Sample:
+        """Return the sample put right: patterns, mask, positions and probe."""
+        mask = None if sample.mask is None else self.turned(sample.mask[None])[0]
+        scan = self.positions(sample)
+        index = sample.index
+        if self.lag:
+            index = np.clip(index + self.lag, 0, len(scan) - 1)
+        return replace(
+            sample,
+            measured=self.measured(sample),
+            mask=mask,
+            scan_px=scan,
+            index=index,
+            probe=sample.probe.conj() if self.conjugate else sample.probe,
+        )
+
+    def positions(self, sample: Sample) -> Array:
+        """Return all positions, (n, 2) pixels, put right."""
+        scan = reordered(sample.scan_px, self.order, self.line)
+        scan = scan[:, ::-1] if self.swap else scan
+        for axis, wanted in enumerate((self.flip_rows, self.flip_columns)):
+            scan = mirror(scan, axis) if wanted else scan
+        scan = self._started(scan, sample)
+        scan = transformed(scan, np.reshape(self.affine, (2, 2)))
+        return scan + np.asarray(self.offset)
+
+    def turned(self, block: Array) -> Array:
+        """Return patterns (k, N, N) in the detector's right orientation, DC in its place."""
+        block = block.swapaxes(1, 2) if self.transpose else block
+        axes = tuple(axis for axis, on in ((1, self.reverse_rows), (2, self.reverse_columns)) if on)
+        block = reverse(block, axes) if axes else block
+        half = block.shape[-1] // 2 if self.dc_corner else 0
+        shift = (self.shift[0] + half, self.shift[1] + half)
+        return np.roll(block, shift, (1, 2)) if any(shift) else block
+
+    def _started(self, scan: Array, sample: Sample) -> Array:
+        if self.start == "px":
+            return scan
+        if self.start == "corner":
+            return scan + sample.size / 2
+        scale = 1.0
+        if self.start != "centred":
+            scale = np.nan if sample.pixel_size_m is None else METRES[self.start] / sample.pixel_size_m
+        middle = (scan.min(axis=0) + scan.max(axis=0)) / 2
+        return (scan - middle) * scale + np.asarray(sample.obj.shape) / 2
+
+    def plausible(self, sample: Sample) -> bool:
+        """Return whether the positions, read as lengths, about fill the object; True for pixels."""
+        if self.start not in METRES:
+            return True
+        if sample.pixel_size_m is None:
+            return False
+        room = np.asarray(sample.obj.shape) - sample.size
+        extent = np.ptp(sample.scan_px, axis=0).max() * METRES[self.start] / sample.pixel_size_m
+        return bool(FILLED * room.max() < extent <= room.max() + 2)
+
+    def settled(self, sample: Sample) -> Hypothesis:
+        """Return the same with the offset in numbers, where the scan is only said to be centred."""
+        if self.start != "centred":
+            return self
+        plain = replace(self, start="px", offset=(0.0, 0.0))
+        rows, columns = (self.positions(sample) - plain.positions(sample))[0]
+        return replace(plain, offset=(float(rows), float(columns)))
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes of the conventions in which this differs from the contract, in the order of `CONVENTIONS`."""
+        turned = self.reverse_rows and self.reverse_columns
+        matrix = np.reshape(self.affine, (2, 2))
+        rotation, scale, sheared = affine_options(matrix)
+        holds = {
+            "patterns-last": self.patterns_last,
+            "intensity": self.intensity,
+            "frame-order": self.order != "as-is",
+            "frame-lag": self.lag != 0,
+            "xy-swapped": self.swap,
+            "rows-flipped": self.flip_rows,
+            "columns-flipped": self.flip_columns,
+            "corner-positions": self.start == "corner",
+            "dc-corner": self.dc_corner,
+            "patterns-transposed": self.transpose,
+            "pattern-rows-flipped": self.reverse_rows and not turned,
+            "pattern-columns-flipped": self.reverse_columns and not turned,
+            "patterns-turned": turned,
+            "probe-conjugated": self.conjugate,
+            **{f"positions-{name}": self.start == unit for unit, name in UNITS.items()},
+            "scan-rotated": rotation != 0 and sheared is None,
+            "scan-scaled": scale != 1 and sheared is None,
+            "scan-sheared": sheared is not None,
+            "dc-offset": any(self.shift),
+            "position-offset": any(self.offset) or self.start == "centred",
+        }
+        return tuple(code for code, held in holds.items() if held)
+
+    def named(self) -> str:
+        """Return the conventions in words."""
+        details = {
+            "dc-offset": "DC off by ({:g}, {:g}) detector pixels (row, column)".format(*(0 - x for x in self.shift)),
+            "position-offset": "positions off by ({:.4g}, {:.4g}) pixels (row, column)".format(
+                *(0 - x for x in self.offset)
+            ),
+        }
+        rotation, scale, _ = affine_options(np.reshape(self.affine, (2, 2)))
+        details["scan-rotated"] = f"scan rotated by {-rotation:.3g}°"
+        details["scan-scaled"] = f"scan scaled by {1 / scale:.4g} (another step or pixel size)"
+        details["frame-lag"] = f"frames lag by {-self.lag} behind the positions"
+        details["frame-order"] = f"frames in another order than the positions ({self.order}, {self.line} in a line)"
+        return " and ".join(details.get(code, CONVENTIONS[code]) for code in self.codes)
+
+    def options(self, in_force: ReadOptions, sample: Sample, *, dc_corner: bool = False) -> dict[str, Any]:
+        """Return the options of `prepare` that undo this, on top of options that are in force.
+
+        Parameters
+        ----------
+        in_force : ReadOptions
+            Those with which the sample was read.
+        sample : Sample
+            As read.
+        dc_corner : bool
+            Whether DC was already moved from the corner when the sample was read.
+
+        Returns
+        -------
+        dict
+            Options whose value changes.
+        """
+        values = self._value_options(in_force) | self._pattern_options(in_force, sample.size, dc_corner=dc_corner)
+        values |= self._position_options(in_force, sample)
+        return {name: value for name, value in values.items() if getattr(in_force, name) != value}
+
+    def _value_options(self, in_force: ReadOptions) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        if self.patterns_last:
+            values["pattern_axis"] = "last"
+        if self.intensity:
+            values["quantity"] = "intensity"
+        if self.conjugate:
+            values["conjugate_probe"] = not in_force.conjugate_probe
+        if self.order != "as-is":
+            values |= {"frame_order": self.order, "line_length": self.line}
+        if self.lag:
+            values["frame_lag"] = in_force.frame_lag + self.lag
+        if self.start == "corner":
+            values["position_reference"] = "corner"
+        elif self.start in UNITS:
+            values["position_unit"] = self.start
+        return values
+
+    def _pattern_options(self, in_force: ReadOptions, size: int, *, dc_corner: bool) -> dict[str, Any]:
+        before = _orientation(
+            in_force.transpose_patterns,
+            in_force.flip_patterns in ("rows", "both"),
+            in_force.flip_patterns in ("columns", "both"),
+        )
+        mine = _orientation(self.transpose, self.reverse_rows, self.reverse_columns)
+        given = np.array([in_force.shift_pattern_rows, in_force.shift_pattern_columns])
+        total, own = mine @ before, np.array(self.shift)
+        shift = mine @ given + own
+        transpose, rows, columns = _parts(total)
+        flips = {(False, False): "none", (True, False): "rows", (False, True): "columns", (True, True): "both"}
+        values = {
+            "transpose_patterns": transpose,
+            "flip_patterns": flips[rows, columns],
+            "shift_pattern_rows": int(shift[0]),
+            "shift_pattern_columns": int(shift[1]),
+        }
+        return values | ({"dc": "centre" if dc_corner else "corner"} if self.dc_corner else {})
+
+    def _position_options(self, in_force: ReadOptions, sample: Sample) -> dict[str, Any]:
+        before = affine_matrix(in_force) @ _orientation(in_force.swap_xy, in_force.flip_rows, in_force.flip_columns)
+        total = np.reshape(self.affine, (2, 2)) @ _orientation(self.swap, self.flip_rows, self.flip_columns) @ before
+        orientation = max(_ORIENTATIONS, key=lambda one: float(np.sum(one * total)))
+        swap, rows, columns = _parts(orientation)
+        rotation, scale, affine = affine_options(total @ orientation.T)
+        given = np.array([in_force.shift_rows_px, in_force.shift_columns_px])
+        offset = np.asarray(self.offset) + (given[::-1] if self.swap else given)
+        return {
+            "swap_xy": swap,
+            "flip_rows": rows,
+            "flip_columns": columns,
+            "rotate_scan": rotation if affine is None else 0.0,
+            "scale_scan": scale if affine is None else 1.0,
+            "affine": affine,
+            "shift_rows_px": round(float(offset[0]), 3),
+            "shift_columns_px": round(float(offset[1]), 3),
+        }
 
 
-def _axis_last(sample: Sample) -> Sample:
-    return sample if sample.axis_last is None else replace(sample, measured=sample.axis_last)
+def command(options: dict[str, Any]) -> str:
+    """Return options as they are typed."""
+    words = []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif value is not False and value is not None:
+            words.append(f'{flag} "{value}"' if " " in str(value) else f"{flag} {_short(value)}")
+    return " ".join(words)
 
 
-def _reversed(*axes: int) -> Callable[[Sample], Sample]:
-    return lambda sample: replace(sample, measured=reverse(sample.measured, axes))
+def _short(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def shifted(rows: float, columns: float) -> Suspect:
-    """Return the problem that all positions are off by a constant; the remedy adds (rows, columns) pixels."""
-    flags = (("--shift-rows-px", rows), ("--shift-columns-px", columns))
-    return Suspect(
-        "position-offset",
-        f"positions off by ({0 - rows:g}, {0 - columns:g}) pixels (row, column)",
-        " ".join(f"{flag} {value:g}" for flag, value in flags if value),
-        lambda sample: sample.moved(lambda positions: positions + np.array([rows, columns])),
-    )
+def _orientation(swap: bool, rows: bool, columns: bool) -> Array:
+    """Return the matrix (2, 2) on (row, column) that exchanges first, then mirrors."""
+    matrix = np.array([[0.0, 1.0], [1.0, 0.0]]) if swap else np.eye(2)
+    return np.diag([-1.0 if rows else 1.0, -1.0 if columns else 1.0]) @ matrix
 
 
-def _dc_moved(rows: int, columns: int) -> Suspect:
-    flags = (("--shift-pattern-rows", rows), ("--shift-pattern-columns", columns))
-    return Suspect(
-        "dc-offset",
-        f"DC off by ({-rows}, {-columns}) detector pixels (row, column)",
-        " ".join(f"{flag} {value}" for flag, value in flags if value),
-        lambda sample: replace(sample, measured=np.roll(sample.measured, (rows, columns), (1, 2))),
-    )
+_ORIENTATIONS = tuple(_orientation(bool(n & 1), bool(n & 2), bool(n & 4)) for n in range(8))
 
 
-def _mirrored(axis: int) -> Callable[[Sample], Sample]:
-    return lambda sample: sample.moved(lambda positions: mirror(positions, axis))
-
-
-def _in_unit(unit: str) -> Callable[[Sample], Sample]:
-    """Read positions as lengths, the scan centred in the object; only if it then about fills the object."""
-
-    def fix(sample: Sample) -> Sample:
-        low, high = sample.scan_px.min(axis=0), sample.scan_px.max(axis=0)
-        room = np.asarray(sample.obj.shape) - sample.measured.shape[-1]
-        scale = np.nan if sample.pixel_size_m is None else METRES[unit] / sample.pixel_size_m
-        extent = (high - low).max() * scale
-        if not FILLED * room.max() < extent <= room.max() + 1:  # NaN, too
-            return sample
-        return sample.moved(lambda positions: (positions - (low + high) / 2) * scale + np.asarray(sample.obj.shape) / 2)
-
-    return fix
-
-
-# In the order in which `prepare` fixes them: where two do not commute, the pair means the same there.
-SUSPECTS = (
-    Suspect("patterns-last", "the last axis counts the patterns", "--pattern-axis last", _axis_last),
-    Suspect(
-        "intensity",
-        "intensity in the place of amplitude",
-        "--quantity intensity",
-        lambda sample: replace(sample, measured=np.sqrt(np.abs(sample.measured))),
-    ),
-    Suspect(
-        "xy-swapped",
-        "x and y swapped",
-        "--swap-xy",
-        lambda sample: sample.moved(lambda positions: positions[:, ::-1]),
-    ),
-    Suspect("rows-flipped", "rows flipped", "--flip-rows", _mirrored(0)),
-    Suspect("columns-flipped", "columns flipped", "--flip-columns", _mirrored(1)),
-    Suspect(
-        "corner-positions",
-        "positions are corners, not centres",
-        "--position-reference corner",
-        lambda sample: sample.moved(lambda positions: positions + sample.measured.shape[-1] / 2),
-    ),
-    Suspect(
-        "dc-corner",
-        "DC at the corner (no fftshift)",
-        "--dc corner",
-        lambda sample: replace(sample, measured=scipy.fft.fftshift(sample.measured, axes=(1, 2))),
-    ),
-    Suspect(
-        "patterns-transposed",
-        "patterns transposed",
-        "--transpose-patterns",
-        lambda sample: replace(sample, measured=sample.measured.swapaxes(1, 2)),
-    ),
-    Suspect("pattern-rows-flipped", "detector rows reversed", "--flip-patterns rows", _reversed(1)),
-    Suspect("pattern-columns-flipped", "detector columns reversed", "--flip-patterns columns", _reversed(2)),
-    Suspect(
-        "patterns-turned",
-        "detector turned by 180°, or the other sign of the Fourier transform",
-        "--flip-patterns both",
-        _reversed(1, 2),
-    ),
-    Suspect(
-        "probe-conjugated",
-        "probe conjugated",
-        "--conjugate-probe",
-        lambda sample: replace(sample, probe=sample.probe.conj()),
-    ),
-    *(
-        Suspect(f"positions-{name}", f"positions in {name}", f"--position-unit {unit}", _in_unit(unit))
-        for unit, name in UNITS.items()
-    ),
-)
-
-DC_OFFSETS = tuple(_dc_moved(i, k) for i in (-1, 0, 1) for k in (-1, 0, 1) if i or k)
-"""DC one pixel beside its place, as reversing or cutting an even array leaves it."""
+def _parts(matrix: Array) -> tuple[bool, bool, bool]:
+    """Return (swap, rows, columns) of a matrix of `_orientation`."""
+    return bool(matrix[0, 0] == 0), bool(matrix[0].sum() < 0), bool(matrix[1].sum() < 0)

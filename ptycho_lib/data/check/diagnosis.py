@@ -1,276 +1,331 @@
-"""Judging the usual suspects: which transformation explains the patterns, and how surely.
+"""Which conventions explain the patterns, and how surely: judged by photon noise and by a uniform object.
 
-The misfit of a pattern is Σ(x - s·A)² / mean Σx², one scale s for all patterns. Photon noise alone leaves
-some of it, which is found by drawing the prediction's counts once. Suspects are compared pattern by pattern:
-what is common to both, noise above all, cancels, so that even a weak object or a low dose can convict.
+The search has three stages, each only as far as the patterns are not yet explained: all orientations of
+patterns and positions with any place of DC; an affine map and an offset near the positions; the whole object,
+with any rotation, scale, mirror and frame order. What is found is applied as `prepare` would, on the whole
+sample, before it is called an explanation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import product
 from typing import Literal
 
 import numpy as np
 
-from ptycho_lib.data.check.conventions import DC_OFFSETS, SUSPECTS, Sample, Suspect, shifted
-from ptycho_lib.data.reprojection import residual, spread_indices
-from ptycho_lib.io.lazy_stack import Array
+from ptycho_lib.data.check.conventions import UNITS, Hypothesis
+from ptycho_lib.data.check.orientation_search import search_orientations
+from ptycho_lib.data.check.sample import (
+    DOUBT,
+    FEW,
+    Fit,
+    Sample,
+    beyond_noise,
+    compare,
+    fit,
+    lead,
+    noise_fit,
+    standard_error,
+    within_noise,
+)
+from ptycho_lib.data.check.scan_search import displacements, refine_affine, search_scans
 
-Suspects = tuple[Suspect, ...]
-CANDIDATES = (*SUSPECTS, *DC_OFFSETS)
-INTENSITY: Suspects = tuple(suspect for suspect in SUSPECTS if suspect.code == "intensity")
-OFFSET_SEARCH = ((2.0, 4), (1.0, 1), (0.5, 1), (0.25, 1))
-"""Step (pixels) of a search for an offset of the positions, and how many steps it goes to each side."""
 CLEARLY = 0.5625
-"""A suspect is named if it lowers the misfit beyond noise to less than this share: the residual to 0.75."""
+"""A hypothesis is named if it lowers the misfit beyond noise to less than this share: the residual to 0.75."""
 ALSO = 0.8
-"""A pair is named only if it beats its better half by this factor too."""
+"""A further convention is named only if it lowers the misfit beyond noise to less than this share, too."""
 PERFECT = 1e-6
 """Below this misfit nothing is left to explain."""
-EXPLAINED = 0.12
-"""Above this misfit beyond noise (residual about 0.35) nothing is explained."""
+EXPLAINED = 0.2
+"""Patterns are explained if the misfit beyond noise is less than this share of that of a uniform object."""
+NEARLY = 0.05
+"""Above this share something is left that is worth a note."""
 CERTAIN = 8.0
-"""Standard errors between two hypotheses that settle it, ..."""
-DOUBT = 4.0
-"""... and those below which they cannot be told apart."""
+"""Standard errors between two hypotheses that settle it."""
 MOST = 0.8
 """Share of the patterns that must agree."""
-FEW = 8
-"""With fewer patterns there are no statistics."""
-IN_PAIRS = 24
-"""Patterns with which pairs are tried."""
+SEARCHED_PIXELS = 2**17
+"""Pixels of the patterns with which orientations are searched: 32 patterns of 64 × 64, but at least 24."""
+SHORTLIST = 6
+"""Hypotheses of a search that are tried on the whole sample."""
+UNEVEN_STAGE = 0.4
+"""Positions whose patterns fit best so far away, root mean square in pixels, are in error."""
+
+Certainty = Literal["certain", "likely"]
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
-    """How well a hypothesis explains the sample.
+class Diagnosis:
+    """What re-projection shows.
 
     Parameters
     ----------
-    residual : float
-        Σ|s·A - x| / Σx; infinity if patches lie outside the object.
-    misfit : (k,) array
-        Of each pattern.
-    scale : float
-        s, the least-squares scale of the prediction A.
-    """
-
-    residual: float
-    misfit: Array
-    scale: float
-
-    @property
-    def mean(self) -> float:
-        """Mean misfit."""
-        return float(self.misfit.mean())
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What re-projection says.
-
-    Parameters
-    ----------
-    residual : float
-        As the file stands; infinity if patches lie outside the object.
-    noise : float
-        What photon noise alone would leave of it; 0 if the photons are unknown.
-    best : float
-        Residual with the suspects' remedy; that of the file if there are none.
-    suspects : tuple of Suspect
-        Problems that explain the data.
+    as_is : Fit
+        Of the file as it stands.
+    best : Fit
+        With `hypothesis`; that of the file if there is none.
+    hypothesis : Hypothesis or None
+        Conventions that explain the patterns.
     certainty : {'certain', 'likely'}
         `likely` if most patterns fit better, but are not explained.
-    better : float
-        Share of the patterns that fit better with the remedy.
-    rivals : tuple of Suspect
-        Suspects that fit as well as what was found (the remedy, or the file as it stands).
-    object_helps : bool
-        False if a uniform object explains the patterns as well, though noise leaves something to explain.
+    sample : Sample
+        As `hypothesis` puts it right.
+    noise, uniform : float
+        Residuals that photon noise alone would leave (0 if the photons are unknown), and that a uniform
+        object leaves, both for `sample`.
+    unexplained : float
+        Misfit beyond noise as a share of that of a uniform object; 0 where both are noise.
+    rivals : tuple of Hypothesis
+        Conventions that fit as well as what was found.
+    position_error_px : float
+        Root mean square of what the positions are off, if that explains the misfit; else 0.
     """
 
-    residual: float
+    as_is: Fit
+    best: Fit
+    hypothesis: Hypothesis | None
+    certainty: Certainty
+    sample: Sample
     noise: float
-    best: float
-    suspects: Suspects = ()
-    certainty: Literal["certain", "likely"] = "certain"
-    better: float = 0.0
-    rivals: Suspects = ()
-    object_helps: bool = True
+    uniform: float
+    unexplained: float
+    rivals: tuple[Hypothesis, ...] = ()
+    position_error_px: float = 0.0
 
 
-def judge(sample: Sample) -> Verdict:
-    """Try every suspect, alone and in pairs, then a constant offset of the positions on top."""
+def diagnose(sample: Sample) -> Diagnosis:
+    """Search for the conventions that explain a sample.
+
+    Parameters
+    ----------
+    sample : Sample
+        As read.
+
+    Returns
+    -------
+    Diagnosis
+    """
     as_is = fit(sample)
-    able = tuple(one for one in CANDIDATES if one.fix(sample) is not sample)
-    tried: dict[Suspects, Fit | None] = {(one,): _tried(sample, (one,), as_is) for one in able}
-    alone = {suspects: found for suspects, found in tried.items() if found is not None}
-    chosen, found = min(alone.items(), key=lambda item: item[1].mean, default=((), as_is))
-    if whole_numbers(sample) and alone[INTENSITY].mean < 1.1 * as_is.mean:
-        chosen, found = INTENSITY, alone[INTENSITY]
-    if chosen and not _within_noise(sample, chosen, found):
-        chosen, found = _best_pair(sample, able, chosen) or (chosen, found)
+    nothing = Hypothesis()
+    if as_is.mean < PERFECT:
+        return _diagnosis(sample, as_is, nothing, as_is, None)
+    tried = _orientations(sample, _starts(sample))
+    chosen, found = _simplest(sample, tried, as_is)
+    if not _done(sample, chosen, found):
+        more = _orientations(sample, _other_starts(sample))
+        tried |= more
+        chosen, found = _simplest(sample, tried, as_is)
+    if not _done(sample, chosen, found):
+        chosen, found = _search_scan(sample, tried, chosen, found)
+    if _whole_numbers(sample) and not chosen.intensity and not sample.converted:
+        root = replace(nothing, intensity=True)
+        if fit(root.apply(sample)).mean < 1.1 * as_is.mean:
+            chosen, found = root, fit(root.apply(sample))
+    chosen = chosen.settled(sample)
     certainty = _certainty(sample, chosen, found, as_is)
     if certainty is None:
-        chosen, found = (), as_is
-    offset = _best_offset(sample, chosen, found)
-    if offset is not None:
-        chosen, found = offset
-        certainty = certainty or _certainty(sample, chosen, found, as_is)
-    noise = noise_fit(_fixed(sample, chosen), found).residual
-    if certainty is None:
-        helps = _object_helps(sample, as_is)
-        rivals = _rivals(as_is, alone) if np.isfinite(as_is.residual) else ()
-        return Verdict(as_is.residual, noise, as_is.residual, rivals=rivals, object_helps=helps)
-    others = {suspects: one for suspects, one in alone.items() if suspects != chosen}
-    rivals = _rivals(found, others) if len(chosen) == 1 and certainty == "certain" else ()
-    share = _share(as_is, found)
-    return Verdict(as_is.residual, noise, found.residual, chosen, certainty, share, rivals)
+        chosen, found = nothing, as_is
+    result = _diagnosis(sample, as_is, chosen, found, certainty)
+    return replace(result, rivals=_rivals(sample, tried, chosen, found, certainty))
 
 
-def whole_numbers(sample: Sample) -> bool:
+def _diagnosis(sample: Sample, as_is: Fit, chosen: Hypothesis, found: Fit, certainty: Certainty | None) -> Diagnosis:
+    right = chosen.apply(sample)
+    uniform = fit(right.uniform())
+    return Diagnosis(
+        as_is=as_is,
+        best=found,
+        hypothesis=chosen if certainty is not None else None,
+        certainty=certainty or "certain",
+        sample=right,
+        noise=noise_fit(right, found).residual,
+        uniform=uniform.residual,
+        unexplained=_unexplained(right, found, uniform),
+        position_error_px=_position_error(right, found),
+    )
+
+
+def _unexplained(right: Sample, found: Fit, uniform: Fit | None = None) -> float:
+    """Return the misfit beyond noise over that of a uniform object."""
+    if not np.isfinite(found.residual):
+        return np.inf
+    if found.mean < PERFECT or within_noise(right, found):
+        return 0.0
+    uniform = fit(right.uniform()) if uniform is None else uniform
+    return beyond_noise(right, found) / max(beyond_noise(right, uniform), 1e-300)
+
+
+def _done(sample: Sample, chosen: Hypothesis, found: Fit) -> bool:
+    """Return whether nothing is left to search for."""
+    return np.isfinite(found.residual) and _unexplained(chosen.apply(sample), found) == 0.0
+
+
+def _starts(sample: Sample) -> tuple[Hypothesis, ...]:
+    """Return the plain readings of values and positions."""
+    return tuple(Hypothesis(intensity=root) for root in ((False,) if sample.converted else (False, True)))
+
+
+def _other_starts(sample: Sample) -> tuple[Hypothesis, ...]:
+    """Return the other readings: corners, lengths, a scan beside the object, patterns on the last axis."""
+    roots = (False,) if sample.converted else (False, True)
+    found = [Hypothesis(intensity=root, start=start) for root, start in product(roots, ("corner", *UNITS))]
+    if not sample.inside().any():
+        found += [Hypothesis(intensity=root, start="centred") for root in roots]
+    if sample.axis_last is not None:
+        found += [Hypothesis(intensity=root, patterns_last=True) for root in roots]
+    return tuple(one for one in found if one.plausible(sample))
+
+
+def _orientations(sample: Sample, starts: tuple[Hypothesis, ...]) -> dict[Hypothesis, Fit]:
+    """Return the fits of the whole sample for the best orientations, and for the simple ones."""
+    few = sample.spread(max(24, SEARCHED_PIXELS // sample.size**2))
+    candidates = [one.hypothesis for one in search_orientations(few, starts)]
+    simple = [one for one in candidates if len(one.codes) == 1][: 2 * SHORTLIST]
+    fits = {one: fit(one.apply(sample)) for one in dict.fromkeys([*candidates[:SHORTLIST], *simple])}
+    return {one: found for one, found in fits.items() if np.isfinite(found.residual)}
+
+
+def _simplest(sample: Sample, tried: dict[Hypothesis, Fit], as_is: Fit) -> tuple[Hypothesis, Fit]:
+    """Return the hypothesis with the fewest conventions among those that nothing fits better than."""
+    fits = tried | ({Hypothesis(): as_is} if np.isfinite(as_is.residual) else {})
+    if not fits:
+        return Hypothesis(), as_is
+    best = min(fits, key=lambda one: fits[one].mean)
+    floor = beyond_noise(best.apply(sample), fits[best])
+    equal = [
+        one
+        for one, found in fits.items()
+        if one.intensity == best.intensity
+        and (
+            lead(found, fits[best]) < DOUBT
+            or (one.codes != best.codes and ALSO * beyond_noise(one.apply(sample), found) < floor)
+        )
+    ]
+    chosen = min(equal or [best], key=lambda one: (len(one.codes), fits[one].mean))
+    return chosen, fits[chosen]
+
+
+def _search_scan(
+    sample: Sample, tried: dict[Hypothesis, Fit], chosen: Hypothesis, found: Fit
+) -> tuple[Hypothesis, Fit]:
+    """Refine the scan near its positions, then look for it in the whole object, while that explains more."""
+    best = (chosen, found)
+    if np.isfinite(found.residual):
+        best = _better(sample, best, refine_affine(sample, chosen))
+    if _unexplained(best[0].apply(sample), best[1]) < EXPLAINED:
+        return best
+    order = sorted(tried, key=lambda one: tried[one].mean)
+    detectors = list(dict.fromkeys(_detector_of(one) for one in [Hypothesis(), *order]))[:SHORTLIST]
+    if sample.axis_last is None or not chosen.patterns_last:
+        for guess in search_scans(sample, detectors):
+            best = _better(sample, best, guess)
+            best = _better(sample, best, refine_affine(sample, guess))
+            if _unexplained(best[0].apply(sample), best[1]) < EXPLAINED:
+                break
+    return best
+
+
+def _detector_of(one: Hypothesis) -> Hypothesis:
+    """Return the part of a hypothesis that says nothing of positions."""
+    kept = ("patterns_last", "intensity", "conjugate", "transpose", "reverse_rows", "reverse_columns")
+    return Hypothesis(**{name: getattr(one, name) for name in (*kept, "dc_corner", "shift")})
+
+
+def _better(sample: Sample, before: tuple[Hypothesis, Fit], guess: Hypothesis) -> tuple[Hypothesis, Fit]:
+    """Return the guess in its simplest form if it clearly beats what was found before."""
+    options = {one: fit(one.apply(sample)) for one in _simpler(guess)}
+    options = {one: found for one, found in options.items() if np.isfinite(found.residual)}
+    if not options:
+        return before
+    lowest = min(beyond_noise(one.apply(sample), found) for one, found in options.items())
+    for one, found in options.items():  # from simple to complete
+        left = beyond_noise(one.apply(sample), found)
+        if left <= 1.1 * lowest or within_noise(one.apply(sample), found):
+            old = beyond_noise(before[0].apply(sample), before[1]) if np.isfinite(before[1].residual) else np.inf
+            return (one, found) if left < ALSO * old and lead(before[1], found) > DOUBT else before
+    return before
+
+
+def _simpler(guess: Hypothesis) -> tuple[Hypothesis, ...]:
+    """Return forms of a hypothesis from simple to complete: offset, rotation, scale, both, any matrix."""
+    matrix = np.reshape(guess.affine, (2, 2))
+    scale = float(np.sqrt(abs(np.linalg.det(matrix))))
+    degrees = np.arctan2(matrix[1, 0] - matrix[0, 1], matrix[0, 0] + matrix[1, 1])
+    turn = np.array([[np.cos(degrees), -np.sin(degrees)], [np.sin(degrees), np.cos(degrees)]])
+    tenth, fine = tuple(round(4 * x) / 4 for x in guess.offset), tuple(round(x, 2) for x in guess.offset)
+    near = [offset for offset in ((0.0, 0.0), tenth, fine) if max(map(abs, np.subtract(offset, guess.offset))) < 0.5]
+    forms = []
+    for form, offset in product((np.eye(2), turn, scale * np.eye(2), scale * turn, matrix), near):
+        a, b, c, d = (float(value) for value in form.ravel())
+        forms.append(replace(guess, affine=(a, b, c, d), offset=offset))
+    return tuple(dict.fromkeys(sorted(forms, key=lambda one: len(one.codes))))
+
+
+def _whole_numbers(sample: Sample) -> bool:
     """Return whether all values are whole, and not just 0 and 1: counts are; their roots are not."""
     values = sample.measured
     return bool(values.max() > 1 and np.array_equal(values, np.rint(values)))
 
 
-def fit(sample: Sample, measured: Array | None = None) -> Fit:
-    """Compare the sample's patterns (or other ones) with what object and probe predict."""
-    measured = sample.measured if measured is None else measured
-    predicted = sample.predicted()
-    if predicted is None:
-        return Fit(np.inf, np.full(len(measured), np.inf), np.nan)
-    found = residual(measured, predicted)
-    if not np.isfinite(found.value):
-        return Fit(np.inf, np.full(len(measured), np.inf), np.nan)
-    error = np.square(measured - found.scale * predicted).sum(axis=(1, 2))
-    return Fit(found.value, error * len(measured) / np.square(measured).sum(), found.scale)
-
-
-def noise_fit(sample: Sample, found: Fit) -> Fit:
-    """Return the fit of counts drawn from the prediction itself: what photon noise alone would leave."""
-    drawn = sample.drawn()
-    if drawn is None:
-        return Fit(0.0, np.zeros(len(sample.measured)), found.scale)
-    return fit(sample, drawn)
-
-
-def _fixed(sample: Sample, suspects: Suspects) -> Sample:
-    for suspect in suspects:
-        sample = suspect.fix(sample)
-    return sample
-
-
-def _tried(sample: Sample, suspects: Suspects, as_is: Fit) -> Fit | None:
-    """Return the fit of the fixed sample; None if the remedy changes nothing, or leads outside."""
-    found = fit(_fixed(sample, suspects))
-    same = np.isfinite(as_is.residual) and np.allclose(found.misfit, as_is.misfit, rtol=1e-4, atol=1e-12)
-    return found if np.isfinite(found.residual) and not same else None
-
-
-def _best_pair(sample: Sample, able: tuple[Suspect, ...], single: Suspects) -> tuple[Suspects, Fit] | None:
-    """Return the pair that explains the data clearly better than the best single suspect, if there is one."""
-    few = sample.take(spread_indices(len(sample.measured), IN_PAIRS))
-    pairs = ((one, two) for one, two in combinations(able, 2) if one.code != two.code)
-    fits = {pair: fit(_fixed(few, pair)) for pair in pairs}
-    pair = min(fits, key=lambda suspects: fits[suspects].mean)
-    return _improvement(sample, few, single, pair) if np.isfinite(fits[pair].residual) else None
-
-
-def _best_offset(sample: Sample, suspects: Suspects, found: Fit) -> tuple[Suspects, Fit] | None:
-    """Return the constant offset of the positions that explains the data clearly better, if there is one."""
-    if not np.isfinite(found.residual) or found.mean < PERFECT or _within_noise(sample, suspects, found):
+def _certainty(sample: Sample, chosen: Hypothesis, found: Fit, as_is: Fit) -> Certainty | None:
+    if not chosen.codes or not np.isfinite(found.residual):
         return None
-    few = sample.take(spread_indices(len(sample.measured), IN_PAIRS))
-    base = _fixed(few, suspects)
-    best = np.zeros(2)
-    for step, reach in OFFSET_SEARCH:
-        ladder = np.arange(-reach, reach + 1) * step
-        around = [best + np.array([row, column]) for row in ladder for column in ladder]
-        fits = [fit(shifted(*place).fix(base)).mean for place in around]
-        best = around[int(np.argmin(fits))]
-    return _improvement(sample, few, suspects, (*suspects, shifted(*best))) if best.any() else None
-
-
-def _improvement(sample: Sample, few: Sample, old: Suspects, new: Suspects) -> tuple[Suspects, Fit] | None:
-    """Return the new suspects and their fit if they beat the old ones clearly on a few patterns."""
-    before, after = fit(_fixed(few, old)), fit(_fixed(few, new))
-    less = _beyond(few, new, after) < ALSO * _beyond(few, old, before)
-    return (new, fit(_fixed(sample, new))) if less and _lead(before, after) > DOUBT else None
-
-
-def _certainty(sample: Sample, suspects: Suspects, found: Fit, as_is: Fit) -> Literal["certain", "likely"] | None:
-    if not suspects:
-        return None
-    beyond = _beyond(sample, suspects, found)
+    right = chosen.apply(sample)
+    explained = _unexplained(right, found) < EXPLAINED
     if not np.isfinite(as_is.residual):
-        if _lead(fit(_mixed_up(_fixed(sample, suspects))), found) < DOUBT and len(found.misfit) >= FEW:
-            return None  # the positions say nothing so: these are others
-        return "certain" if beyond < EXPLAINED else "likely"
-    if suspects == INTENSITY and whole_numbers(sample):
+        if len(found.misfit) >= FEW and lead(fit(_mixed_up(right)), found) < DOUBT:
+            return None  # exchanged positions fit as well: these are others
+        return "certain" if explained else "likely"
+    if chosen == Hypothesis(intensity=True) and _whole_numbers(sample):
         return "certain"
-    noise = noise_fit(sample, as_is)
-    left = as_is.mean - noise.mean
-    if left < PERFECT or _share(as_is, found) < MOST:
+    left, beyond = beyond_noise(sample, as_is), beyond_noise(right, found)
+    if left < PERFECT or float(np.mean(found.misfit < as_is.misfit)) < MOST:
         return None
-    clearly = beyond < CLEARLY * left and left > DOUBT * _error(found, noise)
-    if INTENSITY[0] in suspects:
+    noise = noise_fit(sample, as_is)
+    clearly = beyond < CLEARLY * left and left > DOUBT * standard_error(found, noise)
+    if chosen.intensity:
         return "certain" if clearly else None  # other values, other noise: nothing cancels
-    lead = _lead(as_is, found)
-    if clearly or (lead > CERTAIN and _within_noise(sample, suspects, found)):
+    ahead = lead(as_is, found)
+    if explained and (clearly or (ahead > CERTAIN and within_noise(right, found))):
         return "certain"
-    return "likely" if lead > CERTAIN else None
+    return "likely" if ahead > CERTAIN and (beyond < ALSO * left or within_noise(right, found)) else None
 
 
 def _mixed_up(sample: Sample) -> Sample:
     """Return the sample with each pattern at the place of another."""
-    half = len(sample.measured) // 2
-    return replace(sample, positions_px=np.roll(sample.positions_px, half, axis=0))
+    return replace(sample, index=np.roll(sample.index, len(sample.index) // 2))
 
 
-def _beyond(sample: Sample, suspects: Suspects, found: Fit) -> float:
-    """Return the mean misfit that photon noise does not explain."""
-    return max(found.mean - noise_fit(_fixed(sample, suspects), found).mean, 0.0)
+def _rivals(
+    sample: Sample, tried: dict[Hypothesis, Fit], chosen: Hypothesis, found: Fit, certainty: Certainty | None
+) -> tuple[Hypothesis, ...]:
+    """Return the single conventions that what was found does not beat clearly."""
+    if not np.isfinite(found.residual) or len(chosen.codes) > 1 or certainty == "likely":
+        return ()
+    same = {
+        one: other
+        for one, other in tried.items()
+        if len(one.codes) == 1
+        and not one.intensity
+        and one != chosen
+        and not np.allclose(other.misfit, found.misfit, rtol=1e-4, atol=1e-12)
+    }
+    rivals = [one for one, other in same.items() if lead(other, found) < DOUBT and found.mean > CLEARLY * other.mean]
+    return tuple({one.codes: one for one in reversed(rivals)}.values())[::-1]
 
 
-def _within_noise(sample: Sample, suspects: Suspects, found: Fit) -> bool:
-    if sample.photons_per_pattern is None:
-        return False
-    noise = noise_fit(_fixed(sample, suspects), found)
-    return found.mean - noise.mean < max(DOUBT * _error(found, noise), 0.02 * noise.mean)
-
-
-def _object_helps(sample: Sample, as_is: Fit) -> bool:
-    if not np.isfinite(as_is.residual) or as_is.mean < PERFECT or _within_noise(sample, (), as_is):
-        return True
-    uniform = fit(replace(sample, obj=np.ones_like(sample.obj), known={}))
-    return len(as_is.misfit) < FEW or _lead(uniform, as_is) > DOUBT
-
-
-def _rivals(found: Fit, others: dict[Suspects, Fit]) -> Suspects:
-    """Return the suspects that `found` does not beat clearly."""
-    return tuple(
-        suspects[0]
-        for suspects, other in others.items()
-        if suspects != INTENSITY and _lead(other, found) < DOUBT and found.mean > CLEARLY * other.mean
-    )
-
-
-def _share(worse: Fit, better: Fit) -> float:
-    return float(np.mean(better.misfit < worse.misfit))
-
-
-def _lead(worse: Fit, better: Fit) -> float:
-    """Return by how many standard errors one hypothesis beats another, pattern by pattern."""
-    if not np.isfinite(worse.misfit).all():
-        return np.inf
-    gain = worse.misfit - better.misfit
-    if len(gain) < FEW:
+def _position_error(right: Sample, found: Fit) -> float:
+    """Return how far the positions are off (px, root mean square) if moving each explains the misfit; else 0."""
+    if not np.isfinite(found.residual) or _unexplained(right, found) < EXPLAINED / 2:
         return 0.0
-    return float(gain.mean() / max(gain.std() / np.sqrt(len(gain)), 1e-300))
-
-
-def _error(one: Fit, two: Fit) -> float:
-    """Return the standard error of the difference of two mean misfits."""
-    return float(np.sqrt((one.misfit.var() + two.misfit.var()) / len(one.misfit)))
+    where = displacements(right, 4.0, 0.5)
+    if len(where.index) < FEW:
+        return 0.0
+    part = right.take(where.index)
+    positions = part.positions_px + where.moved_px
+    moved = replace(part, scan_px=positions, index=np.arange(len(positions)))
+    before, after = compare(part.measured, part.predicted()), fit(moved)
+    rms = float(np.sqrt(np.mean(np.sum(np.square(where.moved_px), axis=1))))
+    helps = beyond_noise(moved, after) < CLEARLY * beyond_noise(part, before) and lead(before, after) > DOUBT
+    return rms if helps and rms > UNEVEN_STAGE else 0.0

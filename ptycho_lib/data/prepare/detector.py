@@ -10,20 +10,25 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import median_filter, uniform_filter
+from scipy.ndimage import binary_dilation, label, median_filter, uniform_filter
 
 from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.data.frames import frame_light, residual_outliers
 from ptycho_lib.data.reprojection import spread_indices
 from ptycho_lib.data.value_checks import copied_patterns, faulty_patterns, inside
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, StackView, blocks
-from ptycho_lib.physics.diffraction import diffract
+from ptycho_lib.physics.diffraction import as_modes, diffract
 from ptycho_lib.physics.probes import resize
 
 HOT_FACTOR = 8.0
 """A pixel is hot if its mean intensity exceeds that of its neighbourhood so many times ..."""
 NEVER_ZERO = 25.0
 """A pixel for which so many counts are expected is not zero by chance (1e-11)."""
+ZINGER = 30.0
+"""A single value is an outlier if it exceeds its pixel's mean so many times, ..."""
+ZINGER_SHARE = 0.02
+"""... and holds this share of a pattern's light."""
 PREDICTED = 64
 """Patterns from which the expected mean pattern is made."""
 ALIKE = 0.9
@@ -35,32 +40,80 @@ HOT_SIGMA = 8.0
 def find_bad_pixels(dataset: PtychoDataset) -> tuple[Array, Array]:
     """Return (dead, hot) pixels, (N, N) bool each, from the mean pattern; one pass.
 
-    Dead: zero in every pattern, though the median of the 5 × 5 neighbourhood is clearly above zero. Hot: far
-    above the same median. Where object and probe explain the mean pattern, they must contradict the pixel,
-    too: the sharp rings of a weak object under an even probe are no problems.
+    Dead: a region of pixels that are zero in every pattern, whose border counts clearly. Hot: far above the
+    median of the 5 × 5 neighbourhood. Where object and probe explain the mean pattern, they must contradict the
+    pixel, too: the sharp rings of a weak object under an even probe are no fault. Masked pixels are neither.
     """
-    count = len(dataset)
+    return bad_pixels(dataset, _summed(dataset), len(dataset))
+
+
+def _summed(dataset: PtychoDataset) -> Array:
+    """Return Σ diffraction² over the patterns, (N, N); what is no measurement counts as zero."""
     total = np.zeros(dataset.diffraction.shape[1:])
     for _, block in blocks(dataset.diffraction):
         good = np.isfinite(block) & (block > 0)
         total += np.sum(np.square(block, dtype=np.float64), axis=0, where=good)
+    return total
+
+
+def single_hits(counts: Array, total: Array, number: int) -> Array:
+    """Return the values of patterns that a cosmic ray or zinger hit, bool as `counts`.
+
+    Parameters
+    ----------
+    counts : (k, N, N) array
+        Intensity of some patterns.
+    total : (N, N) array
+        Intensity of all patterns, summed.
+    number : int
+        How many patterns these are.
+
+    Returns
+    -------
+    (k, N, N) bool array
+        True for values that exceed the mean of their pixel in the other patterns `ZINGER` times, and hold more
+        than `ZINGER_SHARE` of the light of a pattern.
+    """
+    if number < 8:
+        return np.zeros(counts.shape, bool)
+    others = np.maximum(total - counts, 0) / (number - 1)
+    return np.asarray((counts > ZINGER * others) & (counts > ZINGER_SHARE * total.sum() / number))
+
+
+def bad_pixels(dataset: PtychoDataset, total: Array, count: int) -> tuple[Array, Array]:
+    """Return what `find_bad_pixels` returns, from the summed intensity of all patterns.
+
+    Parameters
+    ----------
+    dataset : PtychoDataset
+    total : (N, N) array
+        Σ diffraction² over the patterns.
+    count : int
+        Number of patterns.
+
+    Returns
+    -------
+    dead, hot : (N, N) bool array
+    """
     if not total.any():
         return np.zeros(total.shape, bool), np.zeros(total.shape, bool)
+    measured = np.ones(total.shape, bool) if dataset.mask is None else dataset.mask
     around = median_filter(total, size=5, mode="mirror")
     counts = 1.0 if dataset.photons_per_pattern is None else dataset.photons_per_pattern * count / total.sum()
-    dead = (total == 0) & (around * counts > max(NEVER_ZERO, 0.05 * around.max() * counts / count))
+    dead = _enclosed(total, counts)
     hot = (total > HOT_FACTOR * around) & (total > around + HOT_SIGMA * np.sqrt(around + 1)) & (total > count)
     hot &= ~_core(total.shape)
     if (dead | hot).any() and (expected := _expected_total(dataset, total)) is not None:
         dead &= expected * counts > NEVER_ZERO
         hot &= total > HOT_FACTOR * expected
-    return dead, hot
+    return dead & measured, hot & measured
 
 
 def _expected_total(dataset: PtychoDataset, total: Array) -> Array | None:
     """Return the summed intensity (N, N) that object and probe predict, scaled to the measured one.
 
-    None if they cannot, or if the mean pattern is another one: then they say nothing about pixels.
+    None if they cannot, or if the mean pattern is another one where something was measured: then they say
+    nothing about pixels.
     """
     size, probe = dataset.patch_size, dataset.probe
     chosen = spread_indices(len(dataset), PREDICTED)
@@ -69,8 +122,24 @@ def _expected_total(dataset: PtychoDataset, total: Array) -> Array | None:
         return None
     predicted = diffract(dataset.obj, probe, positions)
     mean = np.square(predicted, dtype=np.float64).mean(axis=0)
-    alike = np.sum(np.sqrt(mean * total)) / np.sqrt(max(mean.sum() * total.sum(), 1e-300))
-    return mean * (total.sum() / mean.sum()) if alike > ALIKE else None
+    live = total > 0
+    around = median_filter(total, size=5, mode="mirror")
+    live &= total <= HOT_FACTOR * np.maximum(around, 1e-300)  # a hot pixel says nothing of the others
+    power = max(mean[live].sum() * total[live].sum(), 1e-300)
+    alike = np.sum(np.sqrt(mean[live] * total[live])) / np.sqrt(power)
+    return mean * (total[live].sum() / max(mean[live].sum(), 1e-300)) if alike > ALIKE else None
+
+
+def _enclosed(total: Array, counts: float) -> Array:
+    """Return the regions of zeros whose border counts clearly: dead pixels, module gaps, a beam stop."""
+    regions, number = label(total == 0)
+    dead = np.zeros(total.shape, bool)
+    for region in range(1, number + 1):
+        inner = regions == region
+        border = binary_dilation(inner, iterations=2) & (regions == 0)
+        if border.any() and np.median(total[border]) * counts > max(NEVER_ZERO, 0.01 * total.max() * counts / 100):
+            dead |= inner
+    return dead
 
 
 def _core(shape: tuple[int, ...]) -> Array:
@@ -79,33 +148,53 @@ def _core(shape: tuple[int, ...]) -> Array:
     return np.hypot(rows - shape[0] // 2, columns - shape[1] // 2) <= max(2, shape[0] // 16)
 
 
-def repair_pixels(dataset: PtychoDataset, mask: Array | None, how: str) -> PtychoDataset:
-    """Repair or zero bad pixels: named, dead and hot ones, and NaN, infinite or negative values.
+def mask_pixels(dataset: PtychoDataset) -> PtychoDataset:
+    """Add dead and hot pixels to the mask; they are zero then, and enter nothing."""
+    dead, hot = find_bad_pixels(dataset)
+    measured = np.ones(dead.shape, bool) if dataset.mask is None else dataset.mask
+    measured = measured & ~(dead | hot)
+    note = f"mask: {int(dead.sum())} dead and {int(hot.sum())} hot pixels added, {int((~measured).sum())} in all"
+    factor = measured.astype(np.float32)
+    view = StackView(dataset.diffraction, function=lambda block: block * factor, dtype=np.float32)
+    return replace(dataset, diffraction=view, mask=measured, history=(*dataset.history, note))
+
+
+def repair_pixels(dataset: PtychoDataset, how: str) -> PtychoDataset:
+    """Repair or zero bad pixels: masked, dead and hot ones, NaN, infinite or negative values, single hits.
 
     Parameters
     ----------
     dataset : PtychoDataset
-    mask : (N, N) bool array or None
-        Bad pixels that the file names.
     how : {'repair', 'zero'}
         `repair` takes the mean intensity of the good pixels in the 3 × 3 (5 × 5, 9 × 9) neighbourhood.
+
+    Returns
+    -------
+    PtychoDataset
+        Without a mask, unless pixels are left that have no good neighbour.
     """
-    dead, hot = find_bad_pixels(dataset)
-    named = np.zeros_like(dead) if mask is None else mask
+    total = _summed(dataset)
+    dead, hot = bad_pixels(dataset, total, len(dataset))
+    named = np.zeros_like(dead) if dataset.mask is None else ~dataset.mask
     static = dead | hot | named
 
     def fix(block: Array) -> Array:
         bad = static | ~np.isfinite(block) | (block < 0)
+        bad |= single_hits(np.square(np.where(bad, 0, block), dtype=np.float64), total, len(dataset))
         good = np.where(bad, 0, block)
         return _fill(good, bad) if how == "repair" else good
 
+    lonely = ~uniform_filter((~static).astype(np.float64), 9, mode="constant").astype(bool) & static
     words = "replaced by the mean of their neighbours" if how == "repair" else "set to zero"
     note = (
-        f"bad pixels: {int(dead.sum())} dead, {int(hot.sum())} hot, {int(named.sum())} named by the file; "
+        f"bad pixels: {int(dead.sum())} dead, {int(hot.sum())} hot, {int(named.sum())} masked; "
         f"these, and NaN, infinite and negative values, {words}"
     )
+    left = how == "repair" and lonely.any()
+    if left:
+        note += f"; {int(lonely.sum())} without a good neighbour stay masked"
     view = StackView(dataset.diffraction, function=fix, dtype=np.float32)
-    return replace(dataset, diffraction=view, history=(*dataset.history, note))
+    return replace(dataset, diffraction=view, mask=~lonely if left else None, history=(*dataset.history, note))
 
 
 def _fill(block: Array, bad: Array) -> Array:
@@ -124,9 +213,25 @@ def _fill(block: Array, bad: Array) -> Array:
 
 
 def drop_bad_patterns(dataset: PtychoDataset) -> PtychoDataset:
-    """Leave out patterns that hold NaN, infinite or negative values, or zeros only, and copies of others."""
+    """Leave out patterns that cannot be used, and those that do not belong to the scan.
+
+    Those are patterns with NaN, infinite or negative values, or zeros only, copies of others, and where the
+    object predicts the patterns, those with far too little or too much light, or a far larger residual.
+
+    Raises
+    ------
+    InputError
+        If no pattern is left.
+    """
     found = faulty_patterns(dataset.diffraction) | {"copies": copied_patterns(dataset.diffraction)}
+    totals = np.concatenate(
+        [np.nan_to_num(np.square(block, dtype=np.float64)).sum(axis=(1, 2)) for _, block in blocks(dataset.diffraction)]
+    )
     bad = np.unique(np.concatenate(list(found.values())))
+    found["too little or too much light"] = np.setdiff1d(frame_light(dataset, totals).outliers, bad)
+    bad = np.union1d(bad, found["too little or too much light"])
+    found["far larger residual"] = np.setdiff1d(residual_outliers(dataset), bad)
+    bad = np.union1d(bad, found["far larger residual"])
     if len(bad) == len(dataset):
         fix = "Check the file: every pattern is unusable."
         raise InputError(Problem(dataset.source, "diffraction", "no good pattern", "at least one", fix))
@@ -151,10 +256,13 @@ def crop(dataset: PtychoDataset, size: int) -> PtychoDataset:
         pattern_shape=(size, size),
         dtype=np.float32,
     )
-    if dataset.probe.shape == (size, size):
+    mask = None if dataset.mask is None else cut_centre(dataset.mask, size, outside=False)
+    if mask is None and size > max(rows, columns):
+        mask = cut_centre(np.ones((rows, columns), bool), size, outside=False)
+    if dataset.probe.shape[-2:] == (size, size):
         note = f"crop: patterns {rows}×{columns} -> {size}×{size}; the probe has this size already"
-        return replace(dataset, diffraction=view, patches=None, history=(*dataset.history, note))
-    if rows != columns or dataset.probe.shape != (rows, columns):
+        return replace(dataset, diffraction=view, mask=mask, patches=None, history=(*dataset.history, note))
+    if rows != columns or dataset.probe.shape[-2:] != (rows, columns):
         found = f"a probe of {dataset.probe.shape} for patterns of {rows}×{columns}"
         fix = "Give a probe of the size of the patterns, or of the size they are cut to."
         raise InputError(Problem(dataset.source, "probe", found, f"({rows}, {rows}) or ({size}, {size})", fix))
@@ -168,7 +276,11 @@ def crop(dataset: PtychoDataset, size: int) -> PtychoDataset:
     return replace(
         dataset,
         diffraction=view,
-        probe=resample(dataset.probe, rows, size) * np.float32(1 / factor),
+        probe=np.stack([resample(mode, rows, size) for mode in as_modes(dataset.probe)]).reshape(
+            *dataset.probe.shape[:-2], size, size
+        )
+        * np.float32(1 / factor),
+        mask=mask,
         obj=obj,
         positions_px=dataset.positions_px * factor,
         coverage=coverage,
@@ -181,8 +293,8 @@ def crop(dataset: PtychoDataset, size: int) -> PtychoDataset:
 def bin_pixels(dataset: PtychoDataset, factor: int) -> PtychoDataset:
     """Sum the intensity of factor × factor detector pixels.
 
-    Larger detector pixels sample the speckle more coarsely: the object pixel stays, the window of the probe
-    shrinks to N/factor. Positions, in object pixels, stay.
+    A bin with a masked pixel is masked. Larger detector pixels sample the speckle more coarsely: the object
+    pixel stays, the window of the probe shrinks to N/factor. Positions, in object pixels, stay.
     """
     size = dataset.patch_size
     new = size // factor
@@ -193,9 +305,13 @@ def bin_pixels(dataset: PtychoDataset, factor: int) -> PtychoDataset:
         found = f"{size} pixels in bins of {factor}"
         raise InputError(Problem(dataset.source, "bin", found, "an even number of bins, at least 4", fix))
 
+    mask = dataset.mask
+    binned = None if mask is None else np.asarray(mask.reshape(new, factor, new, factor).all(axis=(1, 3)))
+
     def sum_bins(block: Array) -> Array:
         intensity = np.square(block, dtype=np.float64).reshape(len(block), new, factor, new, factor)
-        return np.sqrt(intensity.sum(axis=(2, 4)))
+        summed = np.sqrt(intensity.sum(axis=(2, 4)))
+        return summed if binned is None else summed * binned
 
     probe = resize(dataset.probe, new)
     outside = 1 - np.sum(np.abs(probe) ** 2) / np.sum(np.abs(dataset.probe) ** 2)
@@ -211,14 +327,27 @@ def bin_pixels(dataset: PtychoDataset, factor: int) -> PtychoDataset:
         dataset,
         diffraction=view,
         probe=(probe * ramp).astype(np.complex64),
+        mask=binned,
         patches=None,
         history=(*dataset.history, note),
     )
 
 
-def cut_centre(block: Array, size: int) -> Array:
-    """Return (..., size, size) about pixel (rows/2, columns/2), padded with zeros where there is nothing."""
-    return _fit(_fit(block, -2, size), -1, size)
+def cut_centre(block: Array, size: int, *, outside: float = 0) -> Array:
+    """Return (..., size, size) about pixel (rows/2, columns/2).
+
+    Parameters
+    ----------
+    block : (..., rows, columns) array
+    size : int
+    outside : float
+        Value where there is nothing.
+
+    Returns
+    -------
+    (..., size, size) array
+    """
+    return _fit(_fit(block, -2, size, outside), -1, size, outside)
 
 
 def resample(image: Array, old: int, new: int) -> Array:
@@ -238,15 +367,15 @@ def resample(image: Array, old: int, new: int) -> Array:
     return np.ascontiguousarray(result[: fit[0], : fit[1]]).astype(np.complex64)
 
 
-def _fit(array: Array, axis: int, length: int) -> Array:
-    """Crop or zero-pad one axis about its index length // 2, the place of DC."""
+def _fit(array: Array, axis: int, length: int, outside: float = 0) -> Array:
+    """Crop or pad one axis about its index length // 2, the place of DC."""
     old = array.shape[axis]
     start = old // 2 - length // 2
     if length <= old:
         return np.take(array, np.arange(start, start + length), axis=axis)
     pad = [(0, 0)] * array.ndim
     pad[axis] = (-start, length - old + start)
-    return np.pad(array, pad)
+    return np.pad(array, pad, constant_values=outside)
 
 
 def _nearest(mask: Array, shape: tuple[int, ...], factor: float) -> Array:

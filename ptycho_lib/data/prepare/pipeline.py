@@ -11,12 +11,13 @@ import numpy as np
 
 from ptycho_lib.data.dataset import PtychoDataset, check_dataset, save_dataset
 from ptycho_lib.data.options import PrepareOptions, parse_options
-from ptycho_lib.data.prepare.detector import bin_pixels, crop, drop_bad_patterns, repair_pixels
+from ptycho_lib.data.prepare.automatic import automatic_options
+from ptycho_lib.data.prepare.detector import bin_pixels, crop, drop_bad_patterns, mask_pixels, repair_pixels
 from ptycho_lib.data.prepare.split import split
 from ptycho_lib.data.readers import read_file
 from ptycho_lib.data.sampling import subset_order
 from ptycho_lib.errors import InputError, Problem
-from ptycho_lib.io.lazy_stack import Array, StackView, mean_total
+from ptycho_lib.io.lazy_stack import StackView, mean_total
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,11 @@ def plan_preparation(
     """
     raw_path = Path(raw_path)
     settings = parse_options(PrepareOptions, "options", options)
+    notes: tuple[str, ...] = ()
+    if settings.auto:
+        settings, notes = automatic_options(raw_path, settings)
     dataset = prepare_dataset(raw_path, settings, reconstruct)
+    dataset = replace(dataset, history=(*notes, *dataset.history))
     parts: tuple[PtychoDataset, ...] = (dataset,) if settings.split == "none" else split(dataset, settings)
     paths = output_paths(raw_path, out_dir, len(parts))
     _refuse(raw_path, paths, overwrite)  # before a long refinement
@@ -116,7 +121,7 @@ def prepare_dataset(
     InputError
         With every problem that is left after all steps.
     """
-    dataset = _take_steps(*read_file(raw_path, settings), settings)
+    dataset = _take_steps(read_file(raw_path, settings), settings)
     problems = check_dataset(dataset)
     if problems:
         raise InputError(problems)
@@ -145,16 +150,15 @@ def _subset(dataset: PtychoDataset, size: int, seed: int) -> PtychoDataset:
     return replace(part, history=(*part.history, note))
 
 
-def _take_steps(as_read: PtychoDataset, mask: Array | None, settings: PrepareOptions) -> PtychoDataset:
+def _take_steps(as_read: PtychoDataset, settings: PrepareOptions) -> PtychoDataset:
     """Return the dataset after every step on its patterns, lazily."""
     dataset = as_read
     if settings.subset is not None:
         dataset = _subset(dataset, settings.subset, settings.seed)
-    if settings.bad_pixels != "keep":
-        dataset = repair_pixels(dataset, mask, settings.bad_pixels)
-    elif mask is not None and mask.any():
-        note = f"bad pixels: the {int(mask.sum())} that the file names are kept as they are"
-        dataset = replace(dataset, history=(*dataset.history, note))
+    if settings.bad_pixels == "mask":
+        dataset = mask_pixels(dataset)
+    elif settings.bad_pixels != "keep":
+        dataset = repair_pixels(dataset, settings.bad_pixels)
     if settings.crop is not None:
         dataset = crop(dataset, settings.crop)
     if settings.bin > 1:

@@ -8,18 +8,17 @@ from typing import Any
 
 from ptycho_lib.data.dataset import PtychoDataset, check_dataset
 from ptycho_lib.data.options import ReadOptions, parse_options
-from ptycho_lib.data.readers import hdf5_formats, npz_formats
+from ptycho_lib.data.readers import cxi, nexus, npz_formats, ptypy
 from ptycho_lib.data.readers.convert import complete
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.data.readers.store import Hdf5Store, NpzStore, open_store
+from ptycho_lib.data.readers.store import AnyStore, Hdf5Store, MatStore, NpzStore, open_store
 from ptycho_lib.errors import InputError, Problem
-from ptycho_lib.io.lazy_stack import Array
 
 __all__ = ["RawScan", "open_dataset", "read_file", "read_parts", "read_scan"]
 
 KEYS = ("diffraction_key", "positions_key", "x_key", "y_key", "probe_key", "object_key")
 """Options that name arrays."""
-PATTERNS = ("patterns", "pattern_index", "quantity", "dc", "bad_pixels", "detector_pixel_m")
+PATTERNS = ("patterns", "pattern_index", "quantity", "dc", "bad_pixels", "dark", "detector_pixel_m")
 """What comes along when the patterns are taken from another file."""
 OBJECT_FRAME = ("obj", "pixel_size_m", "origin_m", "coverage")
 """What comes along when the object is taken from another file."""
@@ -32,8 +31,8 @@ def open_dataset(path: str | Path, **options: Any) -> PtychoDataset:
     ----------
     path : str or Path
         npz of the contract, PtychoPINN npz, tike npz, CXI, ptypy .ptyd or .ptyr, ptychodus product or
-        diffraction file (npz or HDF5), or any npz or HDF5 file whose arrays the options name. The layout
-        is recognised by content, not by the file's ending.
+        diffraction file (npz or HDF5), Eiger master, or any npz, HDF5 or MATLAB file whose arrays the options
+        name. The layout is recognised by content, not by the file's ending.
     **options
         Fields of `ReadOptions`.
 
@@ -47,15 +46,15 @@ def open_dataset(path: str | Path, **options: Any) -> PtychoDataset:
     InputError
         With every problem of the file.
     """
-    dataset, _ = read_file(path, parse_options(ReadOptions, "options", options))
+    dataset = read_file(path, parse_options(ReadOptions, "options", options))
     problems = check_dataset(dataset)
     if problems:
         raise InputError(problems)
     return dataset
 
 
-def read_file(path: str | Path, options: ReadOptions) -> tuple[PtychoDataset, Array | None]:
-    """Read and convert without checking the values; return the dataset and the file's mask of bad pixels."""
+def read_file(path: str | Path, options: ReadOptions) -> PtychoDataset:
+    """Read and convert a file without checking the values."""
     return complete(read_parts(path, options), options)
 
 
@@ -109,16 +108,16 @@ def read_scan(path: str | Path, options: ReadOptions) -> RawScan:
     raise InputError(Problem(str(path), "", f"an unknown layout ({arrays})", "a known layout", fix))
 
 
-def _read_known(store: NpzStore | Hdf5Store) -> RawScan | None:
+def _read_known(store: AnyStore) -> RawScan | None:
     if npz_formats.is_ptychodus_product(store):
         return npz_formats.read_ptychodus_product(store)
-    known = _read_npz(store) if isinstance(store, NpzStore) else _read_hdf5(store)
+    known = _read_hdf5(store) if isinstance(store, Hdf5Store) else _read_npz(store)
     if known is None and npz_formats.is_ptychodus_patterns(store):
         return npz_formats.read_ptychodus_patterns(store)
     return known
 
 
-def _read_npz(store: NpzStore) -> RawScan | None:
+def _read_npz(store: NpzStore | MatStore) -> RawScan | None:
     if npz_formats.is_ptychopinn(store):
         return npz_formats.read_ptychopinn(store)
     if npz_formats.is_tike(store):
@@ -127,10 +126,12 @@ def _read_npz(store: NpzStore) -> RawScan | None:
 
 
 def _read_hdf5(store: Hdf5Store) -> RawScan | None:
-    if hdf5_formats.is_cxi(store):
-        return hdf5_formats.read_cxi(store)
-    if hdf5_formats.is_ptyd(store):
-        return hdf5_formats.read_ptyd(store)
-    if hdf5_formats.is_ptyr(store):
-        return hdf5_formats.read_ptyr(store)
+    if cxi.is_cxi(store):
+        return cxi.read_cxi(store)
+    if ptypy.is_ptyd(store):
+        return ptypy.read_ptyd(store)
+    if ptypy.is_ptyr(store):
+        return ptypy.read_ptyr(store)
+    if nexus.is_nexus(store):
+        return nexus.read_nexus(store)
     return None

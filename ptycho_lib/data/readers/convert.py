@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,36 +11,40 @@ from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.options import PrepareOptions, ReadOptions
 from ptycho_lib.data.readers.patterns import (
     amplitude_view,
+    dark_image,
     mean_photons,
+    moved,
     patterns_first,
-    rearranged_mask,
     rearrangements,
+    unmeasured_pixels,
 )
+from ptycho_lib.data.readers.positions import positions_px
+from ptycho_lib.data.readers.probe import fitted, incoherent_modes, single_slice
 from ptycho_lib.data.readers.raw import RawScan
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array, select
 from ptycho_lib.physics.scan import frame
 
-METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
-"""Length of each unit of positions, metres."""
 
-
-def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array | None]:
+def complete(raw: RawScan, options: ReadOptions) -> PtychoDataset:
     """Convert to the conventions of the contract, lazily; the result may still break the contract.
+
+    Parameters
+    ----------
+    raw : RawScan
+    options : ReadOptions
 
     Returns
     -------
-    dataset : PtychoDataset
-        Its history tells each conversion.
-    bad_pixels : (rows, columns) bool array or None
-        The detector mask of the file, its pixels moved as those of the patterns.
+    PtychoDataset
+        Its history lists each conversion.
 
     Raises
     ------
     InputError
         If patterns, positions, probe or object are missing, or do not belong together.
     """
-    raw = _apply(raw, options)
+    raw = _raster(_apply(raw, options), options)
     to_reconstruct = isinstance(options, PrepareOptions) and options.reference == "iterative"
     _refuse_incomplete(raw, unless="obj" if to_reconstruct else "")
     notes = [*raw.history, f"read: {raw.program}"]
@@ -50,38 +53,49 @@ def complete(raw: RawScan, options: ReadOptions) -> tuple[PtychoDataset, Array |
     count, size = patterns.shape[0], patterns.shape[-1]
     pixel = _pixel_size(raw, size, notes)
     if raw.obj is None:
-        positions = _positions_px(raw, (size, size), size, pixel, options, notes)
+        positions = positions_px(raw, (size, size), size, pixel, options, notes)
         positions, shape = frame(positions, size)
         obj = np.ones(shape, np.complex64)
         notes.append(f"object: none in the file; a flat one of {shape[0]}×{shape[1]} pixels round the scan")
     else:
-        obj = _single_slice(raw, notes)
-        positions = _positions_px(raw, obj.shape, size, pixel, options, notes)
+        obj, lines = single_slice(raw)
+        notes += lines
+        positions = positions_px(raw, obj.shape, size, pixel, options, notes)
+    if options.frame_lag:
+        patterns, positions, raw = _lagged(patterns, positions, raw, options.frame_lag, notes)
+        count = patterns.shape[0]
     if len(positions) != count:
         found = f"{len(positions)} positions for {count} patterns"
         fix = "Give the positions and the patterns of one scan; mind `--pattern-axis`."
         raise InputError(Problem(raw.source, "positions", found, "one for each", fix))
-    probe = _strongest_mode(raw, notes)
+    probe, lines = incoherent_modes(raw, count)
+    notes += lines
+    square = patterns.shape[-2] == size and size % 2 == 0 and probe.shape[-2] == probe.shape[-1]
+    if square and probe.shape[-1] != size and getattr(options, "crop", None) != probe.shape[-1]:
+        probe, lines = fitted(probe, size)
+        notes += lines
     if options.conjugate_probe:
         probe = probe.conj()
         notes.append("probe: complex conjugate")
     rearrange = rearrangements(raw, options, notes)
-    mask = rearranged_mask(raw, patterns.shape[1:], rearrange, notes)
+    bad = unmeasured_pixels(raw, patterns, options, notes)
+    dark = dark_image(raw, patterns.shape[1:], options, notes)
     dataset = PtychoDataset(
-        diffraction=amplitude_view(patterns, raw, rearrange, options, notes),
+        diffraction=amplitude_view(patterns, raw, rearrange, options, notes, bad=bad, dark=dark),
         positions_px=positions,
         probe=probe.astype(np.complex64),
         obj=obj.astype(np.complex64),
         patches=_fitting_patches(raw, patterns.shape, notes),
         coverage=raw.coverage,
+        mask=None if bad is None else ~moved(bad[None], rearrange)[0],
         scan_index=raw.scan_index,
-        photons_per_pattern=mean_photons(raw, patterns, notes),
+        photons_per_pattern=mean_photons(raw, patterns, notes, bad=bad, dark=dark),
         pixel_size_m=pixel,
         wavelength_m=raw.wavelength_m,
         detector_distance_m=raw.detector_distance_m,
         source=raw.source,
     )
-    return replace(dataset, history=tuple(notes)), mask
+    return replace(dataset, history=tuple(notes))
 
 
 def _apply(raw: RawScan, options: ReadOptions) -> RawScan:
@@ -98,6 +112,26 @@ def _apply(raw: RawScan, options: ReadOptions) -> RawScan:
         values["pixel_size_m"] = options.pixel_size_m
         changed.append(f"pixel_size_m = {options.pixel_size_m:g} (option)")
     return replace(raw, **values, history=(*raw.history, *changed))
+
+
+def _raster(raw: RawScan, options: ReadOptions) -> RawScan:
+    """Give a scan without positions those of a raster: of the grid of a 4-D stack, or of lines of `line_length`."""
+    if options.scan_step is None or raw.patterns is None:
+        return raw
+    shape = raw.patterns.shape
+    lines, line = shape[:2] if len(shape) == 4 else divmod(shape[0], max(options.line_length, 1))
+    if len(shape) == 3:
+        lines, line = (lines, options.line_length) if line == 0 and options.line_length else (0, 0)
+    if not lines * line:
+        found = f"{shape[0]} patterns in lines of {options.line_length}"
+        fix = "Give the number of positions in a line with `--line-length`."
+        raise InputError(Problem(raw.source, "patterns", found, "lines that the patterns fill", fix))
+    grid = np.stack(np.meshgrid(np.arange(lines), np.arange(line), indexing="ij"), axis=-1).reshape(-1, 2)
+    unit = "px" if options.position_unit == "auto" else options.position_unit
+    note = f"positions: a raster of {lines} × {line} with a step of {options.scan_step:g} {unit}"
+    positions = grid * options.scan_step
+    changed = replace(raw, positions=positions, unit=unit, reference="centre", position_index=None, origin_m=None)
+    return replace(changed, history=(*raw.history, note))
 
 
 def _refuse_incomplete(raw: RawScan, *, unless: str = "") -> None:
@@ -143,33 +177,6 @@ def _paired(raw: RawScan, patterns: Any, notes: list[str]) -> tuple[RawScan, Any
     return replace(raw, positions=raw.positions[at_position]), select(patterns, at_pattern)
 
 
-def _single_slice(raw: RawScan, notes: list[str]) -> Array:
-    obj = np.asarray(raw.obj)
-    if obj.ndim > 2 and np.prod(obj.shape[:-2]) != 1:
-        fix = "Give the reconstruction of one thin slice (or the product of the slices)."
-        raise InputError(Problem(raw.source, "object", f"shape {obj.shape}", "one slice (H, W)", fix))
-    if obj.ndim > 2:
-        notes.append(f"object: {obj.shape} -> its only slice")
-    if obj.ndim < 2 or obj.dtype.kind != "c":
-        fix = "Give amplitude and phase as one complex array (H, W)."
-        raise InputError(Problem(raw.source, "object", f"shape {obj.shape} of {obj.dtype}", "complex (H, W)", fix))
-    return obj.reshape(obj.shape[-2:])
-
-
-def _strongest_mode(raw: RawScan, notes: list[str]) -> Array:
-    probe = np.asarray(raw.probe)
-    if probe.ndim < 2 or probe.dtype.kind != "c" or 0 in probe.shape:
-        fix = "Give amplitude and phase as one complex array (N, N)."
-        raise InputError(Problem(raw.source, "probe", f"shape {probe.shape} of {probe.dtype}", "complex (N, N)", fix))
-    modes = probe.reshape(-1, *probe.shape[-2:])
-    power = np.sum(np.abs(modes) ** 2, axis=(1, 2))
-    best = int(np.argmax(power))
-    if len(modes) > 1:
-        share = power[best] / power.sum() if power.sum() else 0.0
-        notes.append(f"probe: strongest of {len(modes)} modes, {share:.0%} of the intensity")
-    return modes[best]
-
-
 def _pixel_size(raw: RawScan, size: int, notes: list[str]) -> float | None:
     """Return the object pixel: as the file says, or λz/(N·detector pixel)."""
     if raw.pixel_size_m is not None:
@@ -183,60 +190,17 @@ def _pixel_size(raw: RawScan, size: int, notes: list[str]) -> float | None:
     return pixel
 
 
-def _positions_px(
-    raw: RawScan,
-    shape: tuple[int, ...],
-    size: int,
-    pixel: float | None,
-    options: ReadOptions,
-    notes: list[str],
-) -> Array:
-    given = np.asarray(raw.positions)
-    if given.ndim != 2 or given.shape[1] != 2 or not len(given) or given.dtype.kind not in "fiu":
-        found = f"shape {given.shape} of {given.dtype}"
-        fix = "Give row and column of each pattern."
-        raise InputError(Problem(raw.source, "positions", found, "(n, 2) real numbers", fix))
-    positions = given.astype(np.float64)
-    steps: tuple[tuple[bool, str, Callable[[Array], Array]], ...] = (
-        (options.swap_xy, "x and y exchanged", lambda where: where[:, ::-1]),
-        (options.flip_rows, "rows mirrored", lambda where: mirror(where, 0)),
-        (options.flip_columns, "columns mirrored", lambda where: mirror(where, 1)),
-    )
-    for wanted, words, step in steps:
-        if wanted:
-            positions = step(positions)
-            notes.append(f"positions: {words}")
-    if raw.unit != "px":
-        positions = _metres_to_pixels(positions * METRES[raw.unit], raw, shape, pixel, notes)
-    if raw.reference == "corner":
-        positions = positions + size / 2
-        notes.append(f"positions: upper left corner -> centre, + {size / 2:g} pixels")
-    shift = (options.shift_rows_px, options.shift_columns_px)
-    if any(shift):
-        positions = positions + shift
-        notes.append(f"positions: moved by ({shift[0]:g}, {shift[1]:g}) pixels (row, column)")
-    return positions
-
-
-def mirror(positions: Array, axis: int) -> Array:
-    """Return positions (n, 2) with one coordinate mirrored within the scan's extent."""
-    result = np.array(positions, dtype=np.float64)
-    result[:, axis] = result[:, axis].min() + result[:, axis].max() - result[:, axis]
-    return result
-
-
-def _metres_to_pixels(
-    positions: Array, raw: RawScan, shape: tuple[int, ...], pixel: float | None, notes: list[str]
-) -> Array:
-    if pixel is None:
-        fix = "Give it with `--pixel-size-m`."
-        raise InputError(Problem(raw.source, "pixel_size_m", "nothing", "the object pixel, to convert metres", fix))
-    if raw.origin_m is not None:
-        notes.append(f"positions: lengths -> pixels of {pixel:.4g} m, from the object's corner")
-        return (positions - raw.origin_m) / pixel
-    notes.append(f"positions: lengths -> pixels of {pixel:.4g} m, the scan centred in the object")
-    centre = (positions.min(axis=0) + positions.max(axis=0)) / 2
-    return (positions - centre) / pixel + np.asarray(shape) / 2
+def _lagged(patterns: Any, positions: Array, raw: RawScan, lag: int, notes: list[str]) -> tuple[Any, Array, RawScan]:
+    """Pair pattern i with position i + lag; leave out what has no partner."""
+    count = min(patterns.shape[0], len(positions))
+    index = np.arange(max(0, -lag), min(count, len(positions) - lag))
+    if not len(index):
+        fix = "Give a smaller `--frame-lag`."
+        raise InputError(Problem(raw.source, "frame_lag", f"{lag} for {count} patterns", "fewer than patterns", fix))
+    notes.append(f"patterns: pattern i has position i + {lag}; {count - len(index)} without a partner left out")
+    scan = raw.scan_index
+    raw = replace(raw, scan_index=None if scan is None else scan[index], patches=None)
+    return select(patterns, index), positions[index + lag], raw
 
 
 def _fitting_patches(raw: RawScan, shape: tuple[int, ...], notes: list[str]) -> Any:

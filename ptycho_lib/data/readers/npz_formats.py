@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ptycho_lib.data.options import ReadOptions
+from ptycho_lib.data.readers.quantities import ELECTRON_VOLT_J, length_factor, unit_of, wavelength
 from ptycho_lib.data.readers.raw import RawScan
-from ptycho_lib.data.readers.store import NpzStore, Store, as_number, positive, scalar
+from ptycho_lib.data.readers.store import MatStore, NpzStore, Store, as_number, positive, scalar
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.lazy_stack import Array
-
-PLANCK_J_S = 6.62607015e-34
-LIGHT_M_S = 299792458.0
-ELECTRON_VOLT_J = 1.602176634e-19
-
-UNITS: dict[str, Literal["m", "mm", "um", "nm"]] = {
-    **dict.fromkeys(("m", "metre", "meter", "metres", "meters"), "m"),
-    **dict.fromkeys(("mm", "millimetre", "millimeter"), "mm"),
-    **dict.fromkeys(("um", "micron", "microns", "micrometre", "micrometer"), "um"),
-    **dict.fromkeys(("nm", "nanometre", "nanometer"), "nm"),
-}
-"""Names of units in HDF5 files."""
 
 
 def is_ptychopinn(store: Store) -> bool:
@@ -32,7 +21,7 @@ def is_ptychopinn(store: Store) -> bool:
     return "probeGuess" in store or ("xcoords" in store and ("diffraction" in store or "diff3d" in store))
 
 
-def read_ptychopinn(store: NpzStore) -> RawScan:
+def read_ptychopinn(store: NpzStore | MatStore) -> RawScan:
     """Read our contract and PtychoPINN's variants of it: ``diffraction`` or ``diff3d``, and so on.
 
     Integers under either key are photon counts; floats under ``diff3d`` are amplitude, as PtychoPINN's
@@ -58,6 +47,7 @@ def read_ptychopinn(store: NpzStore) -> RawScan:
         obj=optional(store, "objectGuess"),
         patches=store.stack("Y") if "Y" in store else None,
         coverage=optional(store, "coverage"),
+        bad_pixels=_unmeasured(store),
         scan_index=optional(store, "scan_index"),
         history=(*history, *notes),
         photons_per_pattern=positive(scalar(store, "photons_per_pattern")),
@@ -65,6 +55,12 @@ def read_ptychopinn(store: NpzStore) -> RawScan:
         wavelength_m=positive(scalar(store, "wavelength_m")),
         detector_distance_m=positive(scalar(store, "detector_distance_m")),
     )
+
+
+def _unmeasured(store: Store) -> Array | None:
+    """Return the opposite of the contract's `mask`."""
+    mask = detector_mask(store, "mask")
+    return None if mask is None else mask == 0
 
 
 def is_tike(store: Store) -> bool:
@@ -153,10 +149,13 @@ def with_named(raw: RawScan, store: Store, options: ReadOptions) -> RawScan:
         changes |= {"pattern_index": None, "bad_pixels": None}
     positions = _named_positions(store, options)
     if positions is not None:
-        unit = _unit(store, options.positions_key or options.x_key)
-        changes |= {"positions": positions, "unit": unit or "px", "reference": "centre"}
+        key = options.positions_key or options.x_key or ""
+        factor = length_factor(store, key) if options.position_unit == "auto" else None
+        changes |= {"positions": positions, "unit": "px", "reference": "centre"}
         changes |= {"position_index": None, "origin_m": None}
-        notes += [f"positions: in {unit}, as the file says"] if unit else []
+        if factor is not None:
+            changes |= {"positions": positions * factor, "unit": "m"}
+            notes.append(f"positions: in {unit_of(store, key)}, as the file says")
     if options.probe_key is not None:
         changes["probe"] = store.array(options.probe_key)
     if options.object_key is not None:
@@ -166,7 +165,7 @@ def with_named(raw: RawScan, store: Store, options: ReadOptions) -> RawScan:
 
 def _named_positions(store: Store, options: ReadOptions) -> Array | None:
     if options.x_key is None or options.y_key is None:
-        return None if options.positions_key is None else store.array(options.positions_key)
+        return None if options.positions_key is None else _rows_and_columns(store.array(options.positions_key))
     columns, rows = store.array(options.x_key), store.array(options.y_key)
     if rows.size != columns.size:
         found = f"{columns.size} numbers, and {rows.size} in {options.y_key}"
@@ -175,16 +174,11 @@ def _named_positions(store: Store, options: ReadOptions) -> Array | None:
     return np.stack([rows.reshape(-1), columns.reshape(-1)], axis=1)
 
 
-def _unit(store: Store, key: str | None) -> Literal["m", "mm", "um", "nm"] | None:
-    """Return the unit of length that NeXus keeps as an attribute of the array, if it has a known one."""
-    text = None if key is None else store.attribute(key, "units")
-    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-    return UNITS.get(text.strip().replace("µ", "u").replace("μ", "u"))  # micro sign, Greek mu
-
-
-def wavelength(energy_j: float) -> float:
-    """Return λ = hc/E of photons, metres."""
-    return PLANCK_J_S * LIGHT_M_S / energy_j
+def _rows_and_columns(array: Array) -> Array:
+    """Return positions as (n, 2): also those of a grid (lines, line, 2), and (2, n)."""
+    if array.ndim == 3 and array.shape[-1] == 2:
+        return array.reshape(-1, 2)
+    return array.T if array.ndim == 2 and array.shape[0] == 2 < array.shape[1] else array
 
 
 def optional(store: Store, key: str) -> Array | None:

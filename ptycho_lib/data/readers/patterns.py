@@ -10,31 +10,25 @@ import scipy.fft
 
 from ptycho_lib.data.options import ReadOptions
 from ptycho_lib.data.readers.raw import RawScan
+from ptycho_lib.data.readers.views import Grid, LastAxis
+from ptycho_lib.data.reprojection import spread_indices
 from ptycho_lib.errors import InputError, Problem
-from ptycho_lib.io.lazy_stack import CHUNK_BYTES, Array, StackView, blocks
+from ptycho_lib.io.lazy_stack import CHUNK_BYTES, Array, StackView, blocks, read_patterns
 
 FLAGGED = (np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64))
 """Types of count whose largest value marks a pixel that was not measured (module gap, overflow)."""
 MOST_PIXELS = 2**26
 """Of a pattern; a larger one could not be held in memory a few times."""
+MARKERS = (2**16 - 1, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1)
+"""Values that detectors and converters put where a pixel was not measured; the first only in integers."""
+MARKED_IN = 16
+"""Patterns that are looked at for markers."""
 SAMPLE = 64
 """Patterns that are looked at to tell counts from other intensities."""
 
 
 FLIPPED = {"rows": (1,), "columns": (2,), "both": (1, 2)}
 """Axes of a stack that an option reverses."""
-
-
-class LastAxis:
-    """A stack (rows, columns, n) seen as (n, rows, columns)."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self.dtype = source.dtype
-        self.shape = (source.shape[-1], *source.shape[:-1])
-
-    def __getitem__(self, key: Any) -> Array:
-        return np.moveaxis(np.asarray(self._source[..., key]), -1, 0)
 
 
 def patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
@@ -46,6 +40,9 @@ def patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
         If it has not three axes, or does not hold real numbers.
     """
     shape, dtype = raw.patterns.shape, np.dtype(raw.patterns.dtype)
+    if len(shape) == 4 and options.pattern_axis != "last":
+        notes.append(f"patterns: {shape} -> {shape[0] * shape[1]} patterns, line after line")
+        return Grid(raw.patterns)
     if len(shape) != 3:
         fix = "Give one scan, as a stack of patterns."
         raise InputError(Problem(raw.source, "diffraction", f"shape {shape}", "(n, rows, columns)", fix))
@@ -86,19 +83,117 @@ def rearrangements(raw: RawScan, options: ReadOptions, notes: list[str]) -> tupl
     return tuple(steps)
 
 
-def rearranged_mask(
-    raw: RawScan, shape: tuple[int, ...], steps: tuple[Callable[[Array], Array], ...], notes: list[str]
-) -> Array | None:
-    """Return the file's mask of bad pixels (rows, columns), its pixels moved as those of the patterns."""
-    if raw.bad_pixels is None:
-        return None
-    if raw.bad_pixels.shape != shape:
-        notes.append(f"mask of bad pixels: ignored, {raw.bad_pixels.shape} for patterns of {shape}")
-        return None
-    block = raw.bad_pixels[None]
+def moved(block: Array, steps: tuple[Callable[[Array], Array], ...]) -> Array:
+    """Return patterns, or a mask, (n, rows, columns) after each step of `rearrangements`."""
     for step in steps:
         block = step(block)
-    return block[0]
+    return block
+
+
+def unmeasured_pixels(raw: RawScan, patterns: Any, options: ReadOptions, notes: list[str]) -> Array | None:
+    """Return the pixels (rows, columns) that were not measured, as the file has them; None if all were.
+
+    Those are the file's mask, and pixels that hold a marker in every pattern: NaN, a negative value, or the
+    largest value of an integer type, whatever the type in which it is stored.
+
+    Parameters
+    ----------
+    raw : RawScan
+    patterns : stack (n, rows, columns)
+    options : ReadOptions
+    notes : list of str
+        Takes a line for each conversion.
+
+    Returns
+    -------
+    (rows, columns) bool array or None
+    """
+    some = np.asarray(read_patterns(patterns, spread_indices(patterns.shape[0], MARKED_IN)))
+    marked = np.asarray(marker_values(some).all(axis=0))
+    if marked.any() and not marked.all():
+        notes.append(f"mask: {int(marked.sum())} pixels that hold a marker, not a measurement, in every pattern")
+    else:
+        marked = np.zeros(patterns.shape[1:], bool)
+    bad = None if options.mask == "ignore" else _named_bad(raw, some, marked, options, notes)
+    bad = marked if bad is None else bad | marked
+    return bad if bad.any() else None
+
+
+def _named_bad(raw: RawScan, some: Array, marked: Array, options: ReadOptions, notes: list[str]) -> Array | None:
+    """Return the bad pixels that the file's mask names; turned round where it must mean the opposite."""
+    bad, shape = raw.bad_pixels, some.shape[1:]
+    if bad is None:
+        return None
+    if bad.shape != shape:
+        notes.append(f"mask: ignored, {bad.shape} for patterns of {shape}")
+        return None
+    if options.mask == "invert":
+        notes.append("mask: inverted (option)")
+        return ~bad
+    light = np.where(marker_values(some), 0, some).astype(np.float64).sum(axis=0)
+    share = float(light[bad].sum() / (light.sum() or 1.0))
+    if share > 0.5 and bad.mean() > 0.5 and not bad.all():  # a single hot pixel may outshine the others
+        notes.append(f"mask: inverted; the pixels that it calls bad hold {share:.0%} of the light")
+        bad = ~bad
+    if bad.any():
+        notes.append(f"mask: {int(bad.sum())} pixels were not measured, as the file says")
+    return bad
+
+
+def marker_values(block: Array) -> Array:
+    """Return where a block holds no measurement: NaN, negative values, largest values of integer types."""
+    if block.dtype.kind == "b":
+        return np.zeros(block.shape, bool)
+    if block.dtype.kind == "u" and block.dtype.itemsize == 1:
+        return np.zeros(block.shape, bool)  # 255 is a saturated 8-bit pixel
+    found = np.zeros(block.shape, bool)
+    if block.dtype.kind in "if":
+        found |= block < 0
+    if block.dtype.kind == "f":
+        found |= ~np.isfinite(block)
+        values: tuple[float, ...] = tuple(float(value) for value in MARKERS[1:3])
+    else:
+        values = tuple(value for value in MARKERS if value <= np.iinfo(block.dtype).max)
+    for value in values:
+        found |= block == value
+    return found
+
+
+def dark_image(raw: RawScan, shape: tuple[int, ...], options: ReadOptions, notes: list[str]) -> Array | None:
+    """Return what is subtracted from the intensity of every pattern, (rows, columns) or (); None if nothing is.
+
+    Parameters
+    ----------
+    raw : RawScan
+        Its `dark` is used for `subtract_dark` = 'file'.
+    shape : (int, int)
+    options : ReadOptions
+    notes : list of str
+        Takes a line.
+
+    Returns
+    -------
+    float64 array or None
+
+    Raises
+    ------
+    InputError
+        If the file holds no dark image, or one of another shape.
+    """
+    if options.subtract_dark is None:
+        return None
+    if options.subtract_dark != "file":
+        value = float(options.subtract_dark)
+        notes.append(f"patterns: {value:g} subtracted from the intensity of every pixel, nothing below zero")
+        return np.array(value)
+    dark = None if raw.dark is None else np.asarray(raw.dark, dtype=np.float64)
+    dark = dark.mean(axis=0) if dark is not None and dark.ndim == 3 else dark
+    if dark is None or dark.shape != shape:
+        found = "none in this file" if dark is None else f"shape {dark.shape}"
+        fix = "Give a number of counts with `--subtract-dark`, or store the dark image of the detector."
+        raise InputError(Problem(raw.source, "dark", found, f"an image {shape}", fix))
+    notes.append(f"patterns: the file's dark image subtracted, {dark.mean():.4g} in the mean, nothing below zero")
+    return dark
 
 
 def amplitude_view(
@@ -107,9 +202,16 @@ def amplitude_view(
     rearrange: tuple[Callable[[Array], Array], ...],
     options: ReadOptions,
     notes: list[str],
+    *,
+    bad: Array | None = None,
+    dark: Array | None = None,
 ) -> StackView:
-    """Return a view of the patterns as float32 amplitude, DC in the centre, NaN where not measured."""
-    steps: list[Callable[[Array], Array]] = [measured_values, *rearrange]
+    """Return a view of the patterns as float32 amplitude, DC in the centre.
+
+    Pixels that are `bad` (rows, columns) are zero; NaN marks other values that are no measurement. `dark` is
+    subtracted from the intensity.
+    """
+    steps: list[Callable[[Array], Array]] = [lambda block: cleaned(block, raw, bad, dark), *rearrange]
     if raw.quantity == "intensity":
         steps.append(signed_root)
         kind = "photon counts" if holds_counts(patterns) else "intensity"
@@ -142,6 +244,31 @@ def measured_values(block: Array) -> Array:
     return values
 
 
+def cleaned(block: Array, raw: RawScan, bad: Array | None, dark: Array | None) -> Array:
+    """Return values as float32, zero at bad pixels, the dark subtracted from the intensity.
+
+    Parameters
+    ----------
+    block : (n, rows, columns) array
+    raw : RawScan
+        Says whether the values are amplitude.
+    bad : (rows, columns) bool array or None
+    dark : (rows, columns) or () array or None
+
+    Returns
+    -------
+    (n, rows, columns) float32 array
+    """
+    values = measured_values(block)
+    if bad is not None:
+        values[:, bad] = 0
+    if dark is not None:
+        intensity = values if raw.quantity == "intensity" else np.square(values)
+        intensity = np.clip(intensity - dark, 0, None)
+        values = (intensity if raw.quantity == "intensity" else np.sqrt(intensity)).astype(np.float32)
+    return values
+
+
 def signed_root(block: Array) -> Array:
     """Return the square root that keeps the sign, so that negative intensity is found later, not hidden."""
     return np.sign(block) * np.sqrt(np.abs(block))
@@ -157,13 +284,17 @@ def holds_counts(patterns: Any) -> bool:
     return bool(some.size and some.max() > 1 and np.all(some == np.rint(some)))
 
 
-def mean_photons(raw: RawScan, patterns: Any, notes: list[str]) -> float | None:
+def mean_photons(
+    raw: RawScan, patterns: Any, notes: list[str], *, bad: Array | None = None, dark: Array | None = None
+) -> float | None:
     """Return the mean photons of a pattern: as the file says, or of its counts."""
     if raw.photons_per_pattern is not None:
         return raw.photons_per_pattern
     if raw.quantity != "intensity" or not patterns.shape[0] or not holds_counts(patterns):
         return None
-    values = (np.clip(np.nan_to_num(measured_values(block), posinf=0), 0, None) for _, block in blocks(patterns))
+    values = (
+        np.clip(np.nan_to_num(cleaned(block, raw, bad, dark), posinf=0), 0, None) for _, block in blocks(patterns)
+    )
     total = sum(float(block.sum(dtype=np.float64)) for block in values)
     if total <= 0:
         return None

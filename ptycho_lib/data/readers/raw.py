@@ -33,6 +33,8 @@ class RawScan:
     probe, obj : complex arrays, optional
         Modes and slices on leading axes.
     bad_pixels : (rows, columns) bool array, optional
+    dark : (rows, columns) or (k, rows, columns) array, optional
+        Intensity without a beam.
     detector_pixel_m : float, optional
 
     Notes
@@ -57,6 +59,7 @@ class RawScan:
     coverage: Array | None = None
     scan_index: Array | None = None
     bad_pixels: Array | None = None
+    dark: Array | None = None
     detector_pixel_m: float | None = None
     photons_per_pattern: float | None = None
     pixel_size_m: float | None = None
