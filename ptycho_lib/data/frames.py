@@ -11,7 +11,6 @@ from scipy.ndimage import map_coordinates
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.value_checks import inside
 from ptycho_lib.io.lazy_stack import Array, blocks
-from ptycho_lib.physics.diffraction import diffract
 from ptycho_lib.physics.probes import total_intensity
 
 EMPTY = 0.25
@@ -105,9 +104,7 @@ def residual_outliers(dataset: PtychoDataset) -> Array:
     measured_mask = np.ones(dataset.diffraction.shape[1:], bool) if dataset.mask is None else dataset.mask
     misfit = []
     for part, block in blocks(dataset.diffraction):
-        predicted = amplitude(
-            extract_patches(dataset.obj, dataset.positions_px[part], dataset.patch_size), dataset.probe
-        )
+        predicted = diffract(dataset.obj, dataset.probe, dataset.positions_px[part])
         x = np.where(np.isfinite(block), block, 0).astype(np.float64)[:, measured_mask]
         a = predicted[:, measured_mask].astype(np.float64)
         power = np.maximum((x * x).sum(axis=1) * (a * a).sum(axis=1), 1e-300)
