@@ -11,6 +11,7 @@ from scipy.ndimage import map_coordinates
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.value_checks import inside
 from ptycho_lib.io.lazy_stack import Array, blocks
+from ptycho_lib.physics.diffraction import diffract
 from ptycho_lib.physics.probes import total_intensity
 
 EMPTY = 0.25

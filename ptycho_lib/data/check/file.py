@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ptycho_lib.data.bad_pixels import bad_pixels
 from ptycho_lib.data.check.conventions import command
 from ptycho_lib.data.check.diagnosis import EXPLAINED, NEARLY, Diagnosis, diagnose
 from ptycho_lib.data.check.findings import ORDER, Finding, finding
@@ -26,7 +27,6 @@ from ptycho_lib.data.contract import validate
 from ptycho_lib.data.dataset import OWN_REFERENCE, PtychoDataset, check_dataset
 from ptycho_lib.data.frames import FrameLight, frame_light
 from ptycho_lib.data.options import ReadOptions, parse_options
-from ptycho_lib.data.prepare.detector import bad_pixels
 from ptycho_lib.data.readers import read_file, read_parts
 from ptycho_lib.data.readers.convert import complete
 from ptycho_lib.data.reprojection import spread_indices

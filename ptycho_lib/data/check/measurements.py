@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 
+from ptycho_lib.data.bad_pixels import bad_pixels
 from ptycho_lib.data.check.findings import Finding, finding
 from ptycho_lib.data.dataset import PtychoDataset
-from ptycho_lib.data.prepare.detector import bad_pixels
 from ptycho_lib.data.reprojection import spread_indices
 from ptycho_lib.data.value_checks import faulty_patterns, fingerprint, inside
 from ptycho_lib.io.lazy_stack import Array, blocks, read_patterns

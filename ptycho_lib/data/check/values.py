@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ptycho_lib.data.bad_pixels import single_hits
 from ptycho_lib.data.check.diagnosis import CLEARLY, EXPLAINED, Diagnosis
 from ptycho_lib.data.check.findings import Finding, finding
 from ptycho_lib.data.check.measurements import EQUAL, SEVERAL
 from ptycho_lib.data.check.sample import DOUBT, Sample, beyond_noise, compare, lead
-from ptycho_lib.data.prepare.detector import single_hits
 from ptycho_lib.io.lazy_stack import Array
 
 UNEVEN = 0.005

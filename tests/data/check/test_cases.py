@@ -226,7 +226,7 @@ def test_auto_applies_what_is_certain_and_records_it(tmp_path, noise):
     changed["diffraction"][:, :, 21:] = 0
     path = write_contract(tmp_path / "scan.npz", scan, **changed)
     (prepared,) = prepare(path, tmp_path / "out", split="none", auto=True)
-    assert residual(prepared) < 1.15 * noise
+    assert residual(prepared) < 1.3 * noise  # what is left of the detector holds less light
     lines = [line for line in load_dataset(prepared).history if line.startswith("auto: ")]
     assert any("--transpose-patterns" in line for line in lines)
     assert any("--bad-pixels mask" in line for line in lines)

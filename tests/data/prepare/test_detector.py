@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptycho_lib.data.bad_pixels import find_bad_pixels
 from ptycho_lib.data.dataset import check_dataset
 from ptycho_lib.data.prepare.detector import (
     bin_pixels,
     crop,
     cut_centre,
     drop_bad_patterns,
-    find_bad_pixels,
     repair_pixels,
     resample,
 )
