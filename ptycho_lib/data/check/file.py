@@ -346,7 +346,7 @@ def _remaining(result: Diagnosis, named: set[str]) -> list[Finding]:
     if not _object_helps(result):
         return [finding("object-unrelated", f"a uniform object explains the patterns as well {state}")]
     if EXPLAINED < result.unexplained < np.inf:
-        explained = named & {"background", "over-subtracted", "overflow", "outlier-pixels", "normalised"}
+        explained = named & {"background", "overflow", "outlier-pixels", "normalised"}
         message = f"object and probe explain the patterns in part only {state}"
         return [] if explained else [finding("high-residual", message)]
     findings = []

@@ -19,7 +19,6 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "warning",
         "Run `ptycho-study prepare --subtract-dark COUNTS`.",
     ),
-    "over-subtracted": ("warning", "Export the counts again with less background subtracted."),
     "outlier-pixels": ("warning", "Run `ptycho-study prepare --bad-pixels repair`."),
     "outlier-frames": ("warning", "Run `ptycho-study prepare --drop-bad-patterns`."),
     "beam-drift": ("warning", "Divide the counts by the beam monitor, or leave the late frames out."),

@@ -8,7 +8,7 @@ from ptycho_lib.data.bad_pixels import single_hits
 from ptycho_lib.data.check.diagnosis import CLEARLY, EXPLAINED, Diagnosis
 from ptycho_lib.data.check.findings import Finding, finding
 from ptycho_lib.data.check.measurements import EQUAL, SEVERAL
-from ptycho_lib.data.check.sample import DOUBT, Sample, beyond_noise, compare, lead
+from ptycho_lib.data.check.sample import Sample, compare
 from ptycho_lib.io.lazy_stack import Array
 
 UNEVEN = 0.005
@@ -70,7 +70,7 @@ def wrapped_unsigned(sample: Sample) -> list[Finding]:
 
 
 def background(result: Diagnosis) -> list[Finding]:
-    """Find a constant background, or too much of it subtracted, where that explains more.
+    """Find a constant background, where that explains more.
 
     Parameters
     ----------
@@ -88,26 +88,19 @@ def background(result: Diagnosis) -> list[Finding]:
     mean, model = measured.mean(axis=0)[live], np.square(predicted, dtype=np.float64).mean(axis=0)[live]
     level, scale = _line(mean, model)
     total = float(mean.sum())
-    if abs(level) * live.sum() < BACKGROUND * total or scale <= 0:
+    if level * live.sum() < BACKGROUND * total or scale <= 0:
         return []
     before = result.best
-    if level > 0:
-        reduced = np.sqrt(np.clip(measured - level, 0, None)) * live
-        after = compare(reduced, predicted)
-        # Misfits are relative to the light, which is less now.
-        gain = after.mean * np.square(reduced).sum() / measured.sum()
-        if gain < CLEARLY * before.mean:
-            share = level * live.sum() / total
-            message = f"a background of {level:.3g} in every pixel, {share:.0%} of the light"
-            options = {"subtract_dark": f"{level:.3g}"}
-            fix = f"Run `ptycho-study prepare --subtract-dark {level:.3g}`, or `file` for the file's dark image."
-            return [finding("background", message, options if share > 5 * BACKGROUND else None, fix=fix)]
-        return []
-    cut = np.sqrt(np.clip(scale * np.square(predicted, dtype=np.float64) + level, 0, None)) * live
-    after = compare(sample.measured, cut)
-    better = beyond_noise(sample, after) < CLEARLY * beyond_noise(sample, before)
-    if better and lead(before, after) > DOUBT:
-        return [finding("over-subtracted", f"weak pixels are too dark by {-level:.3g}: too much was subtracted")]
+    reduced = np.sqrt(np.clip(measured - level, 0, None)) * live
+    after = compare(reduced, predicted)
+    # Misfits are relative to the light, which is less now.
+    gain = after.mean * np.square(reduced).sum() / measured.sum()
+    if gain < CLEARLY * before.mean:
+        share = level * live.sum() / total
+        message = f"a background of {level:.3g} in every pixel, {share:.0%} of the light"
+        options = {"subtract_dark": f"{level:.3g}"}
+        fix = f"Run `ptycho-study prepare --subtract-dark {level:.3g}`, or `file` for the file's dark image."
+        return [finding("background", message, options if share > 5 * BACKGROUND else None, fix=fix)]
     return []
 
 

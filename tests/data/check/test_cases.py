@@ -173,7 +173,6 @@ def test_a_decaying_beam_is_named(scan, tmp_path):
         ("half a module", "dead-area"),
         ("beam stop", "beam-stop"),
         ("background", "background"),
-        ("too much dark", "over-subtracted"),
         ("cut at a value", "saturated"),
         ("cosmic rays", "outlier-pixels"),
     ],
@@ -187,8 +186,6 @@ def test_faults_of_the_detector_are_named(fault, code, scan, tmp_path):
         counts[:, np.hypot(rows, columns) <= 3.2] = 0
     elif fault == "background":
         counts += rng.poisson(8.0, counts.shape)
-    elif fault == "too much dark":
-        counts = np.clip(counts - 12, 0, None)
     elif fault == "cut at a value":
         counts = np.minimum(counts, 1500)
     else:
