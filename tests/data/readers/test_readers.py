@@ -585,7 +585,7 @@ def test_an_unfinished_ptyd_is_told(tmp_path):
 
 def test_unknown_options_are_refused(truth, tmp_path):
     path = save_dataset(truth, tmp_path / "own.npz")
-    with pytest.raises(InputError, match="options: colour: found an unknown option"):
+    with pytest.raises(InputError, match="options: colour: found an unknown"):
         open_dataset(path, colour="red")
 
 
