@@ -51,6 +51,7 @@ def test_the_thread_pools_do_not_depend_on_the_number_of_jobs(monkeypatch):
 
 def test_how_jobs_share_the_cores_is_told(monkeypatch):
     monkeypatch.setattr(jobs_module, "available_cores", lambda: 4)
+    monkeypatch.setattr("ptycho_lib.resource_usage.available_cores", lambda: 4)
     assert _sharing(1, None) == "  runs at a time 1, threads of each 4, cores 4"
     assert _sharing(2, 2) == "  runs at a time 2, threads of each 2, cores 4"
     assert _sharing(2, None).endswith("cores 4; --threads 2 would divide the cores, with other last digits")
