@@ -41,6 +41,11 @@ def conditions_of(dataset: PtychoDataset, config: StudyConfig) -> Iterator[tuple
 def refuse_conditions(dataset: PtychoDataset, config: StudyConfig) -> None:
     """Apply every condition of a study, before anything is trained.
 
+    Parameters
+    ----------
+    dataset : PtychoDataset
+    config : StudyConfig
+
     Raises
     ------
     InputError
@@ -76,8 +81,8 @@ def apply_condition(
     Raises
     ------
     InputError
-        If the condition needs photon counts and there are none, names a file that does not fit, or wants a
-        scan that cannot be had by leaving patterns out.
+        If the condition needs photon counts and there are none, names a file that does not fit, or asks for a
+        scan that leaving out patterns cannot give.
     """
     if condition.test_data is not None:
         other = load_dataset(condition.test_data)
@@ -176,18 +181,18 @@ def _with_dead_pixels(dataset: PtychoDataset, fraction: float, seed: int) -> Pty
 
 
 def _with_jitter(dataset: PtychoDataset, sigma_px: float, seed: int) -> PtychoDataset:
-    """Tell wrong positions; patterns and object patches stay those of the true ones."""
+    """Return the dataset with wrong positions; patterns and object patches stay those of the true positions."""
     error = np.random.default_rng([seed, 2]).normal(0, sigma_px, dataset.positions_px.shape)
     margin = dataset.patch_size / 2
     limits = np.asarray(dataset.obj.shape) - margin
-    told = np.clip(dataset.positions_px + error, margin, limits)
+    wrong = np.clip(dataset.positions_px + error, margin, limits)
     true_patches = StackView(
         np.arange(len(dataset)),
         function=dataset.object_patches,
         pattern_shape=(dataset.patch_size, dataset.patch_size),
         dtype=np.complex64,
     )
-    return replace(dataset, positions_px=told, patches=true_patches)
+    return replace(dataset, positions_px=wrong, patches=true_patches)
 
 
 def _computed(dataset: PtychoDataset, function: object) -> StackView:

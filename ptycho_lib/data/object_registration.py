@@ -19,6 +19,9 @@ from ptycho_lib.io.lazy_stack import Array
 BLUR_PX = 1.5
 """Standard deviation by which the products are blurred: a fraction of a pixel then hardly lowers a correlation."""
 
+WIDE_PX = 8.0
+"""Standard deviation of the blur that is subtracted: structure wider than this is alike in many objects."""
+
 LARGEST_PX = 512
 """Larger objects are compared on coarser pixels first, and then on a window of this edge."""
 
@@ -82,7 +85,7 @@ Field = tuple[Array, Array]
 
 
 def _products(obj: Array, area: Array) -> Field:
-    """Return blurred products of each pixel with its lower and its right neighbour, zero where unknown."""
+    """Return band-passed products of each pixel with its lower and its right neighbour, zero where unknown."""
     obj = np.where(area, obj, 0).astype(np.complex128)
     down, right = np.zeros_like(obj), np.zeros_like(obj)
     down[:-1] = obj[1:] * obj[:-1].conj()
@@ -91,15 +94,16 @@ def _products(obj: Array, area: Array) -> Field:
     known[:-1] *= area[1:]
     known[:, :-1] *= area[:, 1:]
     known[-1], known[:, -1] = 0, 0
-    weight = gaussian_filter(known, BLUR_PX)
-    inside = (known > 0) & (weight > 0.5)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        products = [
-            gaussian_filter(part.real * known, BLUR_PX) + 1j * gaussian_filter(part.imag * known, BLUR_PX)
-            for part in (down, right)
-        ]
-        fields = np.stack([np.where(inside, part / weight, 0) for part in products])
-    return fields, inside
+    inside = (known > 0) & (gaussian_filter(known, BLUR_PX) > 0.5)
+    fields = [np.where(inside, _mean(part, known, BLUR_PX) - _mean(part, known, WIDE_PX), 0) for part in (down, right)]
+    return np.stack(fields), inside
+
+
+def _mean(values: Array, weight: Array, sigma_px: float) -> Array:
+    """Return the Gaussian mean of complex values over the pixels of weight 1."""
+    norm = np.maximum(gaussian_filter(weight, sigma_px), 1e-9)
+    parts = [gaussian_filter(part * weight, sigma_px) for part in (values.real, values.imag)]
+    return np.asarray((parts[0] + 1j * parts[1]) / norm)
 
 
 def _coarser(field: Field, factor: int) -> Field:

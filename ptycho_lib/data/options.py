@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class ReadOptions(Section):
-    """How a file is understood, where it does not say so itself. `auto` follows the file's format."""
+    """How a file is read where its format leaves it open. `auto` follows the format."""
 
     quantity: Literal["auto", "amplitude", "intensity"] = "auto"
     """What the patterns are; counts are intensity."""
@@ -40,7 +40,7 @@ class ReadOptions(Section):
     mask: Literal["auto", "invert", "ignore"] = "auto"
     """The file's mask of the detector: used, and inverted if it must mean the opposite; inverted; ignored."""
     position_unit: Literal["auto", "px", "m", "mm", "um", "nm"] = "auto"
-    """Object pixels, or metres, millimetres, micrometres, nanometres; a plain HDF5 file may say so itself."""
+    """Object pixels, or metres, millimetres, micrometres, nanometres; a plain HDF5 file may state its unit."""
     position_reference: Literal["auto", "centre", "corner"] = "auto"
     """Whether a position is the centre of a patch or its upper left corner."""
     swap_xy: bool = False

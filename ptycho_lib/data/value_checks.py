@@ -31,25 +31,25 @@ LEAST_LIGHT = 0.5
 PATTERN_FAULTS = {
     "NaN or infinite values": "Run `ptycho-study prepare --bad-pixels repair` on the raw file.",
     "negative values": "Subtract less background, or run `ptycho-study prepare --bad-pixels repair`.",
-    "zeros only": "Run `ptycho-study prepare --drop-bad-patterns`: a blank frame teaches nothing.",
+    "zeros only": "Run `ptycho-study prepare --drop-bad-patterns`: a blank frame holds no information.",
 }
 
 
 def check_values(arrays: dict[str, Any], report: Report) -> None:
     """Report every implausible value; the arrays have the keys and dtypes of the contract."""
-    told: list[str] = []
+    reported: list[str] = []
 
-    def tell(key: str, found: str, expected: str, fix: str) -> None:
-        told.append(key)
+    def note(key: str, found: str, expected: str, fix: str) -> None:
+        reported.append(key)
         report(key, found, expected, fix)
 
-    _check_arrays(arrays, tell)
-    _check_scalars(arrays, tell)
-    _check_patterns(arrays["diffraction"], tell)
-    if not {"xcoords", "ycoords"} & set(told):
-        _check_frame(_positions(arrays), arrays["diffraction"].shape[-1], arrays["objectGuess"].shape, tell)
-    if not told:
-        _check_amplitude(arrays, tell)
+    _check_arrays(arrays, note)
+    _check_scalars(arrays, note)
+    _check_patterns(arrays["diffraction"], note)
+    if not {"xcoords", "ycoords"} & set(reported):
+        _check_frame(_positions(arrays), arrays["diffraction"].shape[-1], arrays["objectGuess"].shape, note)
+    if not reported:
+        _check_amplitude(arrays, note)
 
 
 def faulty_patterns(stack: Any) -> dict[str, Array]:
@@ -135,7 +135,7 @@ def _check_patterns(stack: Any, report: Report) -> None:
 
 
 def _check_frame(positions: Array, size: int, shape: tuple[int, ...], report: Report) -> None:
-    """Positions must keep every patch inside the object; otherwise guess why they do not."""
+    """Report patches outside the object, with the most likely reason."""
     outside = ~inside(positions, size, shape)
     if not outside.any():
         return

@@ -1,4 +1,4 @@
-"""The rival without a network: iterative reconstruction. The only subpackage that imports PyTorch."""
+"""Iterative reconstruction, the comparison without a network; the only subpackage that imports PyTorch."""
 
 import pkgutil
 

@@ -1,4 +1,4 @@
-"""The engine in a process of its own: TensorFlow and torchvision crash when they share one."""
+"""The engine in a separate process: TensorFlow and torchvision crash when they share one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIED = "the iterative engine's process died: killed, or out of memory"
 
 
 class EngineRoom:
-    """Makes engines: here, or where TensorFlow is loaded in another process, one for all engines of the room.
+    """Makes engines: in this process or, where TensorFlow is loaded, in one other process for all of them.
 
     Entering costs nothing. The first engine, or `open`, imports PyTorch, which takes seconds; leaving ends
     the process.
@@ -41,7 +41,7 @@ class EngineRoom:
             self._engine_type = _ready_engine()
             return
         self._connection, theirs = Pipe()
-        # Neither a fork nor multiprocessing's spawn: both bring along what the present program has imported.
+        # Neither a fork nor multiprocessing's spawn: both import what the present program has imported.
         command = f"from {__name__} import serve; serve({theirs.fileno()})"
         self._process = subprocess.Popen([sys.executable, "-c", command], pass_fds=[theirs.fileno()])
         theirs.close()

@@ -1,4 +1,4 @@
-"""What a user would do without a network: reconstruct the patterns of a scan iteratively."""
+"""Iterative reconstruction of the patterns of a scan, as a user would do it without a network."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ of the history."""
 
 @dataclass(frozen=True)
 class IterationOutcome:
-    """How an iterative reconstruction ended, in the terms of a training: it takes none."""
+    """How an iterative reconstruction ended, with the fields of a training's outcome."""
 
     reason: str
     """Why it counts as collapsed; empty if it does not."""
@@ -111,7 +111,7 @@ def iterate(
     model: str = "iterative",
     room: EngineRoom | None = None,
 ) -> Iterated:
-    """Reconstruct the object of a dataset's patterns; the dataset's own object is not looked at.
+    """Reconstruct the object of a dataset's patterns; the object of the dataset is not used.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ class Reference:
     Parameters
     ----------
     dataset : PtychoDataset
-        With the object, the probe modes, the coverage, and a line of history that says so.
+        With the object, the probe modes, the coverage, and a line of history about it.
     probe_modes : (modes, N, N) complex64
         On the scale of the counts.
     halves : (2, H, W) complex64

@@ -135,7 +135,7 @@ class SimulationConfig(Section):
     size: Even = 64
     """Edge N of the patterns, pixels."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Root of every random number. Each part has objects and noise of its own."""
+    """Root of every random number. Each part draws its own objects and noise."""
     object: ObjectConfig = ObjectConfig()
     probe: ProbeConfig = ProbeConfig()
     scan: ScanConfig = ScanConfig(overlap=0.8)
