@@ -264,6 +264,18 @@ class StudyConfig(Section):
             published["training"] = {**PUBLISHED_TRAINING, **training}
         return {**settings, **published}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _same_modes(cls, settings: Any) -> Any:
+        """Let the iterative reconstruction use as many probe modes as the networks, unless it says otherwise."""
+        network, iterative = (dict(settings).get(key) or {} for key in ("network", "iterative"))
+        if not isinstance(network, Mapping) or not isinstance(iterative, Mapping):
+            return settings
+        most = network.get("probe_modes")
+        if iterative.get("probe_modes") is not None or not isinstance(most, int) or most < 1:
+            return settings
+        return {**settings, "iterative": {**iterative, "probe_modes": most}}
+
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
         if list(self.n_train_sizes) != sorted(set(self.n_train_sizes)):

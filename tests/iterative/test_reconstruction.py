@@ -277,6 +277,15 @@ def test_few_patterns_get_as_many_updates_as_many() -> None:
     assert IterativeConfig(algorithm="dm", updates=70).epochs(500) == 70
 
 
+def test_the_iterative_model_uses_as_many_modes_as_the_networks() -> None:
+    assert load_config(None).iterative.probe_modes is None
+    assert load_config(None, network={"probe_modes": 2}).iterative.probe_modes == 2
+    other = load_config(None, network={"probe_modes": 2}, iterative={"probe_modes": 5, "refine_probe": True})
+    assert other.iterative.probe_modes == 5
+    with pytest.raises(InputError, match=r"iterative\.updates"):
+        load_config(None, iterative={"epochs": 50})
+
+
 @pytest.mark.parametrize(
     ("models", "why"),
     [(["iterative"], "no network"), (["baseline", "pinn+iterative"], "'pinn', which is missing")],
