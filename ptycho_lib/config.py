@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ptycho_lib.errors import InputError
 from ptycho_lib.io.yaml_file import parse_yaml, read_settings
 from ptycho_lib.model_names import HYBRIDS, ITERATIVE, NETWORKS, NOMINAL, ONCE, TRAIN, UNTRAINED, Model, RunKind
-from ptycho_lib.settings_problems import validation_problems
+from ptycho_lib.settings_problems import validation_problems, with_same_modes
 
 LossTerm = Literal["poisson", "amplitude_mae"]
 _CONDITION_FILES = ("probe_file", "test_data")
@@ -255,6 +255,7 @@ class StudyConfig(Section):
     @classmethod
     def _as_published(cls, settings: Any) -> Any:
         """Fill in the paper's defaults where its backbone is asked for."""
+        settings = with_same_modes(settings)
         network = settings.get("network") if isinstance(settings, Mapping) else None
         if not isinstance(network, Mapping) or network.get("backbone") != "published":
             return settings
@@ -263,18 +264,6 @@ class StudyConfig(Section):
         if isinstance(training, Mapping):
             published["training"] = {**PUBLISHED_TRAINING, **training}
         return {**settings, **published}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _same_modes(cls, settings: Any) -> Any:
-        """Let the iterative reconstruction use as many probe modes as the networks, unless it says otherwise."""
-        network, iterative = (dict(settings).get(key) or {} for key in ("network", "iterative"))
-        if not isinstance(network, Mapping) or not isinstance(iterative, Mapping):
-            return settings
-        most = network.get("probe_modes")
-        if iterative.get("probe_modes") is not None or not isinstance(most, int) or most < 1:
-            return settings
-        return {**settings, "iterative": {**iterative, "probe_modes": most}}
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:

@@ -109,3 +109,14 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for each in get_args(annotation) if (found := _model_in(each))), None)
+
+
+def with_same_modes(settings: Any) -> Any:
+    """Return a study's settings in which iterating uses as many probe modes as the networks, unless it has a number."""
+    if not isinstance(settings, Mapping):
+        return settings
+    network, iterative = (settings.get(key) or {} for key in ("network", "iterative"))
+    most = network.get("probe_modes") if isinstance(network, Mapping) else None
+    if not isinstance(iterative, Mapping) or not isinstance(most, int) or most < 1:
+        return settings
+    return {**settings, "iterative": {"probe_modes": most, **iterative}}
