@@ -14,8 +14,9 @@ import pytest
 from ptycho_lib.data.prepare.pipeline import prepare
 from ptycho_lib.study.execution.jobs import default_threads
 from ptycho_lib.study.execution.kernel_environment import Resources, environment
+from ptycho_lib.study.folder.run_key import TRAIN_AND_COMPARE
 from ptycho_lib.study.folder.status import State, study_status
-from ptycho_lib.study.folder.templates import TRAIN_AND_COMPARE, template_path
+from ptycho_lib.study.folder.templates import template_path
 from tests.support.miniature import wait_for
 
 TINY = "name: tiny\nnetwork: {width: 4}\ntraining: {steps: 32, validations: 2}\nn_test_images: 40\n"

@@ -259,7 +259,9 @@ def test_wheel_carries_the_templates(tmp_path: Path) -> None:
     assert "ptycho_lib/_templates/summarize_study.ipynb" in names
     assert "ptycho_lib/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "templates/"))]
-    code = "from ptycho_lib.study.folder.templates import *; print(template_path(TRAIN_AND_COMPARE))"
+    code = (
+        "from ptycho_lib.study.folder.templates import template_path; print(template_path('train_and_compare.ipynb'))"
+    )
     clean = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=clean, check=True, capture_output=True, text=True
