@@ -238,7 +238,6 @@ def test_the_stop_button_ends_a_training(browser, lab: str) -> None:
     for old, new in (
         ("steps = 300", "steps = 20000"),
         ("n_train = 64", "n_train = 16"),
-        ("width = 32", "width = 4"),
     ):
         assert old in (ROOT / "notebooks" / notebook).read_text(encoding="utf-8")
         replace_in_first_code_cell(watched, old, new)

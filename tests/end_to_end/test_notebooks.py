@@ -56,7 +56,7 @@ def test_explore_a_dataset(tmp_path: Path) -> None:
 
 
 def test_train_one_size(tmp_path: Path) -> None:
-    small = {"n_train": 16, "steps": 4, "width": 4}
+    small = {"n_train": 16, "steps": 4}
     notebook = execute("02_train_one_size.ipynb", tmp_path, **small)
     alts = pictures(notebook)
     assert alts[1] == "Losses: PtychoPINN after epoch 2, Supervised baseline after epoch 2."
@@ -75,7 +75,7 @@ def test_inspect_a_study(tmp_path: Path) -> None:
 
 
 def test_your_own_study(tmp_path: Path) -> None:
-    small = {"n_train_sizes": "16", "steps": 2, "width": 4, "estimate_cost": False}
+    small = {"n_train_sizes": "16", "steps": 2, "estimate_cost": False}
     folder = tmp_path / "mine"
     notebook = execute("04_your_own_study.ipynb", tmp_path, study_dir=str(folder), **small)
     assert len(pictures(notebook)) == 1
