@@ -116,7 +116,7 @@ class LiveTraining:
         *,
         trial: int = 1,
     ) -> dict[str, Trained]:
-        """Train every model of the configuration, watched by this view; return them by name.
+        """Train every network of the configuration, watched by this view; return them by name.
 
         The work is done in a thread while the cell awaits it, so that the kernel can react to the button.
 
@@ -133,7 +133,7 @@ class LiveTraining:
         """
         trained: dict[str, Trained] = {}
         try:
-            for model in self._config.models:
+            for model in self._config.networks:
                 place = Path(folder) / f"{model}_run"
                 work = partial(train_model, model, dataset, self._config, trial, place, **self.watch(model))
                 trained[model] = await asyncio.to_thread(work)
