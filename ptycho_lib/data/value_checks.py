@@ -26,7 +26,7 @@ SAME_MODE = 0.99
 """Modes whose normalised scalar product exceeds this are one mode twice."""
 
 LEAST_LIGHT = 0.5
-"""Share of the expected light that the measured pixels of a detector must hold."""
+"""Share of the expected light, or else of the pixels, that the measured pixels of a detector must hold."""
 
 PATTERN_FAULTS = {
     "NaN or infinite values": "Run `ptycho-study prepare --bad-pixels repair` on the raw file.",
@@ -175,12 +175,20 @@ def _check_amplitude(arrays: dict[str, Any], report: Report) -> None:
 
 
 def _check_mask(mask: Array, predicted: Array, report: Report) -> None:
-    """Report a mask that hides the light which object and probe predict; unmeasured values mean nothing."""
+    """Report a mask that hides most of the light which object and probe predict, and most pixels.
+
+    A beam stop hides much light with few pixels.
+    """
     light = np.square(predicted, dtype=np.float64).sum(axis=0)
     share = float(light[mask].sum() / (light.sum() or 1.0))
-    if share < LEAST_LIGHT and mask.mean() < 0.5:  # a beam stop hides much light with few pixels
+    if share < LEAST_LIGHT and mask.mean() < LEAST_LIGHT:
         fix = "True marks pixels that were measured: invert the mask if it marks bad pixels, or leave it out."
-        report("mask", f"{100 * share:.2g} % of the expected light on measured pixels", "at least half of it", fix)
+        report(
+            "mask",
+            f"{100 * share:.2g} % of the expected light on measured pixels",
+            "at least half of it, or of the pixels",
+            fix,
+        )
 
 
 def _positions(arrays: dict[str, Any]) -> Array:

@@ -259,7 +259,11 @@ PROBE_AND_MASK = {
         ["mask: found dtype uint8", "True where a pixel was measured"],
     ),
     "mask that hides most of the light": (
-        lambda a: {**a, "mask": np.hypot(*(np.indices((32, 32)) - 16)) > 6},
+        lambda a: {**a, "mask": np.hypot(*(np.indices((32, 32)) - 16)) > 14},
+        ["of the expected light on measured pixels", "at least half", "invert the mask"],
+    ),
+    "mask that is True at bad pixels": (
+        lambda a: {**a, "mask": at(np.zeros((32, 32), bool), (3, slice(5)), True)},
         ["of the expected light on measured pixels", "at least half", "invert the mask"],
     ),
 }
@@ -273,6 +277,14 @@ def test_modes_and_mask_that_break_the_contract(name, arrays, tmp_path):
         load_dataset(tmp_path / "faulty.npz")
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_beam_stop_may_hide_most_of_the_light(arrays, tmp_path):
+    mask = np.hypot(*(np.indices((32, 32)) - 16)) > 6
+    light = np.square(arrays["diffraction"], dtype=float).sum(axis=0)
+    assert light[mask].sum() < 0.5 * light.sum()
+    np.savez(tmp_path / "stop.npz", **{**arrays, "mask": mask})
+    np.testing.assert_array_equal(load_dataset(tmp_path / "stop.npz").mask, mask)
 
 
 def test_all_faults_at_once(arrays, tmp_path):

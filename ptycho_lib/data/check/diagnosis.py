@@ -191,7 +191,7 @@ def _simplest(sample: Sample, tried: dict[Hypothesis, Fit], as_is: Fit) -> tuple
     fits = tried | ({Hypothesis(): as_is} if np.isfinite(as_is.residual) else {})
     if not fits:
         return Hypothesis(), as_is
-    best = min(fits, key=lambda one: fits[one].mean)
+    best = _best(sample, fits)
     floor = beyond_noise(best.apply(sample), fits[best])
     equal = [
         one
@@ -204,6 +204,20 @@ def _simplest(sample: Sample, tried: dict[Hypothesis, Fit], as_is: Fit) -> tuple
     ]
     chosen = min(equal or [best], key=lambda one: (len(one.codes), fits[one].mean))
     return chosen, fits[chosen]
+
+
+def _best(sample: Sample, fits: dict[Hypothesis, Fit]) -> Hypothesis:
+    """Return the hypothesis that fits best: with the smallest misfit, of amplitudes or of intensities.
+
+    Of these two the one nearer to photon noise: a square root compresses noise, so that its misfit is smaller in
+    amplitudes of few photons, too, yet below what photon noise leaves.
+    """
+    ranked = sorted(fits, key=lambda one: fits[one].mean)
+    readings = {one.intensity: one for one in reversed(ranked)}
+    return min(
+        readings.values(),
+        key=lambda one: abs(fits[one].mean - noise_fit(one.apply(sample), fits[one]).mean),
+    )
 
 
 def _search_scan(
@@ -274,8 +288,9 @@ def _certainty(sample: Sample, chosen: Hypothesis, found: Fit, as_is: Fit) -> Ce
     right = chosen.apply(sample)
     explained = _unexplained(right, found) < EXPLAINED
     if not np.isfinite(as_is.residual):
-        if len(found.misfit) >= FEW and lead(fit(_mixed_up(right)), found) < DOUBT:
-            return None  # exchanged positions fit as well: these are others
+        others = (_mixed_up(right), right.uniform())
+        if len(found.misfit) >= FEW and min(lead(fit(other), found) for other in others) < DOUBT:
+            return None  # exchanged positions, or a uniform object, fit as well: these positions are others
         return "certain" if explained else "likely"
     if chosen == Hypothesis(intensity=True) and _whole_numbers(sample):
         return "certain"

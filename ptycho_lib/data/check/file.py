@@ -141,7 +141,8 @@ def check(dataset: PtychoDataset, *, in_force: ReadOptions | None = None) -> Che
             light = frame_light(dataset, counted.totals)
             bad = np.logical_or(*bad_pixels(dataset, counted.image, len(dataset)))
             sample = _sample(dataset, bad, np.setdiff1d(np.arange(len(dataset)), light.outliers))
-            more, physics = _physics(dataset, sample, counted.totals, in_force or ReadOptions())
+            named = {one.code for one in findings}
+            more, physics = _physics(dataset, sample, counted.totals, in_force or ReadOptions(), named)
             numbers |= more
             findings = _without_echoes(findings, physics) + inspect_patches(dataset)
     if dataset.mask is not None and not dataset.mask.all():
@@ -175,7 +176,7 @@ def quick_check(dataset: PtychoDataset) -> tuple[Finding, ...]:
     bad = np.logical_or(*bad_pixels(some, counts.sum(axis=0), len(some)))
     good = np.setdiff1d(np.arange(len(some)), frame_light(some, totals).outliers)
     sample = _sample(dataset, bad, chosen[good])
-    _, findings = _physics(some, sample, totals, ReadOptions())
+    _, findings = _physics(some, sample, totals, ReadOptions(), set())
     return _ordered(findings)
 
 
@@ -231,7 +232,7 @@ def _why_prepare(path: str | Path) -> str:
 
 
 def _physics(
-    dataset: PtychoDataset, sample: Sample | None, totals: Array, in_force: ReadOptions
+    dataset: PtychoDataset, sample: Sample | None, totals: Array, in_force: ReadOptions, named: set[str]
 ) -> tuple[Numbers, list[Finding]]:
     """Re-project the object through the probe; search for the conventions that explain the patterns."""
     if sample is None:
@@ -252,7 +253,7 @@ def _physics(
         findings += _frame_findings(frame_light(placed, totals)) + background(result)
         if result.unexplained > EXPLAINED:
             findings += wrapped_unsigned(sample)
-    findings += _remaining(result, {one.code for one in findings})
+    findings += _remaining(result, named | {one.code for one in findings})
     return numbers, findings
 
 
@@ -345,12 +346,12 @@ def _remaining(result: Diagnosis, named: set[str]) -> list[Finding]:
         return []
     if not _object_helps(result):
         return [finding("object-unrelated", f"a uniform object explains the patterns as well {state}")]
+    cause = named & {"background", "overflow", "outlier-pixels", "normalised"}
     if EXPLAINED < result.unexplained < np.inf:
-        explained = named & {"background", "overflow", "outlier-pixels", "normalised"}
         message = f"object and probe explain the patterns in part only {state}"
-        return [] if explained else [finding("high-residual", message)]
+        return [] if cause else [finding("high-residual", message)]
     findings = []
-    if NEARLY < result.unexplained <= EXPLAINED:
+    if NEARLY < result.unexplained <= EXPLAINED and not cause:
         message = f"{result.unexplained:.0%} of what the object explains is left beyond photon noise {state}"
         findings.append(finding("excess-residual", message))
     if result.rivals:

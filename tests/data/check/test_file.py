@@ -165,6 +165,7 @@ HIDDEN += [(HIDDEN[n % 4][0], planted) for n, planted in enumerate(MENDED) if pl
 HIDDEN += [
     ("weak object", "xy-swapped"),
     ("thousand photons", "rows-flipped"),
+    ("thousand photons", "intensity"),
     ("even probe", "position-offset"),
 ]
 

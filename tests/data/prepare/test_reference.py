@@ -116,7 +116,7 @@ def test_modes_are_refined_on_the_training_part_alone(tmp_path) -> None:
 
 
 def test_modes_without_the_extra_write_nothing(raw, monkeypatch, small_dataset) -> None:
-    monkeypatch.setattr(extras, "ITERATIVE", ("a_package_that_nobody_has",))
+    monkeypatch.setitem(extras.EXTRAS, "iterative", ("a_package_that_nobody_has",))
     path = save_dataset(small_dataset, raw[0].parent / "good_raw.npz")
     done = prepare(path, "--probe-modes", "2", "--axis", "column")
     assert done.exit_code == 2

@@ -210,7 +210,7 @@ def test_probes_of_every_kind(tmp_path):
     ("changes", "words"),
     [
         ({"size": 31}, "size: found 31"),
-        ({"colour": 1}, "colour: found an unknown option"),
+        ({"colour": 1}, "colour: found an unknown setting"),
         ({"scan": {"step_px": 4, "overlap": 0.5}}, "either step_px or overlap"),
         ({"probe": {"kind": "file"}}, "needs path"),
         ({"parts": {}}, "parts"),
