@@ -1,4 +1,4 @@
-"""The tidy table: its columns, its models and metrics with their names, and how to select rows.
+"""The tidy table: its columns, its metrics with their names, and how to select rows.
 
 Each row holds one value. `comparison_metrics.csv` of a run and `aggregated_metrics.csv` of a study have the same
 columns: the table of a study is that of its runs, concatenated. Definitions: docs/explanation/metrics.md.
@@ -7,7 +7,7 @@ columns: the table of a study is that of its runs, concatenated. Definitions: do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,40 +79,6 @@ METRICS: dict[str, Metric] = {
         Metric("contrast", "contrast", "", "higher"),
     )
 }
-
-
-class ModelName(NamedTuple):
-    """A model's name: in legends and tables, and within a sentence."""
-
-    label: str
-    phrase: str
-
-
-UNTRAINED = "untrained"
-"""Name of the control: the first guess alone, without a trained network."""
-
-TRAIN = "train"
-"""Name of the condition that holds the same metrics on the training scan's own area."""
-
-MODEL_NAMES: dict[str, ModelName] = {
-    "pinn": ModelName("PtychoPINN", "PtychoPINN"),
-    "baseline": ModelName("Supervised baseline", "the supervised baseline"),
-    "untrained": ModelName("Untrained first guess", "the untrained first guess"),
-    "iterative": ModelName("Iterative", "the iterative reconstruction"),
-    "pinn+iterative": ModelName("PtychoPINN, then iterative", "PtychoPINN followed by iterations"),
-    "baseline+iterative": ModelName("Baseline, then iterative", "the supervised baseline followed by iterations"),
-}
-"""In the order in which figures and tables list them."""
-
-
-def model_label(model: str) -> str:
-    """Return a model's name in legends and tables; an unknown name without underscores."""
-    return MODEL_NAMES[model].label if model in MODEL_NAMES else model.replace("_", " ")
-
-
-def model_phrase(model: str) -> str:
-    """Return a model's name within a sentence; an unknown name without underscores."""
-    return MODEL_NAMES[model].phrase if model in MODEL_NAMES else model.replace("_", " ")
 
 
 def select(table: pd.DataFrame, *, may_be_empty: bool = False, **values: object) -> pd.DataFrame:

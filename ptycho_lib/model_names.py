@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Model = Literal["pinn", "baseline", "untrained", "iterative", "pinn+iterative", "baseline+iterative"]
 RunKind = Literal["trained", "untrained", "iterative"]
@@ -17,7 +17,7 @@ UNTRAINED: Model = "untrained"
 ITERATIVE: Model = "iterative"
 """The iterative reconstruction of the test data, without a network."""
 
-ONCE: dict[str, RunKind] = {"untrained": "untrained", "iterative": "iterative"}
+ONCE: dict[str, RunKind] = {UNTRAINED: "untrained", ITERATIVE: "iterative"}
 """Models that depend on no training size, each with the run that computes it once a study."""
 
 HYBRIDS: dict[Model, Model] = {"pinn+iterative": "pinn", "baseline+iterative": "baseline"}
@@ -30,3 +30,31 @@ NOMINAL = "nominal"
 
 TRAIN = "train"
 """Name of the condition in which the models reconstruct the training scan."""
+
+
+class ModelName(NamedTuple):
+    """A model's name: in legends and tables, and within a sentence."""
+
+    label: str
+    phrase: str
+
+
+MODEL_NAMES: dict[str, ModelName] = {
+    "pinn": ModelName("PtychoPINN", "PtychoPINN"),
+    "baseline": ModelName("Supervised baseline", "the supervised baseline"),
+    UNTRAINED: ModelName("Untrained first guess", "the untrained first guess"),
+    ITERATIVE: ModelName("Iterative", "the iterative reconstruction"),
+    "pinn+iterative": ModelName("PtychoPINN, then iterative", "PtychoPINN followed by iterations"),
+    "baseline+iterative": ModelName("Baseline, then iterative", "the supervised baseline followed by iterations"),
+}
+"""In the order in which figures and tables list them."""
+
+
+def model_label(model: str) -> str:
+    """Return a model's name in legends and tables; an unknown name without underscores."""
+    return MODEL_NAMES[model].label if model in MODEL_NAMES else model.replace("_", " ")
+
+
+def model_phrase(model: str) -> str:
+    """Return a model's name within a sentence; an unknown name without underscores."""
+    return MODEL_NAMES[model].phrase if model in MODEL_NAMES else model.replace("_", " ")

@@ -27,7 +27,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox, ScaledTranslation
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from ptycho_lib.metrics_table import METRICS, model_label
+from ptycho_lib.metrics_table import METRICS
+from ptycho_lib.model_names import model_label
 
 P = ParamSpec("P")
 

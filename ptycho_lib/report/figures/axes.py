@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from ptycho_lib.metrics_table import UNTRAINED
+from ptycho_lib.model_names import UNTRAINED
 from ptycho_lib.report.style import FULL_WIDTH, model_looks
 
 GRID: dict[str, Any] = {"color": "#e6e6e6", "linewidth": 0.5}

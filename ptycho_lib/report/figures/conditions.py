@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS, TRAIN, UNTRAINED, select
+from ptycho_lib.metrics_table import METRICS, select
+from ptycho_lib.model_names import TRAIN, UNTRAINED
 from ptycho_lib.report.figures.axes import (
     DIRECTION,
     draw_control,

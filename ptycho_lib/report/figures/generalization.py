@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import TRAIN, UNTRAINED, select
+from ptycho_lib.metrics_table import select
+from ptycho_lib.model_names import TRAIN, UNTRAINED
 from ptycho_lib.report.figures.axes import (
     DIRECTION,
     GRID,

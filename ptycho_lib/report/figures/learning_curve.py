@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS, UNTRAINED, select
+from ptycho_lib.metrics_table import METRICS, select
+from ptycho_lib.model_names import UNTRAINED
 from ptycho_lib.report.figures.axes import (
     DIRECTION,
     GRID,

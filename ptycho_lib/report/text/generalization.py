@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import TRAIN, select
+from ptycho_lib.metrics_table import select
+from ptycho_lib.model_names import TRAIN
 from ptycho_lib.report.style import metric_title, model_looks
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ptycho_lib.config import ITERATIVE, NETWORKS, ONCE
-from ptycho_lib.metrics_table import METRICS, model_label, select
+from ptycho_lib.metrics_table import METRICS, select
+from ptycho_lib.model_names import model_label
 from ptycho_lib.report.figures.study import MOST_POINTS, NOMINAL
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import bullets, definitions, escape, listed, paragraph, table
 from ptycho_lib.report.text.tables import number_text
 from ptycho_lib.study.folder.progress import LOG
-from ptycho_lib.study.folder.record import ModelOutcome
+from ptycho_lib.study.folder.record import ModelOutcome, setting_text
 from ptycho_lib.study.folder.run_key import RunKey
 from ptycho_lib.study.folder.status import State
 from ptycho_lib.study.folder.templates import execution_name
@@ -179,10 +180,7 @@ def conditions(results: StudyResults) -> str:
     """Return what the other test conditions are; empty if there are none."""
     if not results.config.conditions:
         return ""
-    changes = {
-        c.name: ", ".join(f"{k} {v}" for k, v in c.model_dump(exclude={"name"}, exclude_none=True).items())
-        for c in results.config.conditions
-    }
+    changes = {c.name: setting_text(c.model_dump(exclude={"name"})) for c in results.config.conditions}
     text = "The networks were not trained again; the change of the phase's SSIM against the nominal test set:"
     return paragraph(text) + definitions(changes)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ptycho_lib.config import NETWORKS, NOMINAL
-from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS, UNTRAINED, model_label, select
+from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS, select
+from ptycho_lib.model_names import UNTRAINED, model_label
 from ptycho_lib.report.figures.study import STUDY_METRICS
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import escape, scrolling

@@ -243,5 +243,17 @@ def changed_settings(expected: dict[str, Any], found: dict[str, Any], prefix: st
         if isinstance(wanted, dict) and isinstance(there, dict):
             changes += changed_settings(wanted, there, f"{prefix}{key}.")
         elif wanted != there:
-            changes.append(f"{prefix}{key} {there} -> {wanted}")
+            changes.append(f"{prefix}{key} {setting_text(there)} -> {setting_text(wanted)}")
     return changes
+
+
+def setting_text(value: Any) -> str:
+    """Return a setting of any type as plain text: lists with commas, a named section as `name (key value)`."""
+    if isinstance(value, dict):
+        words = ", ".join(
+            f"{key} {setting_text(item)}" for key, item in value.items() if key != "name" and item is not None
+        )
+        return f"{value['name']} ({words})" if "name" in value else words
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting_text, value)) or "none"
+    return str(value)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS, UNTRAINED, model_phrase, select
+from ptycho_lib.metrics_table import METRICS, select
+from ptycho_lib.model_names import UNTRAINED, model_phrase
 from ptycho_lib.study.results.learning_curve import LearningCurve, Shape
 from ptycho_lib.study.results.reach import Status
 from ptycho_lib.study.results.statistics import MIN_TRIALS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import model_phrase
+from ptycho_lib.model_names import model_phrase
 from ptycho_lib.study.results.words import capitalized, count_text
 
 NEVER = math.inf

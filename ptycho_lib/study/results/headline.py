@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS, model_phrase, select
+from ptycho_lib.metrics_table import METRICS, select
+from ptycho_lib.model_names import model_phrase
 from ptycho_lib.study.results.matched_size import MODELS, MatchedSize, matched_size
 from ptycho_lib.study.results.reach import Status, by_trial
 from ptycho_lib.study.results.statistics import CONFIDENCE, MIN_TRIALS, mean_interval, sign_of

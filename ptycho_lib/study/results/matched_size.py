@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ptycho_lib.config import NOMINAL
-from ptycho_lib.metrics_table import METRICS, model_phrase, select
+from ptycho_lib.metrics_table import METRICS, select
+from ptycho_lib.model_names import model_phrase
 from ptycho_lib.study.results.reach import Reach, Status, by_trial, first_reach
 from ptycho_lib.study.results.statistics import CONFIDENCE, sign_of
 from ptycho_lib.study.results.words import capitalized, count_text, size_interval, trials_text

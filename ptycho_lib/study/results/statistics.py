@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from ptycho_lib.metrics_table import METRICS, UNTRAINED
+from ptycho_lib.metrics_table import METRICS
+from ptycho_lib.model_names import UNTRAINED
 
 KEYS = ("n_train", "model", "condition", "component", "alignment", "metric")
 """What identifies one row of a summary; its trials are summed up."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.io.files import write_atomically
-from ptycho_lib.metrics_table import TRAIN
+from ptycho_lib.model_names import TRAIN
 from ptycho_lib.study.results import answer
 from ptycho_lib.study.results.aggregate import AGGREGATED, join_runs, load_runs, run_outcomes
 from ptycho_lib.study.results.costs import COSTS, collect_costs

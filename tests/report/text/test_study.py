@@ -101,7 +101,8 @@ def test_the_answer_comes_first_and_names_both_models(tmp_path: Path) -> None:
 def test_the_report_discloses_what_qualifies_its_numbers(results: StudyResults) -> None:
     words = text(disclosure.disclosure(results))
     assert "the phase drift correction are fitted to the test patterns themselves, never to the reference" in words
-    assert "(default -> this study): trials" in words
+    changed = words.partition("(default -> this study): ")[2]
+    assert changed == "models pinn, baseline, untrained -> pinn, baseline; training_scan True -> False; trials 3 -> 2."
     assert results.standard in words or results.reference_note in words
 
 
@@ -119,3 +120,4 @@ def test_conditions_are_listed(tmp_path: Path) -> None:
     assert re.search(r"low_dose.*photons_factor 0\.1", text(narrative.conditions(results)))
     assert "low_dose" in narrative.condition_alt(results)
     assert "low_dose" in text(narrative.overview(results))
+    assert "conditions none -> low_dose (photons_factor 0.1);" in text(disclosure.disclosure(results))
