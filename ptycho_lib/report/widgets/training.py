@@ -47,8 +47,8 @@ class TrainingForm:
 
     def __init__(self, n_train: int, steps: int, gridsize: int, *, available: int) -> None:
         self.controls: dict[str, widgets.Widget] = {
-            "n_train": int_slider("training patterns", min(n_train, available), 8, available),
-            "steps": int_slider("gradient steps", steps, 10, max(2000, steps)),
+            "n_train": int_slider("training patterns", min(n_train, available), min(n_train, 8), available),
+            "steps": int_slider("gradient steps", steps, min(steps, 10), max(2000, steps)),
             "gridsize": choice("gridsize", [1, 2, 3], gridsize),
         }
 

@@ -238,6 +238,12 @@ class TestLiveTraining:
         assert (config.training.steps, config.training.batch_size, config.network.gridsize) == (70, 4, 2)
 
 
+def test_sliders_begin_at_small_values_that_the_notebook_sets() -> None:
+    config = training_views.TrainingForm(4, 3, 1, available=20).config()
+    assert config.n_train_sizes == (4,)
+    assert config.training.steps == 3
+
+
 def test_size_slider_ends_at_what_the_file_holds() -> None:
     form = training_views.TrainingForm(512, 50, 1, available=100)
     assert form.n_train == 100
