@@ -61,13 +61,25 @@ def validation_problems(
             yield Problem(source, key, "a setting of an older version", new, instead)
         elif detail["type"] == "extra_forbidden":
             known = sorted(_fields(section, place[:-1]))
-            near = difflib.get_close_matches(place[-1], known, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"Remove it. {fix}"
+            hint = _hint(place, known) or f"Remove it. {fix}"
             yield Problem(source, key, "an unknown setting", f"one of {', '.join(known)}", hint)
         else:
             found = repr(detail["input"])[:200] if place else "settings that contradict each other"
             expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             yield Problem(source, key, found, expected, fix)
+
+
+def _hint(place: list[str], known: list[str]) -> str:
+    """Return which known setting is nearest to an unknown one, by its name or by that of an older version."""
+    section = "".join(f"{part}." for part in place[:-1])
+    old = {name.removeprefix(section): name for name in RENAMED if name.rpartition(".")[0] == section.rstrip(".")}
+    near = difflib.get_close_matches(place[-1], [*known, *old], n=1)
+    if not near:
+        return ""
+    if near[0] in known:
+        return f"Did you mean '{near[0]}'?"
+    name = old[near[0]]
+    return f"Did you mean '{RENAMED[name].rpartition('.')[2]}'? {_REPLACED.get(name, '')}".rstrip()
 
 
 def with_names_of_today(settings: Mapping[str, Any]) -> dict[str, Any]:

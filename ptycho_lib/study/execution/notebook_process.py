@@ -26,6 +26,9 @@ from ptycho_lib.study.folder.notebook_errors import (
 from ptycho_lib.study.folder.progress import LOG
 from ptycho_lib.study.folder.record import RECORD
 
+NOTE_BYTES = 4096
+"""Reserved at the start for the note of a failure, so that a full disk or a read-only folder can still hold it."""
+
 NOT_STARTED = "not started"
 """The reason of a run that was not begun when the study was stopped."""
 
@@ -106,6 +109,8 @@ class NotebookProcess:
         for path in (self.partial, self.final, self.failed, log):
             if path.is_symlink():
                 path.unlink()  # papermill would write through it
+        reserved = "Reserved for the reason, in case this run fails."
+        write_atomically(self.folder / FAILURE, reserved.ljust(NOTE_BYTES))
         self._profile = create_profile()
         self._ended_for_memory = ended_for_memory()
         self._record_before = _modified(self.folder / RECORD)
@@ -160,7 +165,8 @@ class NotebookProcess:
             self.partial.replace(self.final)
         except OSError as problem:
             return self._fail(f"the executed notebook could not be kept: {problem}")
-        self.failed.unlink(missing_ok=True)
+        for path in (self.failed, self.folder / FAILURE):
+            path.unlink(missing_ok=True)
         ending = self._ending(succeeded=True, reason="")
         self._note_usage(ending)
         return ending
@@ -182,23 +188,30 @@ class NotebookProcess:
         return where_it_stopped(self.folder, self.partial)
 
     def _fail(self, reason: str, *, interrupted: bool = False) -> Ending:
-        """Note the failure beside the run; if even that cannot be written, say so."""
-        tree = self._running()
-        tree.kill_members()
-        note = {
-            "reason": reason,
-            "interrupted": interrupted,
-            "exit_code": tree.process.returncode,
-            "time": time.time(),
-            "host": socket.gethostname(),
-        }
+        """Note the failure beside the run; what cannot be written is named in the reason."""
+        self._running().kill_members()
         try:
             self._remove_own_record()
             write_failed_notebook(self.partial, self.failed, reason, interrupted=interrupted)
-            write_atomically(self.folder / FAILURE, json.dumps(note, indent=2) + "\n")
+        except OSError as problem:
+            reason = f"{reason} (and the failed notebook could not be written: {problem})"
+        try:
+            self._note_failure(reason, interrupted)
         except OSError as problem:
             reason = f"{reason} (and the failure could not be noted: {problem})"
         return self._ending(succeeded=False, reason=reason, interrupted=interrupted)
+
+    def _note_failure(self, reason: str, interrupted: bool) -> None:
+        """Write the note in place, into the space reserved for it: a new file may have no room."""
+        note = {
+            "reason": reason[: NOTE_BYTES // 8],  # JSON takes at most 6 bytes a character
+            "interrupted": interrupted,
+            "exit_code": self._running().process.returncode,
+            "time": time.time(),
+            "host": socket.gethostname(),
+        }
+        with os.fdopen(os.open(self.folder / FAILURE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644), "wb") as stream:
+            stream.write(f"{json.dumps(note, indent=2)}\n".encode().ljust(NOTE_BYTES))
 
     def _remove_own_record(self) -> None:
         """Remove the record that this execution wrote; that of an earlier, smaller run stays."""

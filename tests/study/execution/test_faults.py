@@ -98,7 +98,7 @@ def test_a_failing_cell_is_told_and_the_other_runs_go_on(study, undisturbed):
     study.fault("if n_train == 4: raise ValueError('no <b>luck</b>')")
     code, output = study.run("--jobs", "2")
     assert code == 1
-    assert "n_train 4: In [5] fault = Path(" in output
+    assert "n_train 4: failed: In [5] fault = Path(" in output
     assert "ValueError: no <b>luck</b>" in output
     found = states(study)
     assert found[4].state is State.FAILED
@@ -115,7 +115,7 @@ def test_a_killed_kernel_is_a_failure_not_a_complete_run(study, undisturbed):
         kernel.kill()
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "n_train 4: the kernel died at In [5]" in output
+    assert "n_train 4: failed: the kernel died at In [5]" in output
     assert states(study)[4].state is State.FAILED
     assert not (study.out / "n_train_4" / "run.json").exists()
     assert (study.out / "n_train_4" / "train_and_compare.failed.ipynb").exists()
@@ -225,7 +225,7 @@ def test_a_corrupt_record_and_a_corrupt_notebook_run_again(study, undisturbed):
     found = states(study)
     assert found[4].state is State.FAILED
     assert "run.json is not valid" in found[4].detail
-    assert found[8].state is State.FAILED
+    assert found[8].state is State.INTERRUPTED
     assert "killed" in found[8].detail
     rerun(study, undisturbed)
 
@@ -288,7 +288,9 @@ def test_a_full_disk(study, undisturbed, fault):
     study.fault(fault)
     outcome, _ = study.run_here()
     assert "No space left on device" in outcome.failures[0].reason
-    assert states(study)[4].state is State.FAILED
+    noted = states(study)[4]
+    assert noted.state is State.FAILED
+    assert "No space left on device" in noted.detail
     for ballast in study.out.rglob("ballast"):
         ballast.unlink()
     rerun(study, undisturbed)
@@ -327,11 +329,13 @@ def test_output_that_becomes_read_only_in_the_middle(study, undisturbed):
     set_mode(study.out / "n_train_4", 0o555)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "n_train 4: In [" in output
+    assert "n_train 4: failed: In [" in output
     assert "Permission denied" in output
     assert "Traceback" not in output
     set_mode(study.out / "n_train_4", 0o755)
-    assert states(study)[4].state is State.FAILED
+    noted = states(study)[4]
+    assert noted.state is State.FAILED
+    assert "Permission denied" in noted.detail
     rerun(study, undisturbed)
 
 

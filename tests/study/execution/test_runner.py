@@ -120,7 +120,7 @@ def test_a_different_study_is_refused_while_one_is_in_progress(study):
 def test_a_notebook_shows_the_live_board(study):
     code = (
         "from pathlib import Path\nfrom ptycho_lib.config import load_config\nfrom ptycho_lib import study\n"
-        "config = load_config(None, n_train_sizes=(4,), models=('pinn',))\n"
+        "config = load_config(None, n_train_sizes=(4,), trials=1, models=('pinn',))\n"
         f"outcome = study.run({str(study.train)!r}, {str(study.test)!r}, {str(study.out)!r}, config,\n"
         f"                    template=Path({str(study.template)!r}))\nlen(outcome.failures)"
     )

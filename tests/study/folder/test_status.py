@@ -1,5 +1,6 @@
 """States of runs, judged by what their folders hold."""
 
+import cProfile
 import hashlib
 import io
 import json
@@ -330,10 +331,10 @@ def test_a_run_that_waits_for_a_worker_and_one_that_begins_again_show_no_old_hea
     lock.release(force=True)
 
 
-def test_a_thousand_runs_are_judged(study):
-    sizes = tuple(range(1, 21))
-    config = study.config(n_train_sizes=sizes, trials=50)
-    plan = plan_study(study.train, study.test, study.out, config, template=study.template)
+def calls_to_judge(folder, trials):
+    """Return how many function calls the states of 20 sizes with so many complete trials take."""
+    study = Miniature(folder, n_train_sizes=tuple(range(1, 21)), trials=trials)
+    plan = plan_study(study.train, study.test, study.out, study.config(), template=study.template)
     write_manifest(study.out, plan.manifest)
     for run in plan.runs:
         write_record(run.folder, record_of(run))
@@ -341,8 +342,15 @@ def test_a_thousand_runs_are_judged(study):
             path = locks.lock_path(run.folder, holder)
             path.parent.mkdir(exist_ok=True)
             path.touch()
-    statuses = study_status(study.out)
-    assert [status.state for status in statuses] == [State.COMPLETE] * 1000
+    with cProfile.Profile() as profile:
+        statuses = study_status(study.out)
+    assert [status.state for status in statuses] == [State.COMPLETE] * 20 * trials
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_the_work_of_judging_a_thousand_runs_grows_no_faster_than_their_number(tmp_path):
+    few, more, many = (calls_to_judge(tmp_path / str(trials), trials) for trials in (5, 10, 50))
+    assert many - more <= 1.1 * 8 * (more - few)  # 40 further trials against 5; what is done once cancels
 
 
 def test_run_status_of_one(study):
