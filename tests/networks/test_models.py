@@ -274,7 +274,7 @@ def test_smoothing_keeps_the_refinement_of_a_probe_smooth_and_the_mask_keeps_it_
     assert not changes[0, 10][far].any()
 
 
-@pytest.mark.parametrize(("size", "gridsize"), itertools.product((64, 128, 256), (1, 2, 3)))
+@pytest.mark.parametrize(("size", "gridsize"), list(itertools.product((64, 128, 256), (1, 2, 3))))
 def test_every_pattern_size_and_group_size_takes_a_gradient_step(size, gridsize):
     network = build("pinn", size, gridsize=gridsize, reach_px=3)
     head = network.backbone.get_layer("fine")
