@@ -296,12 +296,23 @@ def _shape(errors: pd.DataFrame) -> Shape:
     rise, _ = mean_interval(steps, confidence=1 - 2 * (1 - CONFIDENCE) / 2 / len(steps))
     if np.nanmax(rise, initial=-np.inf) > 0:
         return Shape.NOT_MONOTONIC
-    along = np.log(sizes) - np.log(sizes).mean()
-    slopes = (finite.to_numpy() * along).sum(axis=1) / (along**2).sum()
-    low, high = mean_interval(slopes[None])
+    slopes = finite.apply(_slope, axis=1, raw=True, sizes=sizes)
+    if slopes.notna().sum() < MIN_TRIALS:
+        return Shape.FEW_TRIALS
+    low, high = mean_interval(slopes.to_numpy()[None])
     if not high[0] < 0:
         return Shape.NOT_MONOTONIC if low[0] > 0 else Shape.FLAT
     return Shape.FITTED if len(sizes) >= MIN_SIZES else Shape.TWO_SIZES
+
+
+def _slope(errors: Floats, sizes: Floats) -> float:
+    """Return the slope of one trial's E against log n, at the sizes that it has; NaN with fewer than two."""
+    there = np.isfinite(errors)
+    if there.sum() < 2:
+        return math.nan
+    along = np.log(sizes[there])
+    along -= along.mean()
+    return float(errors[there] @ along / (along @ along))
 
 
 def _fit(errors: pd.DataFrame, metric: str) -> tuple[PowerLaw, list[PowerLaw], Floats]:

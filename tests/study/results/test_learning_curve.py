@@ -128,6 +128,20 @@ def test_shapes_without_a_fit_are_said_to_be_so(curve, how, shape, words):
     assert target_reached([found]).endswith(".")
 
 
+@pytest.mark.parametrize("size", [64, 512])
+def test_one_missing_run_leaves_a_rising_curve_rising(size):
+    values = trials(LAW)
+    values.loc[3, size] = np.nan
+    curve = learning_curve(values, "pinn", "phase", "ssim")
+    assert (curve.shape, curve.n_trials) == (Shape.FITTED, 3)
+
+
+def test_a_trial_of_one_size_shows_no_slope():
+    values = trials(LAW)
+    values.loc[3, 64:] = np.nan
+    assert learning_curve(values, "pinn", "phase", "ssim").shape is Shape.FEW_TRIALS
+
+
 def test_a_model_whose_trainings_all_collapsed_has_no_curve():
     table = study(trials([0.0] * 5).to_numpy(), trials(LAW).to_numpy(), sizes=SIZES)
     outcomes = pd.DataFrame({"model": ["pinn", "pinn"], "state": "complete", "collapsed": True})
