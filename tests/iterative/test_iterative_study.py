@@ -106,7 +106,7 @@ def test_the_report_names_the_models_and_no_circle_where_the_truth_was_simulated
     report = (study.out / "report.html").read_text(encoding="utf-8")
     assert "reconstructed iteratively (Pty-chi, LSQML, to convergence or 25 updates" in report
     assert "part of their lead is circular" not in report
-    assert "PtychoPINN, then iterating, with 16 training patterns" in report
+    assert "PtychoPINN followed by iterations with 16 training patterns" in report
     runs = BeautifulSoup(narrative.run_list(read_results(study.out)), "html.parser")
     first = [cell.get_text() for cell in runs.find_all("tr")[1].find_all(["th", "td"])]
     assert first[0] == "none"
