@@ -174,7 +174,7 @@ test-lowest: ## run a study with the lowest versions of all dependencies (5 minu
 
 .PHONY: site
 site: $(STAMP) ## build the documentation strictly into build/site; open build/site/index.html
-	$(BIN)/ruff check --quiet --select D1 ptycho_lib
+	$(BIN)/ruff check --quiet --select D1 --ignore D105 ptycho_lib
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 .PHONY: imports
