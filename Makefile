@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo 'not there'); Python 3.11, 3.12 or 3.13" \
 		"is needed. Name another: make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Installing into $(VENV): a minute or two, about 2 GB."
+	@echo "Installing into $(VENV): a minute or two, about 3 GB."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]'
 	@touch $@
