@@ -245,7 +245,7 @@ def _physics(
         "residual from photon noise": rounded(result.noise, 2),
         "residual of a uniform object": rounded(result.uniform, 2),
     }
-    findings = [*_named(result, sample, in_force, dataset), *equalised(sample), *outlying_values(sample)]
+    findings = [*_named(result, sample, in_force, dataset), *equalised(sample), *outlying_values(result.sample)]
     if np.isfinite(result.best.residual):
         placed = dataset
         if result.hypothesis is not None and len(result.sample.scan_px) == len(dataset):
