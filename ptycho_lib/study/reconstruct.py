@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ptycho_lib.config import ITERATIVE, NOMINAL, TRAIN, UNTRAINED
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.evaluation.reconstruction import Reconstruction, assess, reconstruct
+from ptycho_lib.evaluation.uncertainty import error_ratios, reliability
 from ptycho_lib.io.files import file_sha256
 from ptycho_lib.iterative.reconstruction import EngineRoom, Iterated, iterate
 from ptycho_lib.resource_usage import Usage
@@ -77,6 +78,22 @@ class RunReconstructions:
     def aligned(self) -> dict[str, NDArray[np.complexfloating]]:
         """Return the nominal objects aligned to the truth as the metrics do, by model, each (H, W)."""
         return {model: found.align(max_shift_px=self.max_shift_px).aligned for model, found in self.nominal.items()}
+
+    def reliability(self) -> pd.DataFrame:
+        """Return how often the truth lies within the spread of overlapping patches on the unchanged test set.
+
+        Returns
+        -------
+        DataFrame
+            `evaluation.uncertainty.RELIABILITY_COLUMNS`; calibrated rows where the training scan was
+            reconstructed, too.
+        """
+        ratios: dict[str, dict[str, NDArray[np.float64]]] = {NOMINAL: {}, TRAIN: {}}
+        for (model, condition), found in self.objects.items():
+            if condition in ratios:
+                aligned = found.align(max_shift_px=self.max_shift_px).aligned
+                ratios[condition][model] = error_ratios(found.truth, aligned, found.spread, found.mask)
+        return reliability(ratios[NOMINAL], ratios[TRAIN])
 
     def metrics(self) -> pd.DataFrame:
         """Return every metric of every reconstruction, one value a row."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho_lib.metrics_table import METRICS, select
+from ptycho_lib.model_names import model_phrase
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import bullets, escape, listed, paragraph
@@ -65,8 +66,7 @@ def sentence(series: ConditionSeries, pair: tuple[str, str], rows: pd.DataFrame,
     sign = 1 if metric not in METRICS or METRICS[metric].better == "higher" else -1
     gap = sign * (first - second)
     decided = gap[np.isfinite(gap) & (gap != 0)]
-    looks = model_looks(pair)
-    names = [looks[name].label for name in (pair if decided.size and decided[0] > 0 else pair[::-1])]
+    names = [model_phrase(name) for name in (pair if decided.size and decided[0] > 0 else pair[::-1])]
     span = f"{_value(series, series.values[0])} to {_value(series, series.values[-1])}"
     where = f"{capitalized(AXES[series.axis])} {span}" + (f" ({series.fixed})" if series.fixed else "")
     if not decided.size:
@@ -84,8 +84,8 @@ def series_alt(results: StudyResults) -> str:
         + (f" ({one.fixed})" if one.fixed else "")
         for one in study_series(results)
     ]
-    models = "; ".join(look.label for look in model_looks(results.table["model"]).values())
-    return f"SSIM of amplitude and phase against {listed(ranges)}, with the area compared; by {models}."
+    models = listed(map(model_phrase, model_looks(results.table["model"])))
+    return f"SSIM of amplitude and phase against {listed(ranges)}, with the area compared, by {models}."
 
 
 def _pairs(costs: pd.DataFrame) -> list[tuple[str, str]]:

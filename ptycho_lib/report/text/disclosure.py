@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ptycho_lib.config import StudyConfig
+from ptycho_lib.config import NETWORKS, UNTRAINED, StudyConfig
 from ptycho_lib.data.dataset import load_dataset
 from ptycho_lib.errors import InputError
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.text.html_elements import bullets, escape
 from ptycho_lib.study.folder.record import changed_settings
+from ptycho_lib.study.results.words import capitalized, joined
 
 IDLE = {"name", "n_train_sizes", "n_test_images"}
 """Settings that every study has its own of."""
@@ -39,9 +40,12 @@ def _fitted_to_test_patterns(config: StudyConfig) -> list[str]:
     if not steps:
         return ["No step but the prediction itself uses the test patterns."]
     verb = "is" if len(steps) == 1 else "are"
+    same = ["every network"] * bool(set(NETWORKS) & set(config.models))
+    same += ["the untrained control"] * (UNTRAINED in config.models)
+    verb_same = "gets" if len(same) == 1 else "get"
+    shared = f"; {joined(same)} {verb_same} the same" if same else ""
     return [
-        f"{' and '.join(steps)} {verb} fitted to the test patterns themselves, never to the reference; every "
-        "network and the untrained control get the same.".capitalize()
+        f"{capitalized(joined(steps))} {verb} fitted to the test patterns themselves, never to the reference{shared}."
     ]
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ptycho_lib.config import ITERATIVE, NETWORKS, ONCE
 from ptycho_lib.metrics_table import METRICS, select
-from ptycho_lib.model_names import model_label
+from ptycho_lib.model_names import model_label, model_phrase
 from ptycho_lib.report.figures.study import MOST_POINTS, NOMINAL
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.style import metric_title, model_looks
@@ -28,6 +28,7 @@ from ptycho_lib.study.folder.status import State
 from ptycho_lib.study.folder.templates import execution_name
 from ptycho_lib.study.results.aggregate import LoadedRun
 from ptycho_lib.study.results.answer import patterns_needed
+from ptycho_lib.study.results.words import capitalized
 
 STATE_WORDS = {
     State.COMPLETE: "complete",
@@ -42,7 +43,7 @@ STATE_WORDS = {
 def overview(results: StudyResults) -> str:
     """Return the paragraph that says what was compared with what, on which data."""
     config, manifest = results.config, results.manifest
-    models = listed(look.label for look in model_looks(config.networks).values())
+    models = capitalized(_phrases(config.networks))
     sizes = listed(map(str, config.n_train_sizes))
     trials = f"{config.trials} trials each" if config.trials > 1 else "one trial each"
     conditions = listed(condition.name for condition in config.conditions)
@@ -66,7 +67,7 @@ def iterative_sentence(results: StudyResults) -> str:
     how += [f"at most {settings.probe_modes} probe modes"] if settings.probe_modes else []
     how += ["positions corrected"] if settings.correct_positions else []
     starts = ["a flat object"] if ITERATIVE in config.models else []
-    starts += [f"the object of {_model(network)}" for network in config.hybrids.values()]
+    starts += [f"the object of {escape(model_phrase(network))}" for network in config.hybrids.values()]
     return (
         f" The same test patterns were reconstructed iteratively (Pty-chi, {settings.algorithm.upper()}, "
         f"to convergence or {settings.updates} updates, {', '.join(how)}), starting "
@@ -96,7 +97,7 @@ def run_counts(results: StudyResults) -> str:
     )
     items = [f"{run.key}: {STATE_WORDS[run.state]}. {escape(run.detail)}".strip() for run in others]
     items += [
-        f"{_run_name(row.n_train, row.trial, row.model)}: {_model(row.model)} collapsed ({escape(row.reason)})"
+        escape(f"{_run_name(row.n_train, row.trial, row.model)}: {model_phrase(row.model)} collapsed ({row.reason})")
         for row in results.collapsed.itertuples()
     ]
     return paragraph(" ".join(words)) + (bullets(items) if items else "")
@@ -205,7 +206,7 @@ def study_alt(results: StudyResults) -> str:
 def montage_alt(results: StudyResults, component: str) -> str:
     """Return the alternative text of a montage."""
     sizes = listed(str(run.n_train) for run in results.trained if run.trial == 1)
-    models = listed(look.label for look in model_looks(results.config.models).values())
+    models = _phrases(results.config.models)
     return f"The {component} of the test object, and its reconstructions by {models} from {sizes} patterns."
 
 
@@ -218,7 +219,7 @@ def condition_alt(results: StudyResults) -> str:
 def caption(results: StudyResults) -> str:
     """Return the caption of the publication figure, numbers filled in, as plain text."""
     config, n_trials = results.config, results.table["trial"].nunique()
-    models = listed(look.label for look in model_looks(config.networks).values())
+    models = capitalized(_phrases(config.networks))
     single = ", each shown as a faint point" if n_trials <= MOST_POINTS else ""
     several = f"Lines join the means of {n_trials} trials{single}"
     band = "; bands are 95 % intervals of the mean (Student's t)" if results.has_intervals else ""
@@ -307,6 +308,10 @@ def _count(number: int, noun: str) -> str:
 
 def _model(model: str) -> str:
     return escape(model_label(model))
+
+
+def _phrases(models: Iterable[str]) -> str:
+    return listed(map(model_phrase, model_looks(models)))
 
 
 def _file(path: str) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ptycho_lib.config import NETWORKS, NOMINAL
 from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS, select
-from ptycho_lib.model_names import UNTRAINED, model_label
+from ptycho_lib.model_names import UNTRAINED, model_label, model_phrase
 from ptycho_lib.report.figures.study import STUDY_METRICS
 from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import escape, scrolling
@@ -124,7 +124,7 @@ def study_table(
         names=["component", "patterns", "model"],
     )
     spread = "Mean ± half of the 95 % interval (Student's t). " if np.isfinite([*half.values()]).any() else ""
-    models = joined(look.label for look in looks.values())
+    models = joined(map(model_phrase, looks))
     caption = (
         f"Reconstructions of the same test patterns by {models}, against the number of training patterns. "
         f"{spread}Trials: {rows['trial'].nunique()}. Bold: better than every other model of that size, by the 95 % "
@@ -161,7 +161,7 @@ def gain_table(
     if rows.empty or not metrics:
         return None
     caption = (
-        f"Gain over the {model_label(UNTRAINED).lower()}, positive where training helps, ± half of the 95 % interval. "
+        f"Gain over {model_phrase(UNTRAINED)}, positive where training helps, ± half of the 95 % interval. "
         "Bold: the interval excludes zero. Phase errors are in rad and rad². "
         f"Alignment: {alignment}; test condition: {condition}."
     )

@@ -86,11 +86,11 @@ def test_the_break_even_stands_beside_the_quality(results: StudyResults) -> None
         (
             [0.9, 0.5, 0.1],
             [0.5, 0.5, 0.5],
-            "PtychoPINN begins ahead of Iterative; they change places at 0.50.",
+            "PtychoPINN begins ahead of the iterative reconstruction; they change places at 0.50.",
         ),
-        ([0.9, 0.8, 0.7], [0.5, 0.5, 0.5], "PtychoPINN is ahead of Iterative throughout."),
-        ([0.1, 0.1, 0.1], [0.5, 0.5, 0.5], "Iterative is ahead of PtychoPINN throughout."),
-        ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], "Iterative and PtychoPINN cannot be told apart."),
+        ([0.9, 0.8, 0.7], [0.5, 0.5, 0.5], "PtychoPINN is ahead of the iterative reconstruction throughout."),
+        ([0.1, 0.1, 0.1], [0.5, 0.5, 0.5], "the iterative reconstruction is ahead of PtychoPINN throughout."),
+        ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], "the iterative reconstruction and PtychoPINN cannot be told apart."),
     ],
 )
 def test_sentences_of_known_curves(first: list, second: list, expected: str) -> None:
@@ -119,7 +119,7 @@ def test_doses_cross_on_a_logarithmic_axis() -> None:
 
 def test_a_study_names_where_its_models_change_places(results: StudyResults) -> None:
     words = text(sweep_narrative.change_places(results))
-    assert "Photons per pattern 100 000 to 1 000: PtychoPINN is ahead of Supervised baseline" in words
+    assert "Photons per pattern 100 000 to 1 000: PtychoPINN is ahead of the supervised baseline" in words
     assert "100\u202f000 to 1\u202f000" in sweep_narrative.series_alt(results)
 
 

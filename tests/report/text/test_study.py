@@ -26,7 +26,7 @@ def text(html: str) -> str:
 def test_overview_says_what_was_compared(results: StudyResults) -> None:
     words = text(narrative.overview(results))
     for part in (
-        "PtychoPINN and Supervised baseline",
+        "PtychoPINN and the supervised baseline",
         "4 and 8",
         "2 trials each",
         "25 patterns",
@@ -44,7 +44,7 @@ def test_counts_come_with_reasons(results: StudyResults) -> None:
     assert "3 of 4 runs are complete." in words
     assert "1 missing." in words
     assert "1 training collapsed" in words
-    assert "n_train 4, trial 2: Supervised baseline collapsed (the loss became NaN)" in words
+    assert "n_train 4, trial 2: the supervised baseline collapsed (the loss became NaN)" in words
 
 
 def test_links_are_relative_and_lead_to_the_notebooks(results: StudyResults) -> None:
@@ -101,6 +101,7 @@ def test_the_answer_comes_first_and_names_both_models(tmp_path: Path) -> None:
 def test_the_report_discloses_what_qualifies_its_numbers(results: StudyResults) -> None:
     words = text(disclosure.disclosure(results))
     assert "the phase drift correction are fitted to the test patterns themselves, never to the reference" in words
+    assert "; every network gets the same." in words  # this study has no control
     changed = words.partition("(default -> this study): ")[2]
     assert changed == "models pinn, baseline, untrained -> pinn, baseline; training_scan True -> False; trials 3 -> 2."
     assert results.standard in words or results.reference_note in words

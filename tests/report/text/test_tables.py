@@ -168,7 +168,9 @@ def test_latex_aligns_numbers_and_sets_winners_in_bold() -> None:
     source = to_latex(study_table(table, summarize(table)))
     assert "{lllS[table-format=1.3(1)]" in source
     assert r"& \bfseries 0.040 +- 0.001 &" in source
-    assert "Reconstructions of the same test patterns by PtychoPINN, Supervised baseline and Untrained" in source
+    assert (
+        "Reconstructions of the same test patterns by PtychoPINN, the supervised baseline and the untrained" in source
+    )
     for part in (
         r"\toprule",
         r"\midrule",
