@@ -21,13 +21,9 @@ from ptycho_lib.data.check.sample import (
     FEW,
     Fit,
     Sample,
-    beyond_noise,
-    compare,
     fit,
     lead,
-    noise_fit,
     standard_error,
-    within_noise,
 )
 from ptycho_lib.data.check.scan_search import displacements, refine_affine, search_scans
 
@@ -139,7 +135,7 @@ def _diagnosis(sample: Sample, as_is: Fit, chosen: Hypothesis, found: Fit, certa
         hypothesis=chosen if certainty is not None else None,
         certainty=certainty or "certain",
         sample=right,
-        noise=noise_fit(right, found).residual,
+        noise=found.noise.residual,
         uniform=uniform.residual,
         unexplained=_unexplained(right, found, uniform),
         position_error_px=_position_error(right, found),
@@ -150,10 +146,10 @@ def _unexplained(right: Sample, found: Fit, uniform: Fit | None = None) -> float
     """Return the misfit beyond noise over that of a uniform object."""
     if not np.isfinite(found.residual):
         return np.inf
-    if found.mean < PERFECT or within_noise(right, found):
+    if found.mean < PERFECT or found.within_noise:
         return 0.0
     uniform = fit(right.uniform()) if uniform is None else uniform
-    return beyond_noise(right, found) / max(beyond_noise(right, uniform), 1e-300)
+    return found.beyond_noise / max(uniform.beyond_noise, 1e-300)
 
 
 def _done(sample: Sample, chosen: Hypothesis, found: Fit) -> bool:
@@ -191,22 +187,19 @@ def _simplest(sample: Sample, tried: dict[Hypothesis, Fit], as_is: Fit) -> tuple
     fits = tried | ({Hypothesis(): as_is} if np.isfinite(as_is.residual) else {})
     if not fits:
         return Hypothesis(), as_is
-    best = _best(sample, fits)
-    floor = beyond_noise(best.apply(sample), fits[best])
+    best = _best(fits)
+    floor = fits[best].beyond_noise
     equal = [
         one
         for one, found in fits.items()
         if one.intensity == best.intensity
-        and (
-            lead(found, fits[best]) < DOUBT
-            or (one.codes != best.codes and ALSO * beyond_noise(one.apply(sample), found) < floor)
-        )
+        and (lead(found, fits[best]) < DOUBT or (one.codes != best.codes and ALSO * found.beyond_noise < floor))
     ]
     chosen = min(equal or [best], key=lambda one: (len(one.codes), fits[one].mean))
     return chosen, fits[chosen]
 
 
-def _best(sample: Sample, fits: dict[Hypothesis, Fit]) -> Hypothesis:
+def _best(fits: dict[Hypothesis, Fit]) -> Hypothesis:
     """Return the hypothesis that fits best: with the smallest misfit, of amplitudes or of intensities.
 
     Of these two the one nearer to photon noise: a square root compresses noise, so that its misfit is smaller in
@@ -214,10 +207,7 @@ def _best(sample: Sample, fits: dict[Hypothesis, Fit]) -> Hypothesis:
     """
     ranked = sorted(fits, key=lambda one: fits[one].mean)
     readings = {one.intensity: one for one in reversed(ranked)}
-    return min(
-        readings.values(),
-        key=lambda one: abs(fits[one].mean - noise_fit(one.apply(sample), fits[one]).mean),
-    )
+    return min(readings.values(), key=lambda one: abs(fits[one].mean - fits[one].noise.mean))
 
 
 def _search_scan(
@@ -252,11 +242,11 @@ def _better(sample: Sample, before: tuple[Hypothesis, Fit], guess: Hypothesis) -
     options = {one: found for one, found in options.items() if np.isfinite(found.residual)}
     if not options:
         return before
-    lowest = min(beyond_noise(one.apply(sample), found) for one, found in options.items())
+    lowest = min(found.beyond_noise for one, found in options.items())
     for one, found in options.items():  # from simple to complete
-        left = beyond_noise(one.apply(sample), found)
-        if left <= 1.1 * lowest or within_noise(one.apply(sample), found):
-            old = beyond_noise(before[0].apply(sample), before[1]) if np.isfinite(before[1].residual) else np.inf
+        left = found.beyond_noise
+        if left <= 1.1 * lowest or found.within_noise:
+            old = before[1].beyond_noise if np.isfinite(before[1].residual) else np.inf
             return (one, found) if left < ALSO * old and lead(before[1], found) > DOUBT else before
     return before
 
@@ -294,17 +284,17 @@ def _certainty(sample: Sample, chosen: Hypothesis, found: Fit, as_is: Fit) -> Ce
         return "certain" if explained else "likely"
     if chosen == Hypothesis(intensity=True) and _whole_numbers(sample):
         return "certain"
-    left, beyond = beyond_noise(sample, as_is), beyond_noise(right, found)
+    left, beyond = as_is.beyond_noise, found.beyond_noise
     if left < PERFECT or float(np.mean(found.misfit < as_is.misfit)) < MOST:
         return None
-    noise = noise_fit(sample, as_is)
+    noise = as_is.noise
     clearly = beyond < CLEARLY * left and left > DOUBT * standard_error(found, noise)
     if chosen.intensity:
         return "certain" if clearly else None  # other values, other noise: nothing cancels
     ahead = lead(as_is, found)
-    if explained and (clearly or (ahead > CERTAIN and within_noise(right, found))):
+    if explained and (clearly or (ahead > CERTAIN and found.within_noise)):
         return "certain"
-    return "likely" if ahead > CERTAIN and (beyond < ALSO * left or within_noise(right, found)) else None
+    return "likely" if ahead > CERTAIN and (beyond < ALSO * left or found.within_noise) else None
 
 
 def _mixed_up(sample: Sample) -> Sample:
@@ -340,7 +330,7 @@ def _position_error(right: Sample, found: Fit) -> float:
     part = right.take(where.index)
     positions = part.positions_px + where.moved_px
     moved = replace(part, scan_px=positions, index=np.arange(len(positions)))
-    before, after = compare(part.measured, part.predicted()), fit(moved)
+    before, after = fit(part), fit(moved)
     rms = float(np.sqrt(np.mean(np.sum(np.square(where.moved_px), axis=1))))
-    helps = beyond_noise(moved, after) < CLEARLY * beyond_noise(part, before) and lead(before, after) > DOUBT
+    helps = after.beyond_noise < CLEARLY * before.beyond_noise and lead(before, after) > DOUBT
     return rms if helps and rms > UNEVEN_STAGE else 0.0

@@ -1,12 +1,13 @@
 """A sample of patterns, and how well object and probe predict them.
 
 The misfit of a pattern is Σ(x - s·A)² / mean Σx², one scale s for all patterns, over the measured pixels.
-Photon noise leaves a part of it, which `noise_fit` finds by drawing the predicted counts once.
+Photon noise leaves a part of it, which `Fit.noise` finds by drawing the predicted counts once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -106,31 +107,59 @@ class Fit:
         s, the least-squares scale of the prediction A.
     predicted : (k, N, N) array or None
         A.
+    photons_per_pattern : float, optional
+        Gives the scale of the counts; without it the noise counts as zero.
     """
 
     residual: float
     misfit: Array
     scale: float
     predicted: Array | None = None
+    photons_per_pattern: float | None = None
 
     @property
     def mean(self) -> float:
         """Mean misfit."""
         return float(self.misfit.mean())
 
+    @cached_property
+    def noise(self) -> Fit:
+        """The fit of counts drawn from the prediction: what photon noise alone would leave."""
+        nothing = Fit(0.0, np.zeros(len(self.misfit)), self.scale)
+        if self.predicted is None or self.photons_per_pattern is None or not self.predicted.any():
+            return nothing
+        mean = np.square(self.predicted, dtype=np.float64)
+        mean *= self.photons_per_pattern * len(mean) / mean.sum()
+        if not mean.max() < MOST_COUNTS:  # NaN, too
+            return nothing
+        return compare(np.sqrt(np.random.default_rng(0).poisson(mean)), self.predicted)
+
+    @property
+    def beyond_noise(self) -> float:
+        """Mean misfit that photon noise does not explain, at least 0."""
+        return max(self.mean - self.noise.mean, 0.0)
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether photon noise explains all of the misfit; False where the photons are unknown."""
+        if self.photons_per_pattern is None or not np.isfinite(self.residual):
+            return False
+        return self.mean - self.noise.mean < max(DOUBT * standard_error(self, self.noise), 0.02 * self.noise.mean)
+
 
 def fit(sample: Sample) -> Fit:
     """Compare the sample's patterns with what object and probe predict."""
-    return compare(sample.measured, sample.predicted())
+    return compare(sample.measured, sample.predicted(), sample.photons_per_pattern)
 
 
-def compare(measured: Array, predicted: Array | None) -> Fit:
+def compare(measured: Array, predicted: Array | None, photons_per_pattern: float | None = None) -> Fit:
     """Compare amplitudes (k, N, N) with a prediction up to one scale.
 
     Parameters
     ----------
     measured : (k, N, N) array
     predicted : (k, N, N) array or None
+    photons_per_pattern : float, optional
 
     Returns
     -------
@@ -139,33 +168,10 @@ def compare(measured: Array, predicted: Array | None) -> Fit:
     """
     found = None if predicted is None else residual(measured, predicted)
     if predicted is None or found is None or not np.isfinite(found.value):
-        return Fit(np.inf, np.full(len(measured), np.inf), np.nan)
+        return Fit(np.inf, np.full(len(measured), np.inf), np.nan, None, photons_per_pattern)
     error = np.square(measured - found.scale * predicted).sum(axis=(1, 2))
     misfit = error * len(measured) / np.square(measured).sum()
-    return Fit(found.value, misfit, found.scale, predicted)
-
-
-def noise_fit(sample: Sample, found: Fit) -> Fit:
-    """Return the fit of counts drawn from the prediction: what photon noise alone would leave.
-
-    Parameters
-    ----------
-    sample : Sample
-        Its photons give the scale of the counts; without them the noise counts as zero.
-    found : Fit
-
-    Returns
-    -------
-    Fit
-    """
-    nothing = Fit(0.0, np.zeros(len(sample.measured)), found.scale)
-    if found.predicted is None or sample.photons_per_pattern is None or not found.predicted.any():
-        return nothing
-    mean = np.square(found.predicted, dtype=np.float64)
-    mean *= sample.photons_per_pattern * len(mean) / mean.sum()
-    if not mean.max() < MOST_COUNTS:  # NaN, too
-        return nothing
-    return compare(np.sqrt(np.random.default_rng(0).poisson(mean)), found.predicted)
+    return Fit(found.value, misfit, found.scale, predicted, photons_per_pattern)
 
 
 def lead(worse: Fit, better: Fit) -> float:
@@ -203,37 +209,3 @@ def standard_error(one: Fit, two: Fit) -> float:
     float
     """
     return float(np.sqrt((one.misfit.var() + two.misfit.var()) / len(one.misfit)))
-
-
-def beyond_noise(sample: Sample, found: Fit) -> float:
-    """Return the mean misfit that photon noise does not explain, at least 0.
-
-    Parameters
-    ----------
-    sample : Sample
-    found : Fit
-
-    Returns
-    -------
-    float
-    """
-    return max(found.mean - noise_fit(sample, found).mean, 0.0)
-
-
-def within_noise(sample: Sample, found: Fit) -> bool:
-    """Return whether photon noise explains all of the misfit.
-
-    Parameters
-    ----------
-    sample : Sample
-    found : Fit
-
-    Returns
-    -------
-    bool
-        False where the photons are unknown.
-    """
-    if sample.photons_per_pattern is None or not np.isfinite(found.residual):
-        return False
-    noise = noise_fit(sample, found)
-    return found.mean - noise.mean < max(DOUBT * standard_error(found, noise), 0.02 * noise.mean)

@@ -11,7 +11,9 @@ from ptycho_lib.data.check.conventions import CONVENTIONS
 from ptycho_lib.data.check.file import check, check_file
 from ptycho_lib.data.check.pair import check_pair, probe_similarity
 from ptycho_lib.data.dataset import load_dataset, materialise, save_dataset
+from ptycho_lib.data.options import ReadOptions, parse_options
 from ptycho_lib.data.prepare.pipeline import prepare
+from ptycho_lib.data.readers import read_file
 from ptycho_lib.data.readers.patterns import reverse
 from ptycho_lib.data.readers.positions import mirror
 from ptycho_lib.data.reprojection import Residual, residual, spread_indices
@@ -28,6 +30,16 @@ def codes(report, *severities):
 def star(star_raw):
     with np.load(star_raw) as raw:
         return dict(raw)
+
+
+@pytest.fixture(scope="module")
+def good(star_raw):
+    return read_file(star_raw, ReadOptions())
+
+
+def same_arrays(one, two):
+    names = ("diffraction", "positions_px", "probe", "obj")
+    return all(np.allclose(getattr(one, name), getattr(two, name), rtol=1e-5, atol=1e-8) for name in names)
 
 
 def flipped(values):
@@ -85,16 +97,18 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-def test_a_suspect_in_the_measured_data_is_named_and_its_option_mends_it(planted, star, tmp_path):
+def test_a_problem_of_the_measured_data_is_named_and_its_option_fixes_it(planted, star, good, tmp_path):
     path = tmp_path / "raw.npz"
     np.savez(path, **{**star, **PLANTED[planted](star)})
     report = check_file(path)
     # Metres leave open where in the object the scan lies: an offset may come on top.
     assert [code.removesuffix("+position-offset") for code in codes(report, "error")] == [planted]
     assert report.numbers["re-projection residual"] > 0.1
-    fixed = check_file(path, **options_of(report.findings[0]))
-    assert fixed.ok, fixed.findings
-    assert fixed.numbers["re-projection residual"] < 0.13
+    fixed = read_file(path, parse_options(ReadOptions, "options", options_of(report.findings[0])))
+    if not same_arrays(fixed, good):  # up to what was fitted
+        report = check(fixed)
+        assert report.ok, report.findings
+        assert report.numbers["re-projection residual"] < 0.13
 
 
 @pytest.mark.parametrize(("factor", "words"), [(5.8e-8, "--position-unit m"), (0.058, "micrometres")])
