@@ -1,4 +1,6 @@
-from . import data, evaluation, iterative, networks, physics, report, study
+from . import application, data, evaluation, iterative, networks, physics, report, study
+from .application.network import TrainedNetwork, load_model
+from .application.scan_reconstruction import ScanReconstruction
 from .config import StudyConfig, load_config
 from .data.check.file import check_file
 from .data.dataset import PtychoDataset, load_dataset, save_dataset
@@ -19,8 +21,11 @@ __all__ = [
     "Problem",
     "PtychoDataset",
     "Reconstruction",
+    "ScanReconstruction",
     "StudyConfig",
     "StudyResults",
+    "TrainedNetwork",
+    "application",
     "check_file",
     "compare_objects",
     "data",
@@ -28,6 +33,7 @@ __all__ = [
     "iterative",
     "load_config",
     "load_dataset",
+    "load_model",
     "networks",
     "open_dataset",
     "physics",

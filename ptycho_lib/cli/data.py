@@ -78,8 +78,8 @@ def _prepare_model() -> type[BaseModel]:
     return PrepareOptions
 
 
-class CheckCommand(ModelCommand):
-    """`check` with the options of reading."""
+class ReadCommand(ModelCommand):
+    """A command with the options of reading."""
 
     model = staticmethod(_read_model)
 
@@ -90,7 +90,7 @@ class PrepareCommand(ModelCommand):
     model = staticmethod(_prepare_model)
 
 
-@click.command(cls=CheckCommand)
+@click.command(cls=ReadCommand)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--plot", type=click.Path(path_type=Path), help="Write a picture page of the first file.")
 def check(files: tuple[Path, ...], plot: Path | None, **options: Any) -> None:

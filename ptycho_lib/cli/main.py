@@ -12,7 +12,13 @@ from typing import Any
 import click
 
 import ptycho_lib
-from ptycho_lib.cli import data as cli_data, figures as cli_figures, results as cli_results, study as cli_study
+from ptycho_lib.cli import (
+    application as cli_application,
+    data as cli_data,
+    figures as cli_figures,
+    results as cli_results,
+    study as cli_study,
+)
 from ptycho_lib.errors import InputError
 from ptycho_lib.optional_dependencies import extra_of, extra_problem
 
@@ -70,6 +76,7 @@ for _command in (
     cli_results.report,
     cli_figures.figures,
     cli_results.verify,
+    cli_application.reconstruct,
 ):
     main.add_command(_command)
 

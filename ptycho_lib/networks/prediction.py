@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -46,7 +47,12 @@ class PredictedPatches:
 
 
 def predict_patches(
-    network: ReconstructionNetwork, dataset: PtychoDataset, *, batch_size: int | None = None, seed: int = 0
+    network: ReconstructionNetwork,
+    dataset: PtychoDataset,
+    *,
+    batch_size: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PredictedPatches:
     """Reconstruct the object patches of a dataset's patterns.
 
@@ -61,6 +67,8 @@ def predict_patches(
         Samples at a time; by default as many as have `PIXELS_AT_A_TIME`.
     seed : int
         Of `data.sampling.neighbour_groups`.
+    progress : callable, optional
+        Called after every batch with the number of samples done, and that of all.
 
     Returns
     -------
@@ -96,8 +104,11 @@ def predict_patches(
     predict(0)
     started = time.perf_counter()
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        for done in [pool.submit(predict, start) for start in range(0, len(samples), batch_size)]:
+        starts = range(0, len(samples), batch_size)
+        for start, done in zip(starts, [pool.submit(predict, start) for start in starts], strict=True):
             done.result()
+            if progress is not None:
+                progress(min(start + batch_size, len(samples)), len(samples))
     seconds = time.perf_counter() - started
     positions = dataset.positions_px[members].reshape(-1, 2)
     return PredictedPatches(patches.reshape(-1, half, half), positions, meter.read(seconds=seconds))

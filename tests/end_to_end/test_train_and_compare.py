@@ -236,6 +236,29 @@ def test_plain_papermill_gives_the_same_numbers_byte_for_byte(study, tmp_path):
     assert Path(folder / "comparison_metrics.csv").read_bytes() == study.metrics(8).read_bytes()
 
 
+def test_a_network_reconstructs_the_test_file_again_to_the_bit(study, tmp_path):
+    """The command, its notebook and its report; without the object of the file nothing changes but the grid."""
+    out = tmp_path / "again"
+    options = (study.out / "n_train_16", study.test, out, "--model", "baseline", "--threads", "1")
+    code, output = run("-m", "ptycho_lib.cli.main", "reconstruct", *options, cwd=tmp_path)
+    assert code == 0, output
+    with np.load(study.out / "n_train_16" / "baseline_run" / "reconstruction.npz") as kept:
+        with np.load(out / "reconstruction.npz") as again:
+            for name in ("object", "mask", "spread", "residual"):
+                np.testing.assert_array_equal(again[name], kept[name])
+            assert np.isfinite(again["uncertainty"]).any()
+    facts = json.loads((out / "reconstruction.json").read_text())
+    record = json.loads((study.out / "n_train_16" / "run.json").read_text())
+    assert facts["run_fingerprint"] == record["fingerprint"]
+    assert "baseline: 14 of 14" in output
+    page = BeautifulSoup((out / "report.html").read_text(encoding="utf-8"), "html.parser")
+    assert len(page.find_all("img")) == 2
+    assert "of the measured amplitude unexplained" in page.get_text()
+    code, output = run("-m", "ptycho_lib.cli.main", "reconstruct", *options, cwd=tmp_path)
+    assert code == 2
+    assert "an earlier result" in output
+
+
 def test_the_study_moves_without_its_data(study, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(study.out, moved)

@@ -26,13 +26,15 @@ from ptycho_lib.io.lazy_stack import Array, select
 from ptycho_lib.physics.scan import frame
 
 
-def complete(raw: RawScan, options: ReadOptions) -> PtychoDataset:
+def complete(raw: RawScan, options: ReadOptions, *, need_object: bool = True) -> PtychoDataset:
     """Convert to the conventions of the contract, lazily; the result may still break the contract.
 
     Parameters
     ----------
     raw : RawScan
     options : ReadOptions
+    need_object : bool
+        Refuse a file without an object; else it gets a flat one on the smallest grid round the scan.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def complete(raw: RawScan, options: ReadOptions) -> PtychoDataset:
     """
     raw = _raster(_apply(raw, options), options)
     to_reconstruct = isinstance(options, PrepareOptions) and options.reference == "iterative"
-    _refuse_incomplete(raw, unless="obj" if to_reconstruct else "")
+    _refuse_incomplete(raw, unless="obj" if to_reconstruct or not need_object else "")
     notes = [*raw.history, f"read: {raw.program}"]
     patterns = patterns_first(raw, options, notes)
     raw, patterns = _paired(raw, patterns, notes)

@@ -7,6 +7,7 @@ from .dataset import dataset_figure, pattern_figure
 from .generalization import generalization_figure
 from .iterations import starting_guess_figure
 from .learning_curve import learning_curve_figure
+from .new_scan import new_scan_figure
 from .objects import comparison_figure, montage_figure, uncertainty_figure
 from .reliability import reliability_figure
 from .scan import coverage_figure, overlap_figure
@@ -24,6 +25,7 @@ __all__ = [
     "history_figure",
     "learning_curve_figure",
     "montage_figure",
+    "new_scan_figure",
     "overlap_figure",
     "pattern_figure",
     "profile_figure",

@@ -51,12 +51,30 @@ def write_report(study_dir: str | Path) -> Path:
         If there is no executed summary, or it holds an error.
     """
     folder = Path(study_dir).resolve()
-    notebook = _executed(folder / SUMMARY)
-    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)], exclude_anchor_links=True)
     title = f"Generalization study {read_manifest(folder).config.name}"
+    return notebook_report(folder / SUMMARY, folder / REPORT, title)
+
+
+def notebook_report(executed: Path, path: Path, title: str) -> Path:
+    """Turn an executed notebook into one HTML file: no network, no script, no code, no section that shows nothing.
+
+    Parameters
+    ----------
+    executed, path : Path
+        The notebook, and the file to be written.
+    title : str
+        Of the page.
+
+    Raises
+    ------
+    InputError
+        If there is no executed notebook, or it holds an error.
+    """
+    notebook = _executed(executed)
+    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)], exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(without_empty_sections(notebook), resources={"report_title": title})
-    write_atomically(folder / REPORT, body)
-    return folder / REPORT
+    write_atomically(path, body)
+    return path
 
 
 def _executed(path: Path) -> NotebookNode:
