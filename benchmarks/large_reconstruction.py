@@ -1,8 +1,8 @@
 """A new scan of 100 000 patterns, reconstructed by a network within 3 GB.
 
-Run ``python benchmarks/large_reconstruction.py [FOLDER [PATTERNS]]``: it simulates the scan (1.7 GB of disk), removes nothing, and prints the
-peak of resident memory of the reconstruction, which is a process of its own. The network is small and not trained: time and memory
-are those of any network of its width.
+Run ``python benchmarks/large_reconstruction.py [FOLDER [PATTERNS]]``: it simulates the scan (1.7 GB of disk) and
+prints the peak of resident memory after each step. The network is small and not trained: memory and time are those of
+any network of its width.
 """
 
 from __future__ import annotations

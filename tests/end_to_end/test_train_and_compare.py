@@ -242,11 +242,11 @@ def test_a_network_reconstructs_the_test_file_again_to_the_bit(study, tmp_path):
     options = (study.out / "n_train_16", study.test, out, "--model", "baseline", "--threads", "1")
     code, output = run("-m", "ptycho_lib.cli.main", "reconstruct", *options, cwd=tmp_path)
     assert code == 0, output
-    with np.load(study.out / "n_train_16" / "baseline_run" / "reconstruction.npz") as kept:
-        with np.load(out / "reconstruction.npz") as again:
-            for name in ("object", "mask", "spread", "residual"):
-                np.testing.assert_array_equal(again[name], kept[name])
-            assert np.isfinite(again["uncertainty"]).any()
+    files = study.out / "n_train_16" / "baseline_run" / "reconstruction.npz", out / "reconstruction.npz"
+    kept, again = (dict(np.load(path)) for path in files)
+    for name in kept:
+        np.testing.assert_array_equal(again[name], kept[name])
+    assert np.isfinite(again["uncertainty"]).any()
     facts = json.loads((out / "reconstruction.json").read_text())
     record = json.loads((study.out / "n_train_16" / "run.json").read_text())
     assert facts["run_fingerprint"] == record["fingerprint"]
