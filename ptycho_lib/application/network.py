@@ -127,11 +127,6 @@ def load_model(place: str | Path, model: str = "") -> TrainedNetwork:
     ------
     InputError
         If there is no network, its run is not complete, or a newer version wrote it.
-
-    Examples
-    --------
-    >>> model = load_model("study/n_train_512")  # doctest: +SKIP
-    >>> model.reconstruct("new_scan.cxi").save("object.npz")  # doctest: +SKIP
     """
     file = find_model(place, model)
     configure_devices()
