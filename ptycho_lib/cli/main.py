@@ -15,6 +15,7 @@ import ptycho_lib
 from ptycho_lib.cli import (
     application as cli_application,
     data as cli_data,
+    export as cli_export,
     figures as cli_figures,
     results as cli_results,
     study as cli_study,
@@ -77,6 +78,7 @@ for _command in (
     cli_figures.figures,
     cli_results.verify,
     cli_application.reconstruct,
+    cli_export.export,
 ):
     main.add_command(_command)
 

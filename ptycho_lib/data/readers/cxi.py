@@ -73,6 +73,8 @@ def read_cxi(store: Hdf5Store) -> RawScan:
     if by_ptychodus and obj_array is not None and pixel is not None:
         centre = [scalar(store, f"{ENTRY}/ptychodus/object_center_{axis}_m") or 0.0 for axis in ("y", "x")]
         origin = np.asarray(centre) - np.asarray(obj_array.shape[-2:]) / 2 * pixel
+    elif obj == f"{ENTRY}/image_2/data" and obj_array is not None and pixel is not None:
+        origin = _image_origin(store, obj_array, pixel)
     wave, lines = _wavelength(store)
     notes += lines
     distance, lines = _distance(store)
@@ -128,6 +130,16 @@ def _object_pixel(store: Hdf5Store, obj: Array | None) -> float | None:
         extent = positive(scalar(store, f"{ENTRY}/image_2/image_size"))
         pixel = None if extent is None else extent / obj.shape[-1]
     return pixel
+
+
+def _image_origin(store: Hdf5Store, obj: Array, pixel: float) -> Array | None:
+    """Return the place (row, column) of the object's first pixel, metres, if the file says where its middle lies."""
+    centre = optional(store, f"{ENTRY}/image_2/image_center")
+    if centre is None or centre.size != 3 or centre.dtype.kind not in "fiu":
+        return None
+    factor = LENGTHS.get(unit_of(store, f"{ENTRY}/image_2/image_center"), 1.0)
+    middle = -factor * centre.reshape(3).astype(np.float64)[[1, 0]]  # y up, x to the left
+    return middle - np.asarray(obj.shape[-2:]) / 2 * pixel
 
 
 def _detector_pixel(store: Hdf5Store) -> float | None:
