@@ -141,6 +141,7 @@ def prepare(raw_file: Path, out_dir: Path, *, dry_run: bool, overwrite: bool, **
         overwrite=overwrite,
         reconstruct=reconstruct,
         refine_probe=reconstruct.refine_probe,
+        reconstruct_apart=reconstruct.apart,
         **given(options),
     )
     common = [line for line in plan[0].dataset.history if all(line in item.dataset.history for item in plan)]
@@ -185,6 +186,25 @@ class _Reconstruct:
         reference = reconstruct_reference(dataset, options)
         click.echo(f"{reference.save(self.path, overwrite=self.overwrite)}: object, probe modes, halves")
         return reference.dataset
+
+    def apart(self, parts: tuple[PtychoDataset, ...], options: PrepareOptions) -> tuple[PtychoDataset, ...]:
+        """Reconstruct the objects of training and test apart; keep them in a file that `--reference-file` reads."""
+        from dataclasses import replace
+
+        from ptycho_lib.data.dataset import REFERENCE
+        from ptycho_lib.data.prepare.kept_reference import save_reference
+        from ptycho_lib.errors import InputError
+        from ptycho_lib.iterative.reference import reconstruct_apart
+        from ptycho_lib.optional_dependencies import extra_problem
+
+        if problem := extra_problem("iterative", "--reference"):
+            raise InputError(problem)
+        if self.dry_run:
+            note = f"{REFERENCE}would be reconstructed iteratively from the patterns of this part"
+            return tuple(replace(part, history=(*part.history, note)) for part in parts)
+        done = tuple(reference.dataset for reference in reconstruct_apart(parts, options))
+        click.echo(f"{save_reference(self.path, done, overwrite=self.overwrite)}: objects of both parts, probe modes")
+        return done
 
     def refine_probe(self, train: PtychoDataset, options: PrepareOptions) -> PtychoDataset:
         """Refine the probe's modes on the training patterns, and keep them in a file that `--probe-file` reads."""

@@ -114,9 +114,11 @@ class PrepareOptions(ReadOptions):
     """Cut (or zero-pad) the detector to this many pixels; object pixels grow (or shrink) in turn."""
     bin: Annotated[int, Field(ge=1)] = 1
     """Sum the intensity of bin × bin detector pixels; the probe's window shrinks."""
-    reference: Literal["file", "iterative"] = "file"
-    """Take the object from the file, or reconstruct it (and the probe) from all patterns, with Pty-chi: for
-    data that have none. Needs the extra `iterative`."""
+    reference: Literal["file", "iterative", "iterative-apart"] = "file"
+    """Take the object from the file, or reconstruct it (and the probe) with Pty-chi, for data that have none: from
+    all patterns, or training and test part apart, under the probe of the training part. Needs the extra `iterative`."""
+    reference_file: str | None = None
+    """Take the objects of both parts and the probe from the file that `iterative-apart` has kept."""
     reference_algorithm: Literal["lsqml", "epie", "rpie", "dm"] = "lsqml"
     """Algorithm of the reference."""
     reference_updates: Annotated[int, Field(ge=1)] = 2000
@@ -152,6 +154,23 @@ class PrepareOptions(ReadOptions):
                 f"a test share that {self.blocks} blocks can give, at least one to each side, not {self.test_fraction}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_reference(self) -> PrepareOptions:
+        if not self.apart:
+            return self
+        if self.reference_file is not None and self.reference != "file":
+            raise ValueError("either a reference_file or a reference to be reconstructed")
+        if self.split == "none":
+            raise ValueError("a split, where each part has a reference of its own")
+        if self.probe_modes is not None:
+            raise ValueError("reference_modes in place of probe_modes, where each part has a reference of its own")
+        return self
+
+    @property
+    def apart(self) -> bool:
+        """Whether each part gets an object of its own."""
+        return self.reference == "iterative-apart" or self.reference_file is not None
 
 
 def parse_options(model: type[Model], source: str, options: dict[str, Any]) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,7 +57,34 @@ class Reference:
         return write_npz(path, arrays, overwrite=overwrite)
 
 
-def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Reference:
+def reconstruct_apart(parts: Sequence[PtychoDataset], options: PrepareOptions) -> tuple[Reference, ...]:
+    """Reconstruct the object of each part of a scan from the patterns of that part alone.
+
+    The probe is refined on the first part, the training, together with its object; the others take it as known.
+    All objects and the probe are so in one frame and on one scale.
+
+    Parameters
+    ----------
+    parts : sequence of PtychoDataset
+    options : PrepareOptions
+        As for `reconstruct_reference`.
+
+    Returns
+    -------
+    tuple of Reference
+
+    Raises
+    ------
+    InputError
+        If the extra `iterative` is not installed.
+    """
+    first = reconstruct_reference(parts[0], options)
+    modes = first.dataset.probe
+    rest = [reconstruct_reference(replace(part, probe=modes), options, known_probe=True) for part in parts[1:]]
+    return (first, *rest)
+
+
+def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions, *, known_probe: bool = False) -> Reference:
     """Reconstruct the object of measured patterns; the object of the dataset is not used.
 
     Parameters
@@ -64,6 +92,8 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
     dataset : PtychoDataset
     options : PrepareOptions
         Its fields `reference_*` and `seed`.
+    known_probe : bool
+        Keep the probe of the dataset, on its scale; otherwise it is refined together with the object.
 
     Returns
     -------
@@ -77,7 +107,7 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
     settings = IterativeConfig(
         algorithm=options.reference_algorithm,
         updates=options.reference_updates,
-        refine_probe=True,
+        refine_probe=not known_probe,
         probe_modes=options.reference_modes,
     )
     whole = iterate(dataset, settings, seed=options.seed)
@@ -90,10 +120,13 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
     curve, resolution = compare_halves(pair[0].obj, pair[1].obj, compared)
     done_updates = int(whole.history["updates"].iloc[-1])
     note = _note(settings, done_updates, len(dataset), resolution["one_seventh"].value)
+    obj, probe = whole.obj, whole.probe if len(whole.probe) > 1 else whole.probe[0]
+    if known_probe:  # the engine has scaled it to the counts
+        obj, probe = obj * (np.linalg.norm(probe) / np.linalg.norm(dataset.probe)), dataset.probe
     done = replace(
         dataset,
-        obj=np.where(whole.obj == 0, 1, whole.obj).astype(np.complex64),
-        probe=whole.probe if len(whole.probe) > 1 else whole.probe[0],
+        obj=np.where(obj == 0, 1, obj).astype(np.complex64),
+        probe=probe,
         patches=None,
         coverage=coverage if dataset.coverage is None else coverage & dataset.coverage,
         history=(*dataset.history, note),
@@ -103,8 +136,9 @@ def reconstruct_reference(dataset: PtychoDataset, options: PrepareOptions) -> Re
 
 
 def _note(settings: IterativeConfig, updates: int, count: int, resolved: float) -> str:
+    what = "object and probe are" if settings.refine_probe else "the object is, under a known probe,"
     return (
-        f"{REFERENCE}object and probe are an iterative reconstruction of these {count} patterns (Pty-chi, "
+        f"{REFERENCE}{what} an iterative reconstruction of these {count} patterns (Pty-chi, "
         f"{settings.algorithm.upper()}, {updates} updates, {settings.probe_modes} probe modes), "
         f"not independent of them and not a ground truth; halves of the data agree up to {resolved:.3f} "
         "cycles/px (FRC 1/7)"

@@ -13,6 +13,7 @@ from ptycho_lib.data.dataset import PtychoDataset, check_dataset, save_dataset
 from ptycho_lib.data.options import PrepareOptions, parse_options
 from ptycho_lib.data.prepare.automatic import automatic_options
 from ptycho_lib.data.prepare.detector import bin_pixels, crop, drop_bad_patterns, mask_pixels, repair_pixels
+from ptycho_lib.data.prepare.kept_reference import with_reference
 from ptycho_lib.data.prepare.split import split
 from ptycho_lib.data.readers import read_file
 from ptycho_lib.data.sampling import subset_order
@@ -65,6 +66,8 @@ def prepare(raw_path: str | Path, out_dir: str | Path, *, overwrite: bool = Fals
 
 Reconstruct = Callable[[PtychoDataset, PrepareOptions], PtychoDataset]
 """Gives a dataset an object, or other probe modes: work of `iterative`, which this subpackage does not import."""
+ReconstructApart = Callable[[tuple[PtychoDataset, ...], PrepareOptions], tuple[PtychoDataset, ...]]
+"""Gives each part an object of its own, and all of them one probe."""
 
 
 def plan_preparation(
@@ -74,6 +77,7 @@ def plan_preparation(
     overwrite: bool = False,
     reconstruct: Reconstruct | None = None,
     refine_probe: Reconstruct | None = None,
+    reconstruct_apart: ReconstructApart | None = None,
     **options: Any,
 ) -> tuple[PreparedFile, ...]:
     """Do everything but write: what `prepare` would do, with the histories that it would record.
@@ -86,6 +90,8 @@ def plan_preparation(
         Gives the object if `reference` is 'iterative'.
     refine_probe : callable, optional
         Gives the training part its modes if `probe_modes` is set; the test part gets the same.
+    reconstruct_apart : callable, optional
+        Gives each part its object if `reference` is 'iterative-apart'.
 
     Returns
     -------
@@ -106,8 +112,17 @@ def plan_preparation(
     parts: tuple[PtychoDataset, ...] = (dataset,) if settings.split == "none" else split(dataset, settings)
     paths = output_paths(raw_path, out_dir, len(parts))
     _refuse(raw_path, paths, overwrite)  # before a long refinement
+    if settings.reference_file is not None:
+        parts = with_reference(parts, settings.reference_file)
+    elif settings.apart:
+        if reconstruct_apart is None:
+            fix = "Use `ptycho-study prepare --reference iterative-apart`."
+            raise InputError(Problem("options", "reference", "'iterative-apart'", "'file' in this call", fix))
+        parts = reconstruct_apart(parts, settings)
     if settings.probe_modes is not None:
         parts = _with_modes(parts, settings, refine_probe)
+    if settings.patches and settings.apart:
+        parts = tuple(_with_patches(part) for part in parts)
     return tuple(PreparedFile(path, part) for path, part in zip(paths, parts, strict=True))
 
 
@@ -130,7 +145,7 @@ def prepare_dataset(
             fix = "Use `ptycho-study prepare --reference iterative`."
             raise InputError(Problem("options", "reference", "'iterative'", "'file' in this call", fix))
         dataset = reconstruct(dataset, settings)
-    return _with_patches(dataset) if settings.patches else dataset
+    return _with_patches(dataset) if settings.patches and not settings.apart else dataset
 
 
 def output_paths(raw_path: str | Path, out_dir: str | Path, number: int = 2) -> tuple[Path, ...]:

@@ -47,7 +47,7 @@ def complete(raw: RawScan, options: ReadOptions, *, need_object: bool = True) ->
         If patterns, positions, probe or object are missing, or do not belong together.
     """
     raw = _raster(_apply(raw, options), options)
-    to_reconstruct = isinstance(options, PrepareOptions) and options.reference == "iterative"
+    to_reconstruct = isinstance(options, PrepareOptions) and (options.reference != "file" or options.apart)
     _refuse_incomplete(raw, unless="obj" if to_reconstruct or not need_object else "")
     notes = [*raw.history, f"read: {raw.program}"]
     patterns = patterns_first(raw, options, notes)

@@ -11,8 +11,11 @@ from click.testing import CliRunner
 from ptycho_lib import optional_dependencies as extras
 from ptycho_lib.cli.main import main
 from ptycho_lib.data.dataset import load_dataset, materialise, save_dataset
+from ptycho_lib.data.prepare.kept_reference import save_reference
+from ptycho_lib.data.prepare.pipeline import plan_preparation, prepare as prepare_files
 from ptycho_lib.data.reprojection import reprojection
 from ptycho_lib.data.simulation.scan import Detector, simulate_dataset
+from ptycho_lib.errors import InputError
 from ptycho_lib.evaluation.alignment import align
 from ptycho_lib.physics.probes import incoherent_modes, mode_shares
 from ptycho_lib.report.results import truth_label
@@ -122,3 +125,43 @@ def test_modes_without_the_extra_write_nothing(raw, monkeypatch, small_dataset) 
     assert done.exit_code == 2
     assert "make iterative" in done.output
     assert not (path.parent / "data").exists()
+
+
+def test_the_references_of_both_parts_are_kept_and_taken_up(tmp_path, small_dataset) -> None:
+    """Without the engine: what it would give each part is written, read back, and belongs to that part."""
+    path = save_dataset(small_dataset, tmp_path / "scan_raw.npz")
+    modes = np.stack([small_dataset.probe, 0.3j * small_dataset.probe[::-1]])
+    options = {"axis": "column", "bad_pixels": "mask"}
+
+    def reconstruct(parts, settings):
+        return tuple(
+            replace(part, obj=part.obj * factor, probe=modes, history=(*part.history, f"reference: {factor}"))
+            for part, factor in zip(parts, (0.5, 2.0), strict=True)
+        )
+
+    plan = plan_preparation(path, tmp_path, reference="iterative-apart", reconstruct_apart=reconstruct, **options)
+    made = [item.dataset for item in plan]
+    kept = save_reference(tmp_path / "scan_reference.npz", made)
+    again = [load_dataset(one) for one in prepare_files(path, tmp_path / "b", reference_file=str(kept), **options)]
+    for before, after in zip(made, again, strict=True):
+        np.testing.assert_array_equal(after.obj, before.obj)
+        np.testing.assert_array_equal(after.probe, before.probe)
+        np.testing.assert_array_equal(after.coverage, True if before.coverage is None else before.coverage)
+        assert after.reference == before.reference
+    with pytest.raises(InputError, match="object_test"):
+        prepare_files(path, tmp_path / "c", reference_file=str(path), **options)
+    with pytest.raises(InputError, match="a split"):
+        prepare_files(path, tmp_path / "c", reference="iterative-apart", split="none")
+
+
+@pytest.mark.iterative
+def test_references_apart_share_one_probe_and_one_scale(tmp_path) -> None:
+    scan = materialise(simulate_small(240, seed=3, photons=1e6))
+    path = save_dataset(scan, tmp_path / "scan_raw.npz")
+    options = ("--axis", "column", "--reference-updates", "150", "--reference-modes", "1")
+    done = prepare(path, "--reference", "iterative-apart", *options)
+    assert done.exit_code == 0, done.output
+    train, test = (load_dataset(tmp_path / "data" / f"scan_{part}.npz") for part in ("train", "test"))
+    np.testing.assert_array_equal(train.probe, test.probe)
+    assert "under a known probe" in test.reference
+    assert reprojection(test).value < 1.5 * reprojection(train).value
