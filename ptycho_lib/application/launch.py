@@ -30,6 +30,8 @@ STOP = f"{locks.EXECUTION}/stop"
 """A file of this name ends the watch of a folder."""
 RECONSTRUCT_SCAN = "reconstruct_scan.ipynb"
 RECORD = "reconstruction.json"
+FINE_TUNE = "fine_tune.ipynb"
+TUNING = "fine_tuning.json"
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,77 @@ def plan_reconstruction(
         "idle_s": idle_s,
     }
     return NotebookJob(RECONSTRUCT_SCAN, folder.resolve(), parameters, RECORD, notes)
+
+
+def plan_fine_tuning(
+    model: str | Path,
+    scan: str | Path,
+    out_dir: str | Path,
+    *,
+    steps: int,
+    network: str = "",
+    options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    crop: bool = False,
+    **settings: Any,
+) -> NotebookJob:
+    """Check the input of a continued training; nothing is written.
+
+    Parameters
+    ----------
+    model, scan, network, options, crop, overwrite
+        As for `plan_reconstruction`.
+    out_dir : path
+        Receives the network.
+    steps : int
+        Gradient steps.
+    **settings
+        `learning_rate`, `patterns`, `seed` of `fine_tuning.fine_tune`.
+
+    Raises
+    ------
+    InputError
+        With every problem of network, scan and folder.
+    """
+    folder, place = Path(out_dir), Path(scan)
+    reading = parse_options(ReadOptions, "options", dict(options or {}))
+    problems = folder_problems(folder, TUNING, overwrite=overwrite)
+    if not problems and (folder / "model.keras").exists() and not (folder / TUNING).exists():
+        fix = "Give a folder of its own: that network would be replaced."
+        problems.append(Problem(str(folder), "model.keras", "another network", "a new folder", fix))
+    file, found = described(model, network)
+    problems += found
+    checked = None
+    if file is not None:
+        problems += refuse_baseline(file)
+        checked, found = readable(place, file, reading, crop=crop)
+        problems += found
+        wanted = settings.get("patterns", 0)
+        if checked is not None and wanted > len(checked.dataset):
+            fix = "Ask for fewer, or for all: leave it out."
+            expected = f"at most {len(checked.dataset)}"
+            problems.append(Problem(str(scan), "--patterns", f"{wanted}", expected, fix))
+    if problems or file is None:
+        raise InputError(problems)
+    parameters = {
+        "model": str(file.path),
+        "scan": str(place.resolve()),
+        "output_dir": str(folder.resolve()),
+        "steps": steps,
+        "options": yaml.safe_dump(_absolute(reading)) if reading != ReadOptions() else "",
+        "crop": crop,
+        **settings,
+    }
+    return NotebookJob(FINE_TUNE, folder.resolve(), parameters, TUNING, checked.notes if checked else ())
+
+
+def refuse_baseline(file: ModelFile) -> list[Problem]:
+    """Return why a network cannot be trained on without an object."""
+    if file.model == "pinn":
+        return []
+    found = "the supervised baseline, which learns from a known object"
+    fix = "Give the PtychoPINN of the run: it learns from the patterns alone."
+    return [Problem(str(file.path), "model", found, "PtychoPINN", fix)]
 
 
 def _absolute(settings: ReadOptions) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The commands that put a trained network to work: reconstruct.
+"""The commands that put a trained network to work: reconstruct, fine-tune.
 
 Each imports what it needs when it is called.
 """
@@ -83,6 +83,63 @@ def reconstruct(
     sys.exit(_conclude(job, "reconstruction", threads=threads, stop_ends=watch))
 
 
+@click.command("fine-tune", cls=ReadCommand)
+@click.argument("run_or_model", type=PATH)
+@click.argument("scan", type=PATH)
+@click.argument("out_dir", type=PATH)
+@click.option("--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Gradient steps.")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5e-4,
+    show_default=True,
+    help="Peak of the schedule; trainings of a study have 2e-3.",
+)
+@click.option("--patterns", type=click.IntRange(min=0), default=0, help="Patterns to train with.  [default: all]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of their choice and order.")
+@click.option("--model", "network", default="", help="pinn or baseline of a run folder.  [default: pinn]")
+@click.option("--crop", is_flag=True, help="Cut or pad the patterns to the size of the network.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the process.  [default: all cores, up to 8]")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier fine-tuning in OUT_DIR.")
+def fine_tune(
+    run_or_model: Path,
+    scan: Path,
+    out_dir: Path,
+    *,
+    steps: int,
+    learning_rate: float,
+    patterns: int,
+    seed: int,
+    network: str,
+    crop: bool,
+    threads: int | None,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Train a PtychoPINN on with a new scan; the scan needs no object.
+
+    OUT_DIR receives model.keras, which `reconstruct` takes, the reconstructions before and after, and report.html.
+    """
+    from ptycho_lib.application.launch import plan_fine_tuning
+
+    job = plan_fine_tuning(
+        run_or_model,
+        scan,
+        out_dir,
+        steps=steps,
+        network=network,
+        options=given(options),
+        overwrite=overwrite,
+        crop=crop,
+        learning_rate=learning_rate,
+        patterns=patterns,
+        seed=seed,
+    )
+    for note in job.notes:
+        click.echo(note)
+    sys.exit(_conclude(job, "fine-tuning", threads=threads))
+
+
 def _conclude(job: NotebookJob, what: str, *, threads: int | None, stop_ends: bool = False) -> int:
     """Execute a job with live progress, write its report, and print what it gave; return the exit code."""
     from ptycho_lib.application.launch import execute
@@ -102,6 +159,10 @@ def _print_facts(job: NotebookJob) -> None:
     import json
 
     facts = json.loads((job.folder / job.record).read_text(encoding="utf-8"))
+    if "sentence" in facts:
+        click.echo(facts["sentence"])
+        click.echo(str(job.folder / "model.keras"))
+        return
     for sentence in facts.get("notes", []):
         if sentence not in job.notes:
             click.echo(sentence)

@@ -79,6 +79,7 @@ for _command in (
     cli_results.verify,
     cli_application.reconstruct,
     cli_export.export,
+    cli_application.fine_tune,
 ):
     main.add_command(_command)
 

@@ -95,6 +95,7 @@ def train_model(
     trial: int,
     output_dir: str | Path,
     *,
+    start: ReconstructionNetwork | None = None,
     progress_file: str | Path | None = None,
     on_epoch: Callable[[ReconstructionNetwork, pd.DataFrame], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -115,6 +116,9 @@ def train_model(
         Selects the seeds.
     output_dir : path
         Receives `model.keras`, `history.csv` and `outcome.json`.
+    start : ReconstructionNetwork, optional
+        A trained network of the same settings, whose backbone the training starts from. Probe and intensity scale are
+        those of the dataset.
     progress_file : path, optional
         JSON lines are appended to it: time, model, epoch, epochs, loss, val_loss.
     on_epoch : callable, optional
@@ -149,6 +153,8 @@ def train_model(
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         plan = plan_batches(dataset, config, seeds["order"], labelled=model == "baseline", devices=devices)
         network = _build(model, plan, config)
+        if start is not None:
+            network.backbone.set_weights(start.backbone.get_weights())
     if network.corrects_guess:
         plan = replace(plan, samples=replace(plan.samples, guess=first_guesses(network.first_guess, plan.samples)))
 

@@ -9,6 +9,7 @@ from ptycho_lib.model_names import model_label
 from ptycho_lib.report.text.html_elements import bullets, definitions, escape, paragraph
 
 if TYPE_CHECKING:
+    from ptycho_lib.application.fine_tuning import FineTuned, TuningJob
     from ptycho_lib.application.job import ScanJob
     from ptycho_lib.application.scan_reconstruction import ScanReconstruction
 
@@ -50,6 +51,32 @@ def scan_result(result: ScanReconstruction) -> str:
     }
     notes = bullets(escape(note) for note in result.notes)
     return paragraph(escape(answer), role="answer") + notes + definitions(numbers)
+
+
+def tuning_overview(job: TuningJob) -> str:
+    """Return a table of the network, the scan and the schedule of a continued training."""
+    return definitions(
+        {
+            "Start": str(job.file.path),
+            "Trained on": job.file.origin(),
+            "Scan": f"{job.scan.dataset.source}, {len(job.scan.dataset)} patterns",
+            "Schedule": f"{job.steps} gradient steps, learning rate {job.learning_rate:g}, "
+            f"{job.patterns or 'all'} patterns, seed {job.seed}",
+        }
+    ) + bullets(escape(note) for note in job.scan.notes)
+
+
+def tuning_result(result: FineTuned) -> str:
+    """Return what became of the residual, and what the training took."""
+    outcome = result.trained.outcome
+    facts = {
+        "Residual before": f"{result.before.total_residual:.4f}",
+        "Residual after": f"{result.after.total_residual:.4f}",
+        "Residual of a flat object": f"{result.after.flat_residual:.4f}",
+        "Training": f"{outcome.seconds:.1f} s, weights of epoch {outcome.best_epoch} of {outcome.epochs}",
+    }
+    warning = {"Warning": outcome.reason} if outcome.collapsed else {}
+    return paragraph(escape(result.sentence()), role="answer") + definitions(warning | facts)
 
 
 def job_provenance(job: ScanJob, result: ScanReconstruction) -> str:
