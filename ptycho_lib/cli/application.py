@@ -80,7 +80,7 @@ def reconstruct(
         click.echo(note)
     if watch:
         click.echo("Ctrl-C ends the scan and reconstructs what has come.")
-    sys.exit(_conclude(job, "reconstruction", threads=threads, stop_ends=watch))
+    sys.exit(conclude(job, "reconstruction", threads=threads, stop_ends=watch))
 
 
 @click.command("fine-tune", cls=ReadCommand)
@@ -137,11 +137,26 @@ def fine_tune(
     )
     for note in job.notes:
         click.echo(note)
-    sys.exit(_conclude(job, "fine-tuning", threads=threads))
+    sys.exit(conclude(job, "fine-tuning", threads=threads))
 
 
-def _conclude(job: NotebookJob, what: str, *, threads: int | None, stop_ends: bool = False) -> int:
-    """Execute a job with live progress, write its report, and print what it gave; return the exit code."""
+def conclude(job: NotebookJob, what: str, *, threads: int | None = None, stop_ends: bool = False) -> int:
+    """Execute a job with live progress, write its report, and print what it gave; return the exit code.
+
+    Parameters
+    ----------
+    job : NotebookJob
+    what : str
+        What it does, for messages and the title of the report.
+    threads : int, optional
+        Of the process.
+    stop_ends : bool
+        See `launch.execute`.
+
+    Returns
+    -------
+    int
+    """
     from ptycho_lib.application.launch import execute
     from ptycho_lib.report.output.html_report import REPORT, notebook_report
 
@@ -150,7 +165,8 @@ def _conclude(job: NotebookJob, what: str, *, threads: int | None, stop_ends: bo
     if not ending.succeeded:
         click.echo(f"{what} {'interrupted' if ending.interrupted else 'failed'}: {ending.reason}", err=True)
         return INTERRUPTED if ending.interrupted else FAILED
-    _print_facts(job)
+    if job.record.endswith(".json"):
+        _print_facts(job)
     click.echo(str(notebook_report(job.notebook, job.folder / REPORT, f"{what.capitalize()} {job.folder.name}")))
     return 0
 

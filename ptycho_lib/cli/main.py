@@ -14,6 +14,7 @@ import click
 import ptycho_lib
 from ptycho_lib.cli import (
     application as cli_application,
+    compare as cli_compare,
     data as cli_data,
     export as cli_export,
     figures as cli_figures,
@@ -77,6 +78,7 @@ for _command in (
     cli_results.report,
     cli_figures.figures,
     cli_results.verify,
+    cli_compare.compare,
     cli_application.reconstruct,
     cli_export.export,
     cli_application.fine_tune,

@@ -37,7 +37,7 @@ def problems_of_cell(source: str, most_lines: int) -> list[str]:
 def test_all_templates_are_there() -> None:
     names = {path.name for path in TEMPLATES}
     studies = {"evaluate_untrained.ipynb", "iterate.ipynb", "summarize_study.ipynb", "train_and_compare.ipynb"}
-    assert names == studies | {"fine_tune.ipynb", "reconstruct_scan.ipynb"}
+    assert names == studies | {"compare_studies.ipynb", "fine_tune.ipynb", "reconstruct_scan.ipynb"}
 
 
 @pytest.mark.parametrize("path", TEMPLATES + NOTEBOOKS, ids=lambda path: path.name)

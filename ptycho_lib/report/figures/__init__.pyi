@@ -12,6 +12,7 @@ from .objects import comparison_figure, montage_figure, uncertainty_figure
 from .reliability import reliability_figure
 from .scan import coverage_figure, overlap_figure
 from .study import study_figure
+from .study_comparison import study_comparison_figure
 
 __all__ = [
     "check_figure",
@@ -31,6 +32,7 @@ __all__ = [
     "profile_figure",
     "reliability_figure",
     "starting_guess_figure",
+    "study_comparison_figure",
     "study_figure",
     "time_figure",
     "uncertainty_figure",
