@@ -104,8 +104,8 @@ class TrainingConfig(Section):
     `{poisson: 1, amplitude_mae: 0.5}`. A name alone has weight 1. Empty, or `auto`, takes Poisson
     where `photons_per_pattern` is known, else the amplitudes."""
     merged_patches: Annotated[int, Field(ge=1, le=13)] = 8
-    """Neighbouring patterns whose predicted patches are merged before the diffraction model (PtychoPINN at
-    gridsize 1): the overlap constraint of ptychography in the loss. 1 fits each pattern alone."""
+    """Neighbouring patterns whose predicted patches are merged before the diffraction model (PtychoPINN): the
+    overlap constraint of ptychography in the loss. 1 fits each pattern, or group, alone; groups are taken whole."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better validation loss; 0 never stops early: with another value
     trainings of different sizes may get different numbers of steps."""
@@ -233,6 +233,9 @@ class StudyConfig(Section):
     """What a trial changes: the training subset, the initial weights, the batch order."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Root of every random number."""
+    train_data: tuple[str, ...] = ()
+    """Training files, where the command names none; relative to the configuration file's folder. Patterns of
+    several scans are drawn evenly, and `n_train_sizes` count all of them."""
     allow_leakage: bool = False
     """Run although test data share patterns, positions or compared area with the training data; every
     output then says so."""
@@ -310,7 +313,7 @@ class StudyConfig(Section):
 
         Settings of models that a run does not compute leave it as it is. Without `kind`: of all models.
         """
-        idle = {"name", "n_train_sizes", "n_test_images", "trials"}
+        idle = {"name", "n_train_sizes", "n_test_images", "trials", "train_data"}
         models = self.models if kind is None else self.models_of(kind)
         if not set(models) & {ITERATIVE, *HYBRIDS}:
             idle |= {"iterative"}
@@ -337,13 +340,14 @@ class StudyConfig(Section):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def anchored(self, folder: Path) -> StudyConfig:
-        """Return the same settings with the relative paths of the conditions' files taken from a folder."""
+        """Return the same settings with relative paths of data files taken from a folder."""
         conditions = []
         for condition in self.conditions:
             named = condition.model_dump(include=set(_CONDITION_FILES), exclude_none=True)
             paths = {key: str((folder / path).absolute()) for key, path in named.items()}
             conditions.append(condition.model_copy(update=paths))
-        return self.model_copy(update={"conditions": tuple(conditions)})
+        train_data = tuple(str((folder / path).absolute()) for path in self.train_data)
+        return self.model_copy(update={"conditions": tuple(conditions), "train_data": train_data})
 
     def seeds(self, trial: int) -> dict[str, int]:
         """Return the seeds of one trial, keyed `subset`, `weights`, `order`.

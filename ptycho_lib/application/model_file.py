@@ -73,7 +73,8 @@ class ModelFile:
         """Return in words what it was trained on."""
         if self.record is None:
             return "a training whose record is not beside the file"
-        return f"{self.record.n_train} patterns of {self.record.train_data}"
+        files = ", ".join((self.record.train_data, *self.record.further_train_data))
+        return f"{self.record.n_train} patterns of {files}"
 
 
 def find_model(place: str | Path, model: str = "") -> ModelFile:

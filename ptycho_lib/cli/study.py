@@ -25,11 +25,19 @@ INTERRUPTED = 130
 CLUSTERS = ("local", "slurm", "pbs", "sge", "lsf", "oar", "htcondor")
 
 
+class DividedFiles(click.Command):
+    """A command that allows `--` between its files: options may follow it all the same."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments without the divider."""
+        return super().parse_args(ctx, [word for word in args if word != "--"])
+
+
 def study_input(command: Callable[..., None]) -> Callable[..., None]:
     """Add the arguments that say which study it is."""
     for decorate in reversed(
         (
-            file_argument("train_file"),
+            click.argument("train_files", nargs=-1, type=click.Path(path_type=Path)),
             file_argument("test_file"),
             file_argument("out_dir"),
             click.option("--config", type=click.Path(path_type=Path), help="YAML file of settings."),
@@ -52,7 +60,7 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command()
+@click.command(cls=DividedFiles)
 @study_input
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Limit of one run.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]")
@@ -64,7 +72,7 @@ def study_input(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--cluster-config", type=click.Path(path_type=Path), help="YAML of dask-jobqueue options.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="With --cluster.")
 def run(
-    train_file: Path,
+    train_files: tuple[Path, ...],
     test_file: Path,
     out_dir: Path,
     *,
@@ -87,7 +95,7 @@ def run(
     from ptycho_lib.study.execution.display import watcher_for
     from ptycho_lib.study.execution.runner import run_study
 
-    plan = _plan(train_file, test_file, out_dir, settings)
+    plan = _plan(train_files, test_file, out_dir, settings)
     _announce(plan)
     with ExitStack() as stack:
         launch = None
@@ -117,14 +125,14 @@ def run(
     sys.exit(code)
 
 
-@click.command()
+@click.command(cls=DividedFiles)
 @study_input
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of one run.  [default: all cores, up to 8]")
 @click.option("--estimate", is_flag=True, help="Measure time, memory and disk by short trainings on this machine.")
 @click.option("--commands", is_flag=True, help="Prepare the folders and print one command a run, no more.")
 @click.option("--replace-stale", is_flag=True, help="With --commands: compute stale runs anew.")
 def plan(
-    train_file: Path,
+    train_files: tuple[Path, ...],
     test_file: Path,
     out_dir: Path,
     *,
@@ -145,7 +153,7 @@ def plan(
     from ptycho_lib.study.execution.runner import refuse_stale
     from ptycho_lib.study.folder.status import State, run_status
 
-    study = _plan(train_file, test_file, out_dir, settings)
+    study = _plan(train_files, test_file, out_dir, settings)
     states = [(planned, run_status(planned)) for planned in study.runs]
     ahead = [(planned, found) for planned, found in states if found.state is not State.COMPLETE]
     if commands:
@@ -169,11 +177,11 @@ def plan(
         _predict(study, [planned for planned, _ in ahead], jobs, threads, estimate=estimate)
 
 
-def _plan(train_file: Path, test_file: Path, out_dir: Path, settings: dict[str, Any]) -> StudyPlan:
+def _plan(train_files: tuple[Path, ...], test_file: Path, out_dir: Path, settings: dict[str, Any]) -> StudyPlan:
     from ptycho_lib.study.execution.plan import plan_study
 
     template = settings.pop("template")
-    return plan_study(train_file, test_file, out_dir, _config(**settings), template=template)
+    return plan_study(train_files, test_file, out_dir, _config(**settings), template=template)
 
 
 def _config(
@@ -209,7 +217,7 @@ def _announce(plan: StudyPlan) -> None:
     sizes = ", ".join(map(str, config.n_train_sizes))
     origin = "as asked for" if config.n_test_images else "the default: 500, or all there are"
     click.echo(f"Study '{config.name}' in {plan.out_dir}: {len(plan.runs)} runs")
-    click.echo(f"  training sizes {sizes} of {manifest.train.n_patterns} patterns; trials {config.trials}")
+    click.echo(f"  training sizes {sizes} of {manifest.n_training_patterns} patterns; trials {config.trials}")
     click.echo(f"  test patterns {manifest.n_test} of {manifest.test.n_patterns} ({origin})")
     click.echo(f"  models {', '.join(config.models)}")
     for warning in filter(None, (manifest.leakage, *manifest.warnings)):

@@ -7,7 +7,9 @@ scale, phase, phase ramp, and the frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -104,26 +106,36 @@ def find_leakage(train: PtychoDataset, test: PtychoDataset) -> Leakage:
     )
 
 
-def refuse_leakage(train: PtychoDataset, test: PtychoDataset, *, allow: bool = False) -> Leakage:
-    """Return what test and training data share; refuse it unless it is allowed.
+def refuse_leakage(scans: Sequence[PtychoDataset], test: PtychoDataset, *, allow: bool = False) -> str:
+    """Return what test and training data share, in words; refuse it unless it is allowed.
 
     Parameters
     ----------
-    train, test : PtychoDataset
+    scans : sequence of PtychoDataset
+        The training scans; each is compared with the test data.
+    test : PtychoDataset
     allow : bool
 
     Returns
     -------
-    Leakage
+    str
+        Empty if they share nothing; of several scans with the names of their files.
 
     Raises
     ------
     InputError
-        With one problem for each kind of leakage.
+        With one problem for each kind of leakage from each scan.
     """
-    leakage = find_leakage(train, test)
-    if allow or not leakage:
-        return leakage
+    found = [(scan, leakage) for scan in scans if (leakage := find_leakage(scan, test))]
+    if not allow and found:
+        raise InputError([problem for scan, leakage in found for problem in _problems(scan, test, leakage)])
+    return "; ".join(
+        str(leakage) if len(scans) == 1 else f"{Path(scan.source).name}: {leakage}" for scan, leakage in found
+    )
+
+
+def _problems(train: PtychoDataset, test: PtychoDataset, leakage: Leakage) -> list[Problem]:
+    """Return one problem for each kind of leakage."""
     fix = "Split the scan with `ptycho-study prepare`, or run with --allow-leakage: every output will say so."
     found = {
         "diffraction": (leakage.shared_patterns, f"{leakage.shared_patterns} patterns of the training file"),
@@ -135,7 +147,7 @@ def refuse_leakage(train: PtychoDataset, test: PtychoDataset, *, allow: bool = F
     }
     expected = f"data that {train.source or 'the training data'} does not hold"
     source = test.source or "test data"
-    raise InputError(Problem(source, key, what, expected, fix) for key, (much, what) in found.items() if much)
+    return [Problem(source, key, what, expected, fix) for key, (much, what) in found.items() if much]
 
 
 def object_similarity(first: Array, second: Array) -> float:

@@ -6,7 +6,9 @@ stack wherever it lies, in memory or on disk, in an order that the seed and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +18,7 @@ from scipy.spatial import cKDTree
 from ptycho_lib.config import NetworkConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
-from ptycho_lib.io.lazy_stack import blocks, read_patterns
+from ptycho_lib.io.lazy_stack import blocks, read_patterns, release, scratch
 from ptycho_lib.networks.first_guess import FirstGuess
 from ptycho_lib.physics.diffraction import far_field
 from ptycho_lib.physics.probes import ENOUGH_LIGHT, inside, orthogonal_modes, significant_modes, total_intensity
@@ -31,7 +33,7 @@ CACHE_BYTES = 2**30
 """First guesses of all patterns are kept in memory up to this size, else made batch by batch."""
 
 Indices = NDArray[np.int64]
-Inputs = dict[str, NDArray[np.float32]]
+Inputs = dict[str, NDArray[Any]]
 
 
 def input_scale(dataset: PtychoDataset) -> float:
@@ -149,6 +151,78 @@ class Samples:
         return parts.reshape(*members.shape, *parts.shape[1:])
 
 
+@dataclass(frozen=True, eq=False)
+class MixedSamples:
+    """The samples of several scans; each comes with the probe of its scan.
+
+    Parameters
+    ----------
+    parts : tuple of Samples
+        One a scan, each with the input scale and the object scale of its own.
+    source : (m, 2) int array
+        Scan and number within it of each sample.
+    probes : (s, k, N, N) complex64 array
+        Modes in use of each scan's probe; those with fewer than others have dark ones at the end.
+    """
+
+    parts: tuple[Samples, ...]
+    source: Indices
+    probes: NDArray[np.complex64]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def object_scale(self) -> float:
+        """Mean unit of the labels: each scan's patches are labels in the unit of their own scan."""
+        return float(np.mean([part.object_scale for part in self.parts]))
+
+    def inputs(self, chosen: Indices) -> Inputs:
+        """Return the network input of the chosen samples: that of `Samples` and probe (b, k, N, N) complex64."""
+        joined = self._gather(chosen, lambda part, numbers: part.inputs(numbers))
+        return {**joined, "probe": self.probes[self.source[chosen, 0]]}
+
+    def labels(self, chosen: Indices) -> NDArray[np.float32]:
+        """Return the central object patches of the chosen samples, each in the unit of its scan."""
+        return self._gather(chosen, lambda part, numbers: {"labels": part.labels(numbers)})["labels"]
+
+    def _gather(self, chosen: Indices, read: Callable[[Samples, Indices], Inputs]) -> Inputs:
+        """Read scan by scan, and return in the order asked for."""
+        scan, number = self.source[chosen].T
+        places = [np.flatnonzero(scan == k) for k in range(len(self.parts))]
+        found = [read(part, number[at]) for part, at in zip(self.parts, places, strict=True) if at.size]
+        back = np.argsort(np.concatenate(places), kind="stable")
+        return {key: np.concatenate([one[key] for one in found])[back] for key in found[0]}
+
+
+def mixed(parts: Sequence[Samples], source: Indices, config: NetworkConfig) -> MixedSamples:
+    """Return the samples of several scans as one set; see `MixedSamples`."""
+    modes = [probe_in_use(part.dataset, config) for part in parts]
+    most = max(map(len, modes))
+    dark = [((0, most - len(one)), (0, 0), (0, 0)) for one in modes]
+    probes = np.stack([np.pad(one, width) for one, width in zip(modes, dark, strict=True)])
+    return MixedSamples(tuple(parts), source, probes)
+
+
+def with_first_guesses(layer: FirstGuess, samples: Samples | MixedSamples) -> Samples | MixedSamples:
+    """Return the samples with their first guesses, each under the probe of its scan.
+
+    Those of one scan that are too many to be kept are left to be made batch by batch. Those of several are
+    kept in any case, on disk if need be: a batch may hold patterns under different probes.
+    """
+    if isinstance(samples, Samples):
+        return replace(samples, guess=first_guesses(layer, samples))
+    if layer.iterations == 0:
+        return samples
+    parts = []
+    for part, modes in zip(samples.parts, samples.probes, strict=True):
+        shape = (*part.members.shape, part.dataset.patch_size, part.dataset.patch_size, 2)
+        guess = scratch(shape, np.float32)
+        _fill_guesses(layer, part, guess, modes[np.any(modes, axis=(1, 2))])
+        parts.append(replace(part, guess=guess))
+    return replace(samples, parts=tuple(parts))
+
+
 def hold_out(count: int, fraction: float, gridsize: int) -> tuple[Indices, Indices]:
     """Split the patterns of a training subset into those of the gradient steps and those of validation.
 
@@ -209,11 +283,22 @@ def first_guesses(layer: FirstGuess, samples: Samples) -> NDArray[np.float32] | 
     shape = (count, k, size, size, 2)
     if layer.iterations == 0 or 4 * int(np.prod(shape, dtype=np.int64)) > CACHE_BYTES:
         return None
-    compute = tf.function(layer.__call__, reduce_retracing=True)
     result = np.empty(shape, np.float32)
+    _fill_guesses(layer, samples, result)
+    return result
+
+
+def _fill_guesses(
+    layer: FirstGuess, samples: Samples, result: NDArray[np.float32], probe: NDArray[np.complex64] | None = None
+) -> None:
+    """Write the first guess of every sample, under this probe or the layer's own, into `result`."""
+    count, k = samples.members.shape
+    light = None if probe is None else tf.constant(probe)
+    schedule = None if light is None else layer.schedule(together=k > 1, probe=light)
+    compute = tf.function(layer.__call__, reduce_retracing=True)
     step = max(1, 64 // k)
     for start in range(0, count, step):
         chosen = np.arange(start, min(start + step, count))
-        amplitudes, positions = samples.amplitudes(chosen), samples.positions_px(chosen)
-        result[chosen] = compute(tf.constant(amplitudes), tf.constant(positions)).numpy()
-    return result
+        seen = tf.constant(samples.amplitudes(chosen)), tf.constant(samples.positions_px(chosen))
+        result[chosen] = compute(*seen, probe=light, schedule=schedule).numpy()
+        release(result)

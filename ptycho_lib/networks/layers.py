@@ -44,9 +44,9 @@ def fused(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def illumination(probe: tf.Tensor) -> tf.Tensor:
-    """Return Σ_m |P_m|² of (m, N, N) modes over its maximum, (N, N) float32; no gradient flows through it."""
+    """Return Σ_m |P_m|² of (..., m, N, N) modes over its maximum, (..., N, N) float32; no gradient flows through it."""
     intensity = tf.stop_gradient(tf.reduce_sum(tf.square(tf.abs(probe)), axis=-3))
-    return intensity / tf.reduce_max(intensity)
+    return intensity / tf.reduce_max(intensity, axis=(-2, -1), keepdims=True)
 
 
 class ProbeLayer(keras.layers.Layer):
@@ -139,10 +139,22 @@ class DiffractionModel(ProbeLayer):
             probe *= tf.constant(inside(self.patch_size, radius_px), tf.complex64)
         return probe
 
-    def call(self, patches: tf.Tensor) -> tf.Tensor:
-        """Return (..., N, N) float32 amplitudes of (..., N, N) complex64 patches."""
-        wave = tf.signal.fft2d(patches[..., None, :, :] * self.probe)
-        if self.modes == 1:
+    def call(self, patches: tf.Tensor, probe: tf.Tensor | None = None) -> tf.Tensor:
+        """Return the amplitudes of object patches.
+
+        Parameters
+        ----------
+        patches : (..., N, N) complex64
+        probe : (..., m, N, N) complex64, optional
+            Of each patch, instead of the layer's own.
+
+        Returns
+        -------
+        (..., N, N) float32
+        """
+        probe = self.probe if probe is None else probe
+        wave = tf.signal.fft2d(patches[..., None, :, :] * probe)
+        if probe.shape[-3] == 1:
             amplitude = tf.abs(wave)[..., 0, :, :]
         else:
             power = tf.square(tf.math.real(wave)) + tf.square(tf.math.imag(wave))

@@ -93,31 +93,37 @@ class PtychoPINN(ReconstructionNetwork):
 
         Detector pixels that were not measured do not count. One that is not a number does, and makes the loss so.
         """
-        predicted = self.predict_amplitude(y_pred, x["positions_px"])
+        predicted = self.predict_amplitude(y_pred, x["positions_px"], x.get("probe"))
         measured = self._grouped(x["diffraction"])
         weight = self._grouped(x["weight"])
         error = sum(share * LOSS_TERMS[term](measured, predicted) for term, share in self.loss_weights.items())
         return mean_error(error, weight, tf.not_equal(measured, UNMEASURED))
 
-    def predict_amplitude(self, patches: tf.Tensor, positions_px: tf.Tensor) -> tf.Tensor:
+    def predict_amplitude(
+        self, patches: tf.Tensor, positions_px: tf.Tensor, probe: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Return the amplitudes of merged patches.
 
         Parameters
         ----------
         patches : (b, k, N, N, 2) float32
         positions_px : (b, k, 2) float32
+        probe : (b, m, N, N) complex64, optional
+            Of each sample, where they are of several scans; the samples of a group are of one.
 
         Returns
         -------
         (b / merged_patches, merged_patches·k, N, N) float32
         """
         obj = self._grouped(to_complex(patches))
+        if probe is not None:
+            probe = probe[:: self.merged_patches, None]
         if obj.shape[1] > 1:
             positions = self._grouped(positions_px)
             offsets = positions - positions[:, :1]
-            weights = illumination(self.diffraction_model.probe) + 1e-3
+            weights = illumination(self.diffraction_model.probe if probe is None else probe) + 1e-3
             obj = merge_patches(obj, offsets, weights, reach_px=self.reach_px)
-        return self.diffraction_model(obj)
+        return self.diffraction_model(obj, probe=probe)
 
     def _grouped(self, samples: tf.Tensor) -> tf.Tensor:
         """Put `merged_patches` consecutive samples into one group."""

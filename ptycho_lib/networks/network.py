@@ -27,7 +27,8 @@ class ReconstructionNetwork(keras.Model):
 
     Call it with ``{"diffraction": (b, k, N, N)}``, float32 amplitudes on the input scale
     (`batches.input_scale`), with ``"positions_px"``, (b, k, 2), so that the patterns of a group share one
-    first guess, and optionally with that ``"guess"``, (b, k, N, N, 2), computed before.
+    first guess, and optionally with that ``"guess"``, (b, k, N, N, 2), computed before. Samples of several
+    scans come with the ``"probe"`` of their scan, (b, m, N, N) complex64, and with that guess.
     It returns (b, k, N, N, 2) float32: real and imaginary parts of the patches, in units of `object_scale`
     (the amplitude of the objects that a supervised network learned from; 1 for PtychoPINN).
 
@@ -104,8 +105,8 @@ class ReconstructionNetwork(keras.Model):
         """
         amplitude = inputs["diffraction"]
         shape = (tf.shape(amplitude)[0], self.patch_size, self.patch_size, 1)
-        light = illumination(self.first_guess.probe if probe is None else probe)
-        light = tf.broadcast_to(light[None, ..., None], shape)
+        light = illumination(inputs.get("probe", self.first_guess.probe) if probe is None else probe)
+        light = tf.broadcast_to(tf.reshape(light, (-1, *shape[1:])), shape)
         flat = tf.broadcast_to(tf.constant([1.0, 0.0]), (self.patch_size, self.patch_size, 2))
         if not self.corrects_guess:
             seen = tf.maximum(tf.transpose(amplitude, (0, 2, 3, 1)), 0.0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ from ptycho_lib.config import StudyConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.networks.batches import (
     Indices,
+    MixedSamples,
     Samples,
     central_half,
     epoch_batches,
     hold_out,
     input_scale,
+    mixed,
     overlap_partners,
     sample_groups,
 )
@@ -34,7 +36,7 @@ class Batching:
 
     Parameters
     ----------
-    samples : Samples
+    samples : Samples or MixedSamples
         Those of the gradient steps, then the held-out ones.
     count : int
         Number of the former.
@@ -47,12 +49,14 @@ class Batching:
     devices : int
         Share a batch evenly, and never divide a group.
     partners : (m, NEIGHBOURS) int array
-        From `overlap_partners`.
+        From `overlap_partners`; always of the same scan.
+    reach_px : int
+        Largest offset within a group of merged patches, whole pixels.
     seed : int
         Of the order.
     """
 
-    samples: Samples
+    samples: Samples | MixedSamples
     count: int
     labelled: bool
     merged: int
@@ -60,28 +64,20 @@ class Batching:
     steps: int
     devices: int
     partners: Indices
+    reach_px: int
     seed: int
-
-    def reach_px(self) -> int:
-        """Return the largest offset within a group of merged patches, whole pixels."""
-        positions, members = self.samples.dataset.positions_px, self.samples.members
-        offsets = [positions[members] - positions[members[:, :1]]]
-        if self.merged > 1:
-            near = np.where(self.partners >= 0, self.partners, np.arange(len(members))[:, None])
-            centres = positions[members[:, 0]]
-            offsets.append(centres[near] - centres[:, None])
-        return math.ceil(max(float(np.abs(offset).max()) for offset in offsets))
 
 
 def plan_batches(
-    dataset: PtychoDataset, config: StudyConfig, seed: int, *, labelled: bool, devices: int = 1
+    scans: Sequence[PtychoDataset], config: StudyConfig, seed: int, *, labelled: bool, devices: int = 1
 ) -> Batching:
     """Choose the samples of a training and how they are batched.
 
     Parameters
     ----------
-    dataset : PtychoDataset
-        The training subset, in nested order.
+    scans : sequence of PtychoDataset
+        The training subset of each scan, in nested order. A batch holds samples of several; those whose
+        patches are merged are of one.
     config : StudyConfig
     seed : int
         Of groups and order.
@@ -95,25 +91,75 @@ def plan_batches(
     -------
     Batching
     """
+    plans = [_plan_scan(scan, config, seed, labelled=labelled, devices=devices) for scan in scans]
+    return plans[0] if len(plans) == 1 else _together(plans, config, devices)
+
+
+def _plan_scan(dataset: PtychoDataset, config: StudyConfig, seed: int, *, labelled: bool, devices: int) -> Batching:
+    """Return the plan of a training on one scan."""
     gridsize, training = config.network.gridsize, config.training
     parts = hold_out(len(dataset), config.sampling.validation_fraction, gridsize)
     fit, held = (sample_groups(dataset.positions_px, part, gridsize, seed) for part in parts)
     members = np.concatenate([fit, held])
     samples = Samples(dataset, members, input_scale(dataset), object_scale(dataset) if labelled else 1.0)
-    merged = 1 if labelled or gridsize > 1 else min(training.merged_patches, len(fit))
-    unit = merged * devices
+    merged = 1 if labelled else max(1, min(training.merged_patches // gridsize**2, len(fit)))
     centres = dataset.positions_px[members[:, 0]]
+    partners = overlap_partners(centres, centres[: len(fit)], reach_px=dataset.patch_size / 2)
     return Batching(
         samples=samples,
         count=len(fit),
         labelled=labelled,
         merged=merged,
-        batch_size=max(unit, training.batch_size // unit * unit),
+        batch_size=_batch_size(training.batch_size, merged * devices),
         steps=training.steps_per_epoch,
         devices=devices,
-        partners=overlap_partners(centres, centres[: len(fit)], reach_px=dataset.patch_size / 2),
+        partners=partners,
+        reach_px=_reach_px(dataset.positions_px, members, partners if merged > 1 else None),
         seed=seed,
     )
+
+
+def _together(plans: list[Batching], config: StudyConfig, devices: int) -> Batching:
+    """Return the plan of a training on several scans: the samples of the gradient steps first, scan by scan."""
+    fit = [np.arange(plan.count) for plan in plans]
+    held = [np.arange(plan.count, len(plan.samples)) for plan in plans]
+    starts = np.cumsum([0, *(plan.count for plan in plans)])
+    source = [
+        np.stack([np.full(len(numbers), scan), numbers], axis=1)
+        for part in (fit, held)
+        for scan, numbers in enumerate(part)
+    ]
+    partners = [
+        np.where(plan.partners >= 0, plan.partners + start, -1) for plan, start in zip(plans, starts, strict=False)
+    ]
+    merged = min(plan.merged for plan in plans)
+    samples = [plan.samples for plan in plans if isinstance(plan.samples, Samples)]
+    return replace(
+        plans[0],
+        samples=mixed(samples, np.concatenate(source), config.network),
+        count=int(starts[-1]),
+        merged=merged,
+        batch_size=_batch_size(config.training.batch_size, merged * devices),
+        partners=np.concatenate(
+            [near[numbers] for part in (fit, held) for near, numbers in zip(partners, part, strict=True)]
+        ),
+        reach_px=max(plan.reach_px for plan in plans),
+    )
+
+
+def _batch_size(wanted: int, unit: int) -> int:
+    """Return the batch size that holds whole groups on every device."""
+    return max(unit, wanted // unit * unit)
+
+
+def _reach_px(positions_px: np.ndarray, members: Indices, partners: Indices | None) -> int:
+    """Return the largest offset within the samples (m, k), and between a sample and its partners."""
+    offsets = [positions_px[members] - positions_px[members[:, :1]]]
+    if partners is not None:
+        near = np.where(partners >= 0, partners, np.arange(len(members))[:, None])
+        centres = positions_px[members[:, 0]]
+        offsets.append(centres[near] - centres[:, None])
+    return math.ceil(max(float(np.abs(offset).max()) for offset in offsets))
 
 
 def object_scale(dataset: PtychoDataset) -> float:

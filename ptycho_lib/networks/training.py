@@ -7,7 +7,7 @@ whether the training collapsed, and leaves `model.keras`, `history.csv` and `out
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import tensorflow as tf
 from ptycho_lib.config import Model, StudyConfig, TrainingConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.io.files import note_progress, write_atomically
-from ptycho_lib.networks.batches import central_half, first_guesses, probe_in_use
+from ptycho_lib.networks.batches import MixedSamples, Samples, central_half, probe_in_use, with_first_guesses
 from ptycho_lib.networks.checkpoint import Keeper
 from ptycho_lib.networks.devices import configure_devices, distribution
 from ptycho_lib.networks.losses import loss_weights
@@ -90,7 +90,7 @@ class TrainedModel:
 
 def train_model(
     model: Model,
-    dataset: PtychoDataset,
+    data: PtychoDataset | Sequence[PtychoDataset],
     config: StudyConfig,
     trial: int,
     output_dir: str | Path,
@@ -109,8 +109,9 @@ def train_model(
     Parameters
     ----------
     model : {"pinn", "baseline"}
-    dataset : PtychoDataset
-        The training subset, in nested order.
+    data : PtychoDataset or sequence of them
+        The training subset, in nested order; of several scans one each. Every pattern is taken under the probe,
+        the input scale and the detector mask of its scan. The saved network keeps the probe of the first.
     config : StudyConfig
     trial : int
         Selects the seeds.
@@ -133,8 +134,11 @@ def train_model(
     Raises
     ------
     ValueError
-        If the patterns' edge N is not a power of two from 32.
+        If the patterns' edge N is not a power of two from 32 or differs between scans, or if the probe of several
+        scans is to be refined.
     """
+    scans = (data,) if isinstance(data, PtychoDataset) else tuple(data)
+    _refuse_different(scans, config)
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     outcome = _finished(folder)
@@ -151,12 +155,12 @@ def train_model(
     epochs = config.training.epochs
     with distribution().scope():
         devices = tf.distribute.get_strategy().num_replicas_in_sync
-        plan = plan_batches(dataset, config, seeds["order"], labelled=model == "baseline", devices=devices)
-        network = _build(model, plan, config)
+        plan = plan_batches(scans, config, seeds["order"], labelled=model == "baseline", devices=devices)
+        network = _build(model, scans, plan, config)
         if start is not None:
             network.backbone.set_weights(start.backbone.get_weights())
     if network.corrects_guess:
-        plan = replace(plan, samples=replace(plan.samples, guess=first_guesses(network.first_guess, plan.samples)))
+        plan = replace(plan, samples=with_first_guesses(network.first_guess, plan.samples))
 
     def report(history: pd.DataFrame) -> None:
         if progress_file is not None:
@@ -188,7 +192,7 @@ def train_model(
         peak_memory_bytes=meter.read().peak_memory_bytes,
         epochs=len(keeper.rows),
         steps=len(keeper.rows) * plan.steps,
-        n_groups=len(np.unique(plan.samples.members[:, 0])),
+        n_groups=_groups(plan.samples),
         parameters=_size(network),
         best_epoch=keeper.best_epoch,
         collapsed=bool(reason),
@@ -201,14 +205,22 @@ def train_model(
     return TrainedModel(model, network, keeper.history, outcome)
 
 
-def _build(model: Model, plan: Batching, config: StudyConfig) -> ReconstructionNetwork:
+def _refuse_different(scans: Sequence[PtychoDataset], config: StudyConfig) -> None:
+    """Refuse scans that no one network can be trained on."""
+    sizes = sorted({scan.patch_size for scan in scans})
+    if len(sizes) != 1:
+        raise ValueError(f"training needs scans with patterns of one size, not {sizes or 'none'}")
+    if len(scans) > 1 and config.network.trainable_probe:
+        raise ValueError("trainable_probe refines the probe of one scan; several training scans have one each")
+
+
+def _build(model: Model, scans: Sequence[PtychoDataset], plan: Batching, config: StudyConfig) -> ReconstructionNetwork:
     """Return the network of a training, ready for its first gradient step."""
-    dataset, precision = plan.samples.dataset, config.training.precision
-    probe = probe_in_use(dataset, config.network)
+    precision, probe = config.training.precision, probe_in_use(scans[0], config.network)
     network: ReconstructionNetwork
     if model == "pinn":
-        loss = loss_weights(config.training, counts_known=dataset.photons_per_pattern is not None)
-        group = {"merged_patches": plan.merged, "reach_px": plan.reach_px()}
+        loss = loss_weights(config.training, counts_known=all(scan.photons_per_pattern is not None for scan in scans))
+        group = {"merged_patches": plan.merged, "reach_px": plan.reach_px}
         network = build_pinn(config.network, probe, precision=precision, loss=loss, **group)
     else:
         network = build_baseline(config.network, probe, precision=precision)
@@ -249,6 +261,12 @@ def _finished(folder: Path) -> Outcome | None:
         return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _groups(samples: Samples | MixedSamples) -> int:
+    """Return the number of different samples of a training: gradient steps and validation may share them."""
+    parts = samples.parts if isinstance(samples, MixedSamples) else (samples,)
+    return sum(len(np.unique(part.members[:, 0])) for part in parts)
 
 
 def _size(network: ReconstructionNetwork) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    train_path: str | Path,
+    train_path: str | Path | Sequence[str | Path],
     test_path: str | Path,
     out_dir: str | Path,
     config: StudyConfig | None = None,
@@ -24,8 +25,10 @@ def run(
 
     Parameters
     ----------
-    train_path, test_path : path
-        Files of the dataset contract.
+    train_path : path, or several
+        Training files of the dataset contract.
+    test_path : path
+        Test file.
     out_dir : path
         The study folder; complete runs that it holds are not repeated.
     config : StudyConfig, optional

@@ -24,7 +24,7 @@ from ptycho_lib.io.files import require_writable, write_atomically
 from ptycho_lib.metrics_table import COLUMNS
 from ptycho_lib.study.folder import provenance
 from ptycho_lib.study.folder.code_fingerprint import code_fingerprints
-from ptycho_lib.study.folder.manifest import identify
+from ptycho_lib.study.folder.manifest import fingerprint_of_all, identify
 from ptycho_lib.study.folder.progress import PROGRESS
 from ptycho_lib.study.folder.record import (
     METRICS,
@@ -37,12 +37,15 @@ from ptycho_lib.study.folder.record import (
 from ptycho_lib.study.folder.run_key import RunKey
 from ptycho_lib.study.run_folder import output_digests, relative_folder, take_possession
 from ptycho_lib.study.selection import (
+    Files,
     check_counts,
     default_n_test,
+    listed_files,
+    load_scans,
     refuse_empty,
     test_subset,
     training_scan,
-    training_subset,
+    training_subsets,
     training_warning,
 )
 
@@ -79,8 +82,9 @@ class OpenRun:
     test: PtychoDataset
     """The test patterns, the same for every run of a study."""
     scan: PtychoDataset | None = None
-    """The training scan, for the condition `train`: as many patterns as the test set, spread evenly."""
-    train_data: Path | None = None
+    """The first training scan, for the condition `train`: as many patterns as the test set, spread evenly."""
+    train_data: tuple[Path, ...] = ()
+    """The training files; none where no network is trained and no training scan is evaluated."""
     test_data: Path
     output_dir: Path
     started: float
@@ -151,15 +155,27 @@ class OpenRun:
 class Run(OpenRun):
     """One training size, one trial: everything its notebook works on."""
 
-    train: PtychoDataset
-    """The training subset, n_train patterns in nested order."""
-    train_data: Path
+    training: tuple[PtychoDataset, ...]
+    """The training subset, n_train patterns: of each training scan its share, in nested order."""
     selection_warning: str = ""
     """How much of the scan the training subset leaves out, if it is much."""
 
+    @property
+    def train(self) -> PtychoDataset:
+        """The training subset where there is one training scan.
+
+        Raises
+        ------
+        ValueError
+            If there are several: a notebook that knows one only must not leave out the others.
+        """
+        if len(self.training) > 1:
+            raise ValueError(f"the run trains on {len(self.training)} scans; take `run.training`, which holds all")
+        return self.training[0]
+
 
 def open_run(
-    train_data: str | Path,
+    train_data: Files,
     test_data: str | Path,
     output_dir: str | Path,
     n_train: int,
@@ -171,8 +187,10 @@ def open_run(
 
     Parameters
     ----------
-    train_data, test_data : path
-        Files of the dataset contract.
+    train_data : path, or several
+        Training files of the dataset contract; empty takes those of the configuration.
+    test_data : path
+        Test file.
     output_dir : path
         The run folder; created if need be. Results of the same run stay, for an interrupted training to
         continue, and so do those of a run with fewer models or conditions. Unfinished results of another
@@ -193,15 +211,16 @@ def open_run(
         computes this run, or if the folder holds a complete run of other data, settings or code.
     """
     started = time.time()
-    refuse_empty(train_data=train_data, test_data=test_data, output_dir=output_dir)
     settings = load_config(config or None)
-    train, test = load_dataset(train_data), load_dataset(test_data)
+    files = listed_files(train_data or settings.train_data)
+    refuse_empty(train_data=files, test_data=test_data, output_dir=output_dir)
+    scans, test = load_scans(files, settings), load_dataset(test_data)
     n_test = n_test or default_n_test(settings, len(test))
-    check_counts(train_data, len(train), (n_train,), test_data, len(test), n_test)
+    check_counts(files, sum(map(len, scans)), (n_train,), test_data, len(test), n_test)
     key, codes = RunKey("trained", n_train, trial), code_fingerprints()
-    data = {"train_data": train.fingerprint(), "test_data": test.fingerprint()}
+    data = {"train_data": fingerprint_of_all(scans), "test_data": test.fingerprint()}
     identity = identify(settings, key, n_test, data, code=codes)
-    chosen = train.select(training_subset(train, settings, n_train, trial))
+    chosen = training_subsets(scans, settings, n_train, trial)
     seen = test.select(test_subset(test, settings, n_test))
     refuse_conditions(seen, settings)
     leakage = refuse_leakage(chosen, seen, allow=settings.allow_leakage)
@@ -210,22 +229,22 @@ def open_run(
     return Run(
         identity=identity,
         config=settings,
-        train=chosen,
+        training=chosen,
         test=seen,
-        scan=training_scan(train, settings, n_test),
-        train_data=Path(train_data).resolve(),
+        scan=training_scan(scans[0], settings, n_test),
+        train_data=files,
         test_data=Path(test_data).resolve(),
         output_dir=folder,
         started=started,
         lock=lock,
         kept=kept,
-        leakage=str(leakage) if leakage else "",
-        selection_warning=training_warning(train, settings, n_train, trial),
+        leakage=leakage,
+        selection_warning=training_warning(scans, settings, n_train, trial),
     )
 
 
 def open_untrained_run(
-    train_data: str | Path,
+    train_data: Files,
     test_data: str | Path,
     output_dir: str | Path,
     n_test: int = 0,
@@ -236,15 +255,16 @@ def open_untrained_run(
     Parameters
     ----------
     train_data, test_data, output_dir, n_test, config
-        See `open_run`; the training file serves the condition `train` alone.
+        See `open_run`; the first training file serves the condition `train` alone.
 
     Raises
     ------
     InputError
         As `open_run`.
     """
-    refuse_empty(train_data=train_data, test_data=test_data, output_dir=output_dir)
-    return _open_once("untrained", train_data, test_data, output_dir, n_test, config)
+    files = listed_files(train_data or load_config(config or None).train_data)
+    refuse_empty(train_data=files, test_data=test_data, output_dir=output_dir)
+    return _open_once("untrained", files, test_data, output_dir, n_test, config)
 
 
 def open_iterative_run(
@@ -263,12 +283,12 @@ def open_iterative_run(
         As `open_run`.
     """
     refuse_empty(test_data=test_data, output_dir=output_dir)
-    return _open_once("iterative", None, test_data, output_dir, n_test, config)
+    return _open_once("iterative", (), test_data, output_dir, n_test, config)
 
 
 def _open_once(
     kind: RunKind,
-    train_data: str | Path | None,
+    files: tuple[Path, ...],
     test_data: str | Path,
     output_dir: str | Path,
     n_test: int,
@@ -277,11 +297,11 @@ def _open_once(
     """Open a run of a kind that is computed once a study."""
     started = time.time()
     settings = load_config(config or None)
-    train, test = load_dataset(train_data) if train_data is not None else None, load_dataset(test_data)
+    scans, test = load_scans(files, settings), load_dataset(test_data)
     n_test = n_test or default_n_test(settings, len(test))
     check_counts("", 0, (), test_data, len(test), n_test)
     codes = code_fingerprints()
-    data = {"train_data": train.fingerprint() if train else "", "test_data": test.fingerprint()}
+    data = {"train_data": fingerprint_of_all(scans), "test_data": test.fingerprint()}
     identity = identify(settings, RunKey(kind), n_test, data, code=codes)
     seen = test.select(test_subset(test, settings, n_test))
     refuse_conditions(seen, settings)
@@ -291,8 +311,8 @@ def _open_once(
         identity=identity,
         config=settings,
         test=seen,
-        scan=training_scan(train, settings, n_test) if train else None,
-        train_data=Path(train_data).resolve() if train_data is not None else None,
+        scan=training_scan(scans[0], settings, n_test) if scans else None,
+        train_data=files,
         test_data=Path(test_data).resolve(),
         output_dir=folder,
         started=started,
@@ -367,7 +387,8 @@ def _record(
         seed=run.config.seed,
         seeds=run.seeds,
         config=run.config.result_settings(run.key.kind),
-        train_data=str(run.train_data or ""),
+        train_data=str(run.train_data[0]) if run.train_data else "",
+        further_train_data=tuple(map(str, run.train_data[1:])),
         test_data=str(run.test_data),
         leakage=run.leakage,
         reference=run.test.reference,

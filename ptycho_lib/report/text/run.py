@@ -5,7 +5,7 @@ from __future__ import annotations
 from ptycho_lib.config import NETWORKS
 from ptycho_lib.report.results import reference_note
 from ptycho_lib.report.style import model_looks
-from ptycho_lib.report.text.html_elements import definitions
+from ptycho_lib.report.text.html_elements import definitions, listed
 from ptycho_lib.study.folder.record import RunRecord
 from ptycho_lib.study.run_session import OpenRun, Run
 
@@ -13,18 +13,18 @@ from ptycho_lib.study.run_session import OpenRun, Run
 def run_overview(run: Run) -> str:
     """Return a table of a run's training data, test data and settings."""
     network, training = run.config.network, run.config.training
-    photons = run.train.photons_per_pattern
+    train = run.training[0]
+    doses = [f"{scan.photons_per_pattern:.3g}" if scan.photons_per_pattern else "unknown" for scan in run.training]
     subset = f"{run.config.sampling.method} subset"
     warnings = "; ".join(filter(None, (run.leakage, run.selection_warning)))
     return definitions(
         ({"Warning": warnings} if warnings else {})
         | {
-            "Training": f"{run.n_train} patterns of {run.train_data.name}, {subset}",
+            "Training": f"{run.n_train} patterns of {listed(file.name for file in run.train_data)}, {subset}",
             "Test": f"{run.n_test} patterns of {run.test_data.name}",
             **_compared_with(run),
             "Trial": f"{run.trial}, seeds {', '.join(f'{k} {v}' for k, v in run.seeds.items())}",
-            "Pattern": f"{run.train.patch_size}×{run.train.patch_size} pixels, "
-            + (f"{photons:.3g} photons" if photons else "photons unknown"),
+            "Pattern": f"{train.patch_size}×{train.patch_size} pixels, photons {listed(dict.fromkeys(doses))}",
             "Models": ", ".join(look.label for look in model_looks(run.models).values()),
             "Backbone": f"{network.backbone}, width {network.width}, gridsize {network.gridsize}",
             "Schedule": f"{training.steps} gradient steps of {training.batch_size} samples, "
@@ -37,7 +37,7 @@ def run_overview(run: Run) -> str:
 def untrained_overview(run: OpenRun) -> str:
     """Return the table of what the control reconstructs: the first guess, without training."""
     network, photons = run.config.network, run.test.photons_per_pattern
-    scan = f"{len(run.scan)} patterns of {run.train_data.name}" if run.scan and run.train_data else "not evaluated"
+    scan = f"{len(run.scan)} patterns of {run.train_data[0].name}" if run.scan and run.train_data else "not evaluated"
     return definitions(
         {
             "Patterns": f"{run.n_test} of {run.test_data.name}, "
@@ -96,7 +96,7 @@ def run_provenance(record: RunRecord) -> str:
             "Machine": ", ".join(f"{name}: {value}" for name, value in record.machine.items()),
             "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
             "Commit": record.commit or "not under version control",
-            "Training data": f"{record.train_data} ({prints.train_data})",
+            "Training data": f"{'; '.join((record.train_data, *record.further_train_data))} ({prints.train_data})",
             "Test data": f"{record.test_data} ({prints.test_data})",
             "Configuration": prints.config,
             "Code": prints.code,

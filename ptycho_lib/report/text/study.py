@@ -48,12 +48,13 @@ def overview(results: StudyResults) -> str:
     trials = f"{config.trials} trials each" if config.trials > 1 else "one trial each"
     conditions = listed(condition.name for condition in config.conditions)
     changed = f" The same networks were also tested under: {conditions}." if conditions else ""
+    training = listed(_file(file.path) for file in manifest.training_files)
     test = f"{_file(manifest.test.path)}{_seen(manifest.leakage)}"
     warnings = "".join(paragraph(f"<strong>Warning: {escape(warning)}.</strong>") for warning in manifest.warnings)
     note = f" <strong>{escape(results.reference_note)}</strong>" if results.reference_note else ""
     return warnings + paragraph(
         f"<strong>{escape(results.name)}</strong>. {models} were trained on {sizes} diffraction patterns "
-        f"({trials}) of the {manifest.train.n_patterns} in {_file(manifest.train.path)}, and evaluated on "
+        f"({trials}) of the {manifest.n_training_patterns} in {training}, and evaluated on "
         f"the same {manifest.n_test} patterns of {test}.{changed}{iterative_sentence(results)}{note}"
     )
 
@@ -161,7 +162,7 @@ def provenance(results: StudyResults) -> str:
     record = next((run.record for run in results.complete), None)
     facts = {
         "Study fingerprint": results.fingerprint(),
-        "Training data": f"{manifest.train.path} ({manifest.train.fingerprint})",
+        "Training data": "; ".join(f"{file.path} ({file.fingerprint})" for file in manifest.training_files),
         "Test data": f"{manifest.test.path} ({manifest.test.fingerprint})",
         "Configuration": manifest.config.fingerprint(),
         "Code": ", ".join(f"{kind}: {code}" for kind, code in manifest.code.items() if code),

@@ -264,7 +264,7 @@ def _read_options(path: Path | None) -> dict[str, Any]:
 
 def _unseen(run: PlannedRun) -> str:
     """Return which files this worker does not see, or an empty text."""
-    needed = [run.train_data, run.test_data, run.folder / PARAMETERS]
+    needed = [*run.train_data, run.test_data, run.folder / PARAMETERS]
     missing = [str(path) for path in needed if not path.is_file()]
     if not missing:
         return ""

@@ -86,7 +86,7 @@ def calibrate(plan: StudyPlan, watcher: Watcher, *, jobs: int = 1, threads: int 
     """
     with tempfile.TemporaryDirectory(prefix="ptycho-calibration-") as folder:
         short = plan_study(
-            plan.manifest.train.path,
+            [file.path for file in plan.manifest.training_files],
             plan.manifest.test.path,
             folder,
             calibration_config(plan.manifest.config, plan.manifest.n_test),

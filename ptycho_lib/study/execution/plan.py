@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,15 @@ from ptycho_lib.study.folder.record import RECORD
 from ptycho_lib.study.folder.run_key import TRAIN_AND_COMPARE
 from ptycho_lib.study.folder.status import State, content_status
 from ptycho_lib.study.folder.templates import execution_name, template_path
-from ptycho_lib.study.selection import check_counts, default_n_test, test_subset, training_warning
+from ptycho_lib.study.selection import (
+    Files,
+    check_counts,
+    default_n_test,
+    listed_files,
+    load_scans,
+    test_subset,
+    training_warning,
+)
 
 PARAMETERS = f"{EXECUTION}/parameters.yaml"
 CONFIG = f"{EXECUTION}/config.yaml"
@@ -100,7 +109,7 @@ class StudyPlan:
 
 
 def plan_study(
-    train_path: str | Path,
+    train_path: Files,
     test_path: str | Path,
     out_dir: str | Path,
     config: StudyConfig | None = None,
@@ -113,8 +122,10 @@ def plan_study(
 
     Parameters
     ----------
-    train_path, test_path : path
-        Files of the dataset contract.
+    train_path : path, or several
+        Training files of the dataset contract; empty takes those of the configuration.
+    test_path : path
+        Test file.
     out_dir : path
         The study folder; need not exist.
     config : StudyConfig, optional
@@ -140,26 +151,33 @@ def plan_study(
     needed += ["iterative"] if any("iterative" in model for model in config.models) else []
     missing = [extra_problem(extra, "models") for extra in needed]
     problems += [problem for problem in missing if problem]
-    datasets: list[PtychoDataset] = []
-    for path in (train_path, test_path):
+    given = listed_files(train_path)
+    files, file_problems = given or listed_files(config.train_data), _file_problems(given, config)
+    problems += file_problems
+    loaded: list[tuple[PtychoDataset, ...]] = []
+    for load in (lambda: load_scans(files, config), lambda: (load_dataset(test_path),)):
         try:
-            datasets.append(load_dataset(path))
+            loaded.append(load())
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(problems)
-    train, test = datasets
+    scans, (test,) = loaded
     n_test = default_n_test(config, len(test))
-    check_counts(train_path, len(train), config.n_train_sizes, test_path, len(test), n_test)
-    leakage = refuse_pair(train, test, allow_leakage=config.allow_leakage)
+    check_counts(files, sum(map(len, scans)), config.n_train_sizes, test_path, len(test), n_test)
+    leakage = refuse_pair(scans, test, allow_leakage=config.allow_leakage)
     refuse_conditions(test.select(test_subset(test, config, n_test)), config)
+    described = [
+        DataFile.describe(file, scan.fingerprint(), len(scan), out_dir) for file, scan in zip(files, scans, strict=True)
+    ]
     manifest = StudyManifest(
         created=_created(out_dir),
-        train=DataFile.describe(Path(train_path), train.fingerprint(), len(train), out_dir),
+        train=described[0],
+        further_train=tuple(described[1:]),
         test=DataFile.describe(Path(test_path), test.fingerprint(), len(test), out_dir),
         n_test=n_test,
         leakage=leakage,
-        warnings=tuple(filter(None, (training_warning(train, config, n) for n in config.n_train_sizes))),
+        warnings=tuple(filter(None, (training_warning(scans, config, n) for n in config.n_train_sizes))),
         conditions=condition_files(config),
         template=str(template),
         versions=provenance.library_versions(),
@@ -173,30 +191,30 @@ def plan_study(
     return StudyPlan(out_dir, manifest, runs, template, kernel, start_timeout_s)
 
 
-def refuse_pair(train: PtychoDataset, test: PtychoDataset, *, allow_leakage: bool) -> str:
+def refuse_pair(scans: Sequence[PtychoDataset], test: PtychoDataset, *, allow_leakage: bool) -> str:
     """Refuse files that do not belong together; return what leakage was allowed, or an empty text.
 
     Parameters
     ----------
-    train, test : PtychoDataset
+    scans : sequence of PtychoDataset
+        The training scans.
+    test : PtychoDataset
     allow_leakage : bool
 
     Raises
     ------
     InputError
-        With everything that `ptycho-study check TRAIN TEST` calls an error.
+        With everything that `ptycho-study check TRAIN TEST` calls an error, for each training scan.
     """
-    findings = [found for found in check_pair(train, test) if found.severity == "error"]
-    leaks = [found for found in findings if found.code.startswith("pair-leak")]
     problems = [
         Problem(f"{train.source} and {test.source}", found.code, found.message, "files that belong together", found.fix)
-        for found in findings
-        if found not in leaks
+        for train in scans
+        for found in check_pair(train, test)
+        if found.severity == "error" and not found.code.startswith("pair-leak")
     ]
     if problems:
         raise InputError(problems)
-    leakage = refuse_leakage(train, test, allow=allow_leakage)
-    return str(leakage) if leakage else ""
+    return refuse_leakage(scans, test, allow=allow_leakage)
 
 
 def prepare_run(plan: StudyPlan, run: PlannedRun) -> None:
@@ -268,6 +286,17 @@ def free_disk_bytes(folder: Path) -> int:
 def _literal(path: Path) -> str:
     """Keep papermill from reading `{name}` in a path as a format string."""
     return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _file_problems(given: tuple[Path, ...], config: StudyConfig) -> list[Problem]:
+    """Return what is wrong with the places that training files are named in."""
+    how = "Name them before the test file, or in the configuration: `train_data: [a.npz, b.npz]`."
+    if not given and not config.train_data:
+        return [Problem("command line", "train_data", "no training file", "at least one", how)]
+    if given and config.train_data and given != listed_files(config.train_data):
+        found = f"{', '.join(map(str, given))} beside train_data {', '.join(config.train_data)} in the configuration"
+        return [Problem("command line", "train_data", found, "training files in one place", how)]
+    return []
 
 
 def _existing(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from ptycho_lib.config import StudyConfig
+from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import file_sha256, write_atomically
 from ptycho_lib.io.yaml_file import read_settings
@@ -89,7 +90,7 @@ class PlannedRun:
     identity: RunIdentity
     folder: Path
     """Absolute."""
-    train_data: Path
+    train_data: tuple[Path, ...]
     test_data: Path
     config: StudyConfig
     code: Mapping[str, str]
@@ -120,10 +121,14 @@ class PlannedRun:
         """The models that it computes."""
         return self.config.models_of(self.key.kind)
 
-    def parameters(self, config: str) -> dict[str, str | int]:
-        """Return the template's parameters: plain scalars, absolute paths; `config` is a file or settings."""
-        parameters: dict[str, str | int] = {
-            "train_data": str(self.train_data),
+    def parameters(self, config: str) -> dict[str, str | int | list[str]]:
+        """Return the template's parameters: plain values, absolute paths; `config` is a file or settings.
+
+        Several training files are a list.
+        """
+        files = [str(path) for path in self.train_data]
+        parameters: dict[str, str | int | list[str]] = {
+            "train_data": files[0] if len(files) == 1 else files,
             "test_data": str(self.test_data),
             "output_dir": str(self.folder),
             "n_train": self.n_train,
@@ -142,6 +147,8 @@ class StudyManifest(Part):
     created: str
     """Time of the first start, UTC."""
     train: DataFile
+    further_train: tuple[DataFile, ...] = ()
+    """The other training files, where there are several."""
     test: DataFile
     n_test: int
     leakage: str = ""
@@ -170,6 +177,16 @@ class StudyManifest(Part):
             fields["config"] = with_names_of_today(fields["config"])
         return fields
 
+    @property
+    def training_files(self) -> tuple[DataFile, ...]:
+        """All training files."""
+        return (self.train, *self.further_train)
+
+    @property
+    def n_training_patterns(self) -> int:
+        """Patterns of all training files together."""
+        return sum(file.n_patterns for file in self.training_files)
+
     def runs(self, out_dir: Path) -> list[PlannedRun]:
         """Return the runs in the order in which they start.
 
@@ -177,7 +194,7 @@ class StudyManifest(Part):
         """
         out_dir = out_dir.resolve()
         data = {
-            "train_data": self.train.current_fingerprint(out_dir),
+            "train_data": " ".join(file.current_fingerprint(out_dir) for file in self.training_files),
             "test_data": self.test.current_fingerprint(out_dir),
         }
         once = [RunKey(kind) for kind in self.config.kinds if kind != "trained"]
@@ -187,7 +204,7 @@ class StudyManifest(Part):
             PlannedRun(
                 identity=identify(self.config, key, self.n_test, data, code=self.code, conditions=self.conditions),
                 folder=key.folder(out_dir, RECORD),
-                train_data=self.train.locate(out_dir),
+                train_data=tuple(file.locate(out_dir) for file in self.training_files),
                 test_data=self.test.locate(out_dir),
                 config=self.config,
                 code=self.code,
@@ -207,6 +224,11 @@ class StudyManifest(Part):
         """Return the manifest as YAML; `read_manifest` reads it back unchanged."""
         settings = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
         return f"# Written by ptycho-study. Edit your own configuration, not this file.\n{settings}"
+
+
+def fingerprint_of_all(scans: Sequence[PtychoDataset]) -> str:
+    """Return the fingerprints of the training scans, separated by blanks."""
+    return " ".join(scan.fingerprint() for scan in scans)
 
 
 def identify(

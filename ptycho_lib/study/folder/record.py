@@ -33,6 +33,7 @@ class Fingerprints(Part):
     """SHA-256 (hex) of everything besides the sizes that determines a run's numbers."""
 
     train_data: str
+    """Of several training files one each, separated by blanks."""
     test_data: str
     config: str
     """`StudyConfig.fingerprint`: settings that change numbers; not sizes, trials or names."""
@@ -120,6 +121,8 @@ class RunRecord(Part):
     config: dict[str, Any]
     """`StudyConfig.result_settings`."""
     train_data: str
+    further_train_data: tuple[str, ...] = ()
+    """The other training files, where there are several."""
     test_data: str
     leakage: str = ""
     """What the test patterns share with the training patterns; empty if nothing."""

@@ -37,7 +37,7 @@ def record_of(run, **changes):
         "seed": 0,
         "seeds": run.config.seeds(run.trial),
         "config": run.config.result_settings(run.key.kind),
-        "train_data": str(run.train_data),
+        "train_data": str(run.train_data[0]),
         "test_data": str(run.test_data),
         "models": {"pinn": ModelOutcome(seconds=1.0)},
         "started": "2026-01-01T00:00:00+00:00",
