@@ -13,11 +13,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ptycho_lib.condition_settings import ConditionConfig, Count, Fraction, NotNegative, Positive, Section
 from ptycho_lib.errors import InputError
 from ptycho_lib.io.yaml_file import parse_yaml, read_settings
-from ptycho_lib.model_names import HYBRIDS, ITERATIVE, NETWORKS, NOMINAL, ONCE, TRAIN, UNTRAINED, Model, RunKind
+from ptycho_lib.model_names import (
+    HYBRIDS,
+    ITERATIVE,
+    NETWORKS,
+    NOMINAL,  # noqa: F401 - offered to users of the configuration
+    ONCE,
+    TRAIN,  # noqa: F401
+    UNTRAINED,
+    Model,
+    RunKind,
+)
 from ptycho_lib.settings_problems import validation_problems, with_same_modes
 
 LossTerm = Literal["poisson", "amplitude_mae"]
@@ -25,20 +36,12 @@ _CONDITION_FILES = ("probe_file", "test_data")
 _CONTROL_SETTINGS = {"backbone", "gridsize", "first_guess_iterations", "probe_mask_radius_px", "probe_modes"}
 """Settings of the network on which its first guess depends."""
 
+MOST_MERGED = 13
+"""Samples whose patches can be merged: one and its nearest neighbours."""
+
 PUBLISHED_NETWORK = {"width": 2, "first_guess_iterations": 0}
 PUBLISHED_TRAINING = {"merged_patches": 1, "learning_rate": 1e-3}
 """Defaults in force with the published backbone."""
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, unknown keys forbidden."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class SamplingConfig(Section):
@@ -98,14 +101,15 @@ class TrainingConfig(Section):
     """Peak of the cosine schedule."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps in which the learning rate rises linearly from zero."""
-    pinn_loss: dict[LossTerm, Positive] = {}
+    pinn_loss: dict[LossTerm, Positive] = {}  # noqa: RUF012 - pydantic copies it
     """PtychoPINN's loss, a sum of terms with their weights: `poisson`, the negative log-likelihood of the
     counts, and `amplitude_mae`, the mean absolute error of the amplitudes, for instance
     `{poisson: 1, amplitude_mae: 0.5}`. A name alone has weight 1. Empty, or `auto`, takes Poisson
     where `photons_per_pattern` is known, else the amplitudes."""
-    merged_patches: Annotated[int, Field(ge=1, le=13)] = 8
+    merged_patches: Annotated[int, Field(ge=1, le=MOST_MERGED * 9)] = 8
     """Neighbouring patterns whose predicted patches are merged before the diffraction model (PtychoPINN): the
-    overlap constraint of ptychography in the loss. 1 fits each pattern, or group, alone; groups are taken whole."""
+    overlap constraint of ptychography in the loss. 1 fits each pattern, or group, alone; groups are taken whole.
+    At most 13 patterns, or groups."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better validation loss; 0 never stops early: with another value
     trainings of different sizes may get different numbers of steps."""
@@ -181,43 +185,6 @@ class EvaluationConfig(Section):
     """Cap of the sub-pixel registration. A larger shift is not applied but reported: it is an error of the frame."""
 
 
-class ConditionConfig(Section):
-    """One change of the test data, or several at once, evaluated without retraining."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
-    """Appears in the column `condition`."""
-    scan_overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Leave patterns out, evenly, until neighbours overlap by this at most: 1 − distance/diameter of the
-    probe; 0 for patterns that do not overlap. Compared are the pixels that both scans resolve."""
-    photons_factor: Positive | None = None
-    """Multiply the photons per pattern by this and draw Poisson noise anew."""
-    photons_per_pattern: Positive | None = None
-    """The same, given as the photons of a pattern."""
-    probe_defocus_rad: float | None = None
-    """Phase curvature added to the probe, rad at the edge of its array; diffraction is simulated anew."""
-    probe_file: str | None = None
-    """An npz with `probeGuess` for a new simulation from `objectGuess`; relative to the configuration file's folder."""
-    position_jitter_px: Positive | None = None
-    """Standard deviation of Gaussian errors added to the positions that the evaluation is told."""
-    dead_pixel_fraction: Fraction | None = None
-    """Share of detector pixels that read zero in every pattern."""
-    test_data: str | None = None
-    """Another test file with its own object, positions and probe; relative to the configuration file's folder."""
-
-    @model_validator(mode="after")
-    def _one_change(self) -> ConditionConfig:
-        changes = self.model_dump(exclude={"name"}, exclude_none=True)
-        if self.name in (NOMINAL, TRAIN):
-            meaning = {NOMINAL: "the unchanged test set", TRAIN: "the training scan"}[self.name]
-            raise ValueError(f"the name '{self.name}' is {meaning}; choose another name")
-        if not changes:
-            known = ", ".join(sorted(set(type(self).model_fields) - {"name"}))
-            raise ValueError(f"condition '{self.name}' changes nothing; set one of {known}")
-        if self.photons_factor is not None and self.photons_per_pattern is not None:
-            raise ValueError(f"condition '{self.name}': give photons_factor or photons_per_pattern")
-        return self
-
-
 class StudyConfig(Section):
     """A whole generalization study."""
 
@@ -276,6 +243,11 @@ class StudyConfig(Section):
         if self.n_train_sizes[0] < group:
             found = f"n_train_sizes begins with {self.n_train_sizes[0]}"
             raise ValueError(f"{found}; a group of gridsize {self.network.gridsize} holds {group} patterns")
+        if self.training.merged_patches > MOST_MERGED * group:
+            found = f"training.merged_patches is {self.training.merged_patches}"
+            raise ValueError(
+                f"{found}; at gridsize {self.network.gridsize} at most {MOST_MERGED * group} can be merged"
+            )
         if len(set(self.models)) != len(self.models):
             raise ValueError(f"models {list(self.models)} names a model twice")
         if not self.networks:

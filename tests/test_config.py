@@ -113,7 +113,7 @@ def test_all_faults_are_told_at_once():
         ("network", "probe_smoothing_px", -1),
         ("training", "pinn_loss", "mse"),
         ("training", "merged_patches", 0),
-        ("training", "merged_patches", 14),
+        ("training", "merged_patches", 118),
         ("training", "patience", -1),
         ("training", "min_epochs", -1),
         ("training", "precision", "bfloat16"),
@@ -128,6 +128,14 @@ def test_a_value_beyond_its_limits_is_refused_by_its_full_name(section, key, bad
     assert problem.key == f"{section}.{key}"
     assert repr(bad) in problem.found
     assert problem.expected
+
+
+@pytest.mark.parametrize(("gridsize", "most"), [(1, 13), (2, 52)])
+def test_no_more_patches_are_merged_than_have_neighbours(gridsize, most):
+    network = {"gridsize": gridsize}
+    assert parse_config({"network": network, "training": {"merged_patches": most}}, "x").training.merged_patches == most
+    problem = only_problem({"network": network, "training": {"merged_patches": most + 1}})
+    assert f"at most {most} can be merged" in problem.found + problem.expected
 
 
 @pytest.mark.parametrize(

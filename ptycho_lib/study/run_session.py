@@ -9,9 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from filelock import FileLock
@@ -22,20 +21,19 @@ from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
 from ptycho_lib.io.files import require_writable, write_atomically
 from ptycho_lib.metrics_table import COLUMNS
-from ptycho_lib.study.folder import provenance
 from ptycho_lib.study.folder.code_fingerprint import code_fingerprints
 from ptycho_lib.study.folder.manifest import fingerprint_of_all, identify
 from ptycho_lib.study.folder.progress import PROGRESS
 from ptycho_lib.study.folder.record import (
     METRICS,
-    ModelOutcome,
     RunIdentity,
     RunRecord,
     reconstruction_name,
     write_record,
 )
 from ptycho_lib.study.folder.run_key import RunKey
-from ptycho_lib.study.run_folder import output_digests, relative_folder, take_possession
+from ptycho_lib.study.run_folder import relative_folder, take_possession
+from ptycho_lib.study.run_record import TrainedOutcome, record_of
 from ptycho_lib.study.selection import (
     Files,
     check_counts,
@@ -51,26 +49,6 @@ from ptycho_lib.study.selection import (
 
 if TYPE_CHECKING:
     from ptycho_lib.study.reconstruct import RunReconstructions
-
-
-class TrainedOutcome(Protocol):
-    """What `finish_run` records of a model's training; `networks.training.TrainedModel` has it."""
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of the training; 0 without one."""
-
-    @property
-    def peak_memory_bytes(self) -> int | None:
-        """Largest memory of the process meanwhile."""
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether it diverged or ended in a constant object."""
-
-    @property
-    def reason(self) -> str:
-        """Why it counts as collapsed."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -366,55 +344,7 @@ def finish_run(
     if missing:
         raise ValueError(f"the metrics lack the columns {missing}")
     write_atomically(run.output_dir / METRICS, table.loc[:, list(COLUMNS)].to_csv(index=False))
-    record = _record(run, trained, reconstructions, n_groups or run.n_train, device)
+    record = record_of(run, trained, reconstructions, n_groups or run.n_train, device)
     write_record(run.output_dir, record)
     run.lock.release(force=True)
     return record
-
-
-def _record(
-    run: OpenRun,
-    trained: Mapping[str, TrainedOutcome],
-    reconstructions: RunReconstructions | None,
-    n_groups: int,
-    device: str,
-) -> RunRecord:
-    finished = time.time()
-    return RunRecord(
-        fingerprint=run.identity.fingerprint(),
-        identity=run.identity,
-        n_groups=n_groups,
-        seed=run.config.seed,
-        seeds=run.seeds,
-        config=run.config.result_settings(run.key.kind),
-        train_data=str(run.train_data[0]) if run.train_data else "",
-        further_train_data=tuple(map(str, run.train_data[1:])),
-        test_data=str(run.test_data),
-        leakage=run.leakage,
-        reference=run.test.reference,
-        models={
-            model: ModelOutcome(
-                seconds=round(outcome.seconds, 3),
-                peak_memory_bytes=outcome.peak_memory_bytes,
-                collapsed=outcome.collapsed,
-                reason=outcome.reason,
-            )
-            for model, outcome in trained.items()
-        }
-        | (reconstructions.outcomes if reconstructions else {}),
-        reconstructions=reconstructions.costs() if reconstructions else {},
-        conditions=reconstructions.facts if reconstructions else {},
-        started=_utc(run.started),
-        finished=_utc(finished),
-        seconds=round(finished - run.started, 3),
-        device=device,
-        machine=provenance.machine(),
-        versions=provenance.library_versions(),
-        commit=provenance.git_commit(),
-        determinism=provenance.DETERMINISM,
-        outputs=output_digests(run.output_dir),
-    )
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
