@@ -126,6 +126,11 @@ test-browser: browser ## JupyterLab and a report in headless Chromium; pictures 
 iterative: $(STAMP) ## install the iterative engine, Pty-chi with PyTorch (Linux: 5.5 GB, three minutes)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS),iterative]'
 
+.PHONY: test-crate
+test-crate: $(STAMP) ## a packed study, judged by rocrate-validator in an environment of its own (it needs an older rich)
+	test -x build/crate/bin/rocrate-validator || { $(PYTHON) -m venv build/crate && build/crate/bin/pip install -q roc-validator; }
+	CRATE_PYTHON=build/crate/bin/python $(PYTEST) tests/report/output/test_research_object.py $(ARGS)
+
 .PHONY: test-iterative
 test-iterative: iterative ## iterative reconstructions, alone and in a study
 	$(PYTEST) -m iterative -n $(JOBS) --dist loadfile $(ARGS)

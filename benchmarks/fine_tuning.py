@@ -46,11 +46,12 @@ def main() -> None:
 
 @main.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--trials", default=TRIALS, show_default=True)
-def run(out: Path, trials: int) -> None:
+@click.option("--first", default=1, show_default=True, help="First trial.")
+@click.option("--last", default=TRIALS, show_default=True, help="Last trial.")
+def run(out: Path, first: int, last: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         star, test = (materialise(load_dataset(path)) for path in prepare(STAR, folder))
-        for trial in range(1, trials + 1):
+        for trial in range(first, last + 1):
             config = study_config(STEPS)
             start = train_model("pinn", simulated(star, trial), config, trial, Path(folder) / f"start_{trial}").network
             record(out, test, start, "applied", 0, trial)

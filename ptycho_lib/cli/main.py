@@ -18,6 +18,7 @@ from ptycho_lib.cli import (
     data as cli_data,
     export as cli_export,
     figures as cli_figures,
+    publish as cli_publish,
     results as cli_results,
     study as cli_study,
 )
@@ -79,6 +80,7 @@ for _command in (
     cli_figures.figures,
     cli_results.verify,
     cli_compare.compare,
+    cli_publish.pack,
     cli_application.reconstruct,
     cli_export.export,
     cli_application.fine_tune,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ptycho_lib.cli.publish import moved_data
+
 if TYPE_CHECKING:
     from ptycho_lib.study.results.tables import StudyTables
 
@@ -33,6 +35,7 @@ target_option = click.option(
 @click.command()
 @file_argument("out_dir")
 @click.option("--watch", is_flag=True, help="Look again every two seconds until no run is in progress.")
+@moved_data
 def status(out_dir: Path, watch: bool) -> None:
     """List the runs of a study: complete, running, failed, stale or missing."""
     from rich.console import Console
@@ -50,6 +53,7 @@ def status(out_dir: Path, watch: bool) -> None:
 @click.option("--output-plot", type=click.Path(path_type=Path), help="Write the figure to this file, too.")
 @click.option("--no-figures", is_flag=True, help="Write the tables alone.")
 @target_option
+@moved_data
 def aggregate(out_dir: Path, output_plot: Path | None, no_figures: bool, target: str | None) -> None:
     """Join all complete runs into tables, with their statistics, and draw the study's figures."""
     if no_figures and output_plot:
@@ -67,6 +71,7 @@ def aggregate(out_dir: Path, output_plot: Path | None, no_figures: bool, target:
 @file_argument("out_dir")
 @click.option("--pdf", is_flag=True, help="Print it to report.pdf, too, with a Chromium of this machine.")
 @target_option
+@moved_data
 def report(out_dir: Path, pdf: bool, target: str | None) -> None:
     """Execute the summary notebook and write report.html, one self-contained file."""
     from ptycho_lib.report.output.html_report import REPORT
@@ -81,6 +86,7 @@ def report(out_dir: Path, pdf: bool, target: str | None) -> None:
 
 @click.command()
 @file_argument("out_dir")
+@moved_data
 def verify(out_dir: Path) -> None:
     """Recompute metrics and tables, and compare them with what is published.
 
