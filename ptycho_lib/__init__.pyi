@@ -12,18 +12,18 @@ from .evaluation.comparison import compare_objects
 from .evaluation.reconstruction import Reconstruction, reconstruct
 from .networks.prediction import predict_patches
 from .networks.training import train_model
-from .report.results import StudyResults, read_results
+from .report.output.loaded_study import LoadedStudy, load_study
 from .study.selection import training_subset
 
 __version__: str
 __all__ = [
     "InputError",
+    "LoadedStudy",
     "Problem",
     "PtychoDataset",
     "Reconstruction",
     "ScanReconstruction",
     "StudyConfig",
-    "StudyResults",
     "TrainedNetwork",
     "application",
     "check_file",
@@ -34,12 +34,12 @@ __all__ = [
     "load_config",
     "load_dataset",
     "load_model",
+    "load_study",
     "networks",
     "open_dataset",
     "physics",
     "predict_patches",
     "prepare",
-    "read_results",
     "reconstruct",
     "report",
     "save_dataset",

@@ -76,7 +76,7 @@ def write_paper_figures(study_dir: str | Path, folder: str | Path, options: Pape
         With all problems of the options, before anything is written; or if no run is complete.
     """
     results = read_results(study_dir)
-    if problems := list(_problems(results.table, options)):
+    if problems := list(option_problems(results.table, options)):
         raise InputError(problems)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def _figures(results: StudyResults, options: PaperOptions) -> dict[str, Figure]:
     return drawn
 
 
-def _problems(table: pd.DataFrame, options: PaperOptions) -> Iterator[Problem]:
+def option_problems(table: pd.DataFrame, options: PaperOptions) -> Iterator[Problem]:
     """Yield what is wrong with the options, for this study."""
     nominal = table[table["condition"] == NOMINAL]
     known = {
