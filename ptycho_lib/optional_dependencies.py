@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 from ptycho_lib.errors import Problem
@@ -46,3 +47,12 @@ def extra_of(module: str | None) -> str | None:
     """
     top = (module or "").split(".")[0]
     return next((extra for extra, names in EXTRAS.items() if top in names), None)
+
+
+def skip_address_grammar() -> None:
+    """Spare this process the grammar of web addresses that jsonschema builds when it is imported.
+
+    It takes a second of processor time, in papermill, nbformat and nbconvert alike, and no notebook is checked for
+    addresses. jsonschema leaves the check out if `rfc3987_syntax` cannot be imported. Call it before that import.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

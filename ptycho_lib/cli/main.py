@@ -23,7 +23,7 @@ from ptycho_lib.cli import (
     study as cli_study,
 )
 from ptycho_lib.errors import InputError
-from ptycho_lib.optional_dependencies import extra_of, extra_problem
+from ptycho_lib.optional_dependencies import extra_of, extra_problem, skip_address_grammar
 
 FAILED = 1
 BAD_INPUT = 2
@@ -66,6 +66,7 @@ class StudyGroup(click.Group):
 @click.version_option(ptycho_lib.__version__)
 def main() -> None:
     """Generalization studies in ptychography: how many patterns a network needs."""
+    skip_address_grammar()
 
 
 for _command in (

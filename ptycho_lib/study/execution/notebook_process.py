@@ -29,6 +29,9 @@ from ptycho_lib.study.folder.record import RECORD
 NOTE_BYTES = 4096
 """Reserved at the start for the note of a failure, so that a full disk or a read-only folder can still hold it."""
 
+QUICK_PAPERMILL = "ptycho_lib.study.execution.quick_papermill"
+"""The module that is started in the place of papermill, whose options it takes."""
+
 NOT_STARTED = "not started"
 """The reason of a run that was not begun when the study was stopped."""
 
@@ -53,7 +56,7 @@ class NotebookProcess:
     Parameters
     ----------
     command : list of str
-        The papermill command; it writes the partial notebook.
+        The papermill command, ``[python, "-m", "papermill", ...]``; it writes the partial notebook.
     folder : Path
         Where the notebook and the `execution` folder are.
     name : str
@@ -117,7 +120,7 @@ class NotebookProcess:
         self.started = time.time()
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                self.command,
+                [*self.command[:2], QUICK_PAPERMILL, *self.command[3:]],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

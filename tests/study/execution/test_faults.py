@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ptycho_lib.study.execution.notebook_process import QUICK_PAPERMILL
 from ptycho_lib.study.folder.status import State, study_status
 from ptycho_lib.study.results.aggregate import AGGREGATED, aggregate
 from tests.support.miniature import Miniature, wait_for
@@ -74,7 +75,7 @@ def papermills_of(study):
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "papermill" in (process.info["cmdline"] or []) and str(study.template) in process.info["cmdline"]
+        if QUICK_PAPERMILL in (process.info["cmdline"] or []) and str(study.template) in process.info["cmdline"]
     ]
 
 
