@@ -104,7 +104,7 @@ lab: $(STAMP) ## JupyterLab on the notebooks, this machine only, with a token (A
 
 .PHONY: test
 test: $(STAMP) ## the tests (ARGS="-k stitching" for some of them)
-	$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## the tests that train for minutes
@@ -133,7 +133,7 @@ test-crate: $(STAMP) ## a packed study, judged by rocrate-validator in an enviro
 
 .PHONY: test-iterative
 test-iterative: iterative ## iterative reconstructions, alone and in a study
-	$(PYTEST) -m iterative -n $(JOBS) --dist loadfile $(ARGS)
+	$(PYTEST) -m iterative -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: cluster
 cluster: $(STAMP) ## install what sends runs to a Dask cluster or a batch system
@@ -150,11 +150,11 @@ slurm: ## install the batch system Slurm for test-cluster, where apt-get may
 
 .PHONY: test-cluster
 test-cluster: cluster ## runs on Dask workers, and, where it is installed, on a real Slurm; all on loopback
-	$(PYTEST) -m cluster -n $(JOBS) --dist loadfile $(ARGS)
+	$(PYTEST) -m cluster -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: coverage
 coverage: $(STAMP) ## the tests with coverage of ptycho_lib; build/coverage/index.html shows the lines
-	$(PYTEST) -n $(JOBS) --dist loadfile --cov=ptycho_lib --cov-report=term:skip-covered \
+	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov=ptycho_lib --cov-report=term:skip-covered \
 		--cov-report=html:build/coverage $(ARGS)
 
 # A tiny study by a wheel in an environment of its own, outside the repository.

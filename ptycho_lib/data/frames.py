@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.signal
+import scipy.fft
 from scipy.ndimage import map_coordinates
 
 from ptycho_lib.data.dataset import PtychoDataset
@@ -91,7 +91,9 @@ def _expected(dataset: PtychoDataset) -> Array | None:
     if not inside(dataset.positions_px, size, obj.shape).all():
         return None
     light = np.abs(obj).astype(np.float64) ** 2
-    table = scipy.signal.fftconvolve(light, total_intensity(dataset.probe)[::-1, ::-1], mode="valid")
+    shape = tuple(scipy.fft.next_fast_len(edge, real=True) for edge in light.shape)
+    spectrum = scipy.fft.rfft2(light, shape) * scipy.fft.rfft2(total_intensity(dataset.probe), shape).conj()
+    table = scipy.fft.irfft2(spectrum, shape)[: light.shape[0] - size + 1, : light.shape[1] - size + 1]
     return np.asarray(map_coordinates(table, (dataset.positions_px - size / 2).T, order=1, mode="nearest"))
 
 

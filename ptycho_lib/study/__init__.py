@@ -21,7 +21,7 @@ def run(
     timeout_s: float | None = None,
     template: Path | None = None,
 ) -> StudyOutcome:
-    """Run a study from a notebook or a script, with the live board of `ptycho-study run`.
+    """Run a study from a notebook or a script, with the live table of `ptycho-study run`.
 
     Parameters
     ----------

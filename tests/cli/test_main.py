@@ -136,19 +136,23 @@ def test_what_check_calls_an_error_of_the_pair_is_refused_before_anything_runs(s
     assert not study.out.exists()
 
 
-@pytest.mark.parametrize(("option", "code"), [((), 2), (("--keep-stale",), 0), (("--replace-stale",), 0)])
-def test_stale_runs_are_replaced_only_when_asked(study, option, code):
+def test_stale_runs_are_replaced_only_when_asked(study):
     study.sizes = (4,)
     study.run_here()
     before, manifest = study.tables(), (study.out / "study.yaml").read_bytes()
     (study.folder / "config.yaml").write_text("seed: 1\n")
-    ended, output = study.run("--config", study.folder / "config.yaml", *option)
-    assert ended == code, output
-    assert (study.tables() == before) is (option != ("--replace-stale",))
-    if not option:
-        assert "--replace-stale" in output
-        assert "seed 0 -> 1" in " ".join(output.split())
-        assert (study.out / "study.yaml").read_bytes() == manifest
+    changed = ("--config", study.folder / "config.yaml")
+    refused, output = study.run(*changed)
+    assert refused == 2, output
+    assert "--replace-stale" in output
+    assert "seed 0 -> 1" in " ".join(output.split())
+    assert (study.out / "study.yaml").read_bytes() == manifest
+    kept, output = study.run(*changed, "--keep-stale")
+    assert kept == 0, output
+    assert study.tables() == before
+    replaced, output = study.run(*changed, "--replace-stale")
+    assert replaced == 0, output
+    assert study.tables() != before
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "status", "aggregate", "report", "verify"])

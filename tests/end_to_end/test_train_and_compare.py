@@ -1,4 +1,4 @@
-"""One whole study with real networks: by the command, by papermill alone, and again."""
+"""One whole study with real networks: by the command, by papermill alone, again, and with a trial that collapses."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from bs4 import BeautifulSoup
 
 from ptycho_lib.data.dataset import save_dataset
 from ptycho_lib.metrics_table import COLUMNS
+from ptycho_lib.study.results.verify import verify_study
 from tests.conftest import ROOT, simulate_small
 
 MEGABYTE = 1_000_000
+TEMPLATE = ROOT / "templates" / "train_and_compare.ipynb"
 CONFIG = """\
 name: tiny
 trials: 1
@@ -30,6 +32,11 @@ conditions:
   - {name: low_dose, photons_factor: 0.2}
   - {name: other_object, test_data: tiny_other.npz}
 """
+SABOTAGE = """\
+import dataclasses
+absurd = run.config.training.model_copy(update={"learning_rate": 1e9})
+absurd = run.config.model_copy(update={"training": absurd})
+run = dataclasses.replace(run, config=absurd) if trial == 2 else run"""
 MODEL_FILES = {
     "model.keras",
     "history.csv",
@@ -74,7 +81,10 @@ def run(*command, cwd):
 
 
 class TinyStudy:
-    """A study of two sizes on simulated data, run by the command."""
+    """A study of two sizes on simulated data, run by the command.
+
+    Its template is a copy of the shipped one that gives a second trial an absurd learning rate.
+    """
 
     def __init__(self, folder):
         self.folder, self.out = folder, folder / "study"
@@ -83,10 +93,15 @@ class TinyStudy:
         save_dataset(simulate_small(14, seed=9), folder / "tiny_other.npz")
         self.config = folder / "tiny.yaml"
         self.config.write_text(CONFIG, encoding="utf-8")
+        template = nbformat.read(TEMPLATE, as_version=4)
+        opened = next(k for k, cell in enumerate(template.cells) if cell.id == "open-run")
+        template.cells.insert(opened + 1, nbformat.v4.new_code_cell(SABOTAGE))
+        nbformat.write(template, folder / "sabotaged.ipynb")
         self.code, self.output = self.command()
 
     def command(self, *more):
         options = ("--config", self.config, "--n-train-sizes", "8 16", "--threads", "1")
+        options += ("--template", self.folder / "sabotaged.ipynb")
         arguments = ("run", self.train, self.test, self.out, *options, *more)
         return run("-m", "ptycho_lib.cli.main", *arguments, cwd=self.folder)
 
@@ -225,7 +240,7 @@ def test_plain_papermill_gives_the_same_numbers_byte_for_byte(study, tmp_path):
         "config": study.config,
     }
     code, output = run(
-        *("-m", "papermill", ROOT / "templates" / "train_and_compare.ipynb"),
+        *("-m", "papermill", TEMPLATE),
         folder / "train_and_compare.ipynb",
         *(text for name, value in parameters.items() for text in ("-p", name, value)),
         *("--kernel", "python3", "--cwd", tmp_path, "--no-progress-bar"),
@@ -274,17 +289,46 @@ def test_the_study_moves_without_its_data(study, tmp_path):
     assert all("pixels compared" in line for line in remarks)
 
 
-def test_a_grown_study_computes_what_is_missing_alone(study):
-    """The last test: it adds a condition and a trial to the study."""
+@pytest.fixture(scope="module")
+def grown(study):
+    """Add a condition and a trial, which collapses, to the study: for the last tests."""
     models = {path: path.stat().st_mtime_ns for path in study.out.rglob("model.keras")}
     text = study.config.read_text()
     study.config.write_text(text.replace("trials: 1", "trials: 2") + "  - {name: shaky, position_jitter_px: 0.5}\n")
-    code, output = study.command("--no-report", "--n-train-sizes", "8")
+    code, output = study.command("--n-train-sizes", "8")
     assert code == 0, output
-    plain = " ".join(output.split())
-    assert "n_train 8, trial 1: without condition shaky; the rest is kept" in plain
-    assert "untrained: without condition shaky; the rest is kept" in plain
     assert {path: path.stat().st_mtime_ns for path in models} == models
+    return " ".join(output.split())
+
+
+def test_a_grown_study_computes_what_is_missing_alone(study, grown):
+    assert "n_train 8, trial 1: without condition shaky; the rest is kept" in grown
+    assert "untrained: without condition shaky; the rest is kept" in grown
     assert (study.out / "n_train_8" / "trial_2" / "run.json").is_file()
     table = pd.read_csv(study.metrics(8))
     assert set(table["condition"]) == {"nominal", "low_dose", "other_object", "train", "shaky"}
+
+
+@pytest.mark.usefixtures("grown")
+def test_a_collapsed_trial_stays_in_every_table(study):
+    table = pd.read_csv(study.out / "aggregated_metrics.csv")
+    assert set(table["trial"]) == {1, 2}
+    assert set(table["model"]) == {"pinn", "baseline", "untrained"}
+    networks = table[table["model"] != "untrained"]  # the control has one trial
+    assert networks.groupby(["model", "trial"]).size().nunique() == 1
+    summary = pd.read_csv(study.out / "study_summary.csv").query("condition == 'nominal'")
+    assert (summary["n_collapsed"] > 0).any()
+    outcomes = pd.read_csv(study.out / "run_outcomes.csv").set_index(["trial", "model"])
+    for model in ("pinn", "baseline"):
+        assert outcomes.loc[(2, model), "collapsed"]
+        assert not outcomes.loc[(1, model), "collapsed"]
+
+
+@pytest.mark.usefixtures("grown")
+def test_the_report_names_the_collapsed_trial(study):
+    assert "collapsed" in (study.out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("grown")
+def test_a_study_with_a_collapsed_trial_verifies(study):
+    assert not verify_study(study.out).mismatches

@@ -253,11 +253,12 @@ def test_a_constant_object_is_a_collapse(data, tmp_path):
     assert "constant object" in flat.reason
 
 
-@pytest.mark.parametrize(("photons", "expected"), [(1e5, "poisson"), (None, "amplitude_mae")])
-def test_the_loss_follows_the_knowledge_of_photons(data, tmp_path, photons, expected):
-    known = replace(data, photons_per_pattern=photons)
-    trained = train_model("pinn", known, study(steps=3, validations=1), 1, tmp_path)
-    assert trained.network.loss_weights == {expected: 1}
+def test_the_loss_follows_the_knowledge_of_photons(runs, data, tmp_path):
+    assert data.photons_per_pattern == 1e5
+    assert runs["pinn"][0].network.loss_weights == {"poisson": 1}
+    unknown = replace(data, photons_per_pattern=None)
+    trained = train_model("pinn", unknown, study(steps=3, validations=1), 1, tmp_path)
+    assert trained.network.loss_weights == {"amplitude_mae": 1}
 
 
 @pytest.mark.parametrize("trainable", [True, False])
@@ -296,7 +297,7 @@ def test_every_size_takes_the_same_number_of_gradient_steps(data, tmp_path):
         assert (trained.outcome.steps, trained.outcome.epochs) == (12, 4)  # rounded up to four epochs of three
 
 
-@pytest.mark.parametrize(("model", "count"), [("pinn", 1), ("pinn", 3), ("baseline", 1)])
+@pytest.mark.parametrize(("model", "count"), [("pinn", 1), ("baseline", 3)])
 def test_a_handful_of_patterns_can_be_trained_on(data, tmp_path, model, count):
     trained = train_model(
         model, data.select(range(count)), study(merged_patches=8, steps=4, validations=1), 1, tmp_path

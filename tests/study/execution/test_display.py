@@ -129,12 +129,12 @@ def test_a_terminal_gets_a_live_table(runs):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100)
     assert isinstance(watcher_for(console), LiveTable)
-    with LiveTable(console, every_s=0.0) as board:
-        board.begin(total=2, complete=0, jobs=1)
-        board.started(runs[0])
+    with LiveTable(console, every_s=0.0) as table:
+        table.begin(total=2, complete=0, jobs=1)
+        table.started(runs[0])
         report(runs[0], epoch(3, time.time()))
-        board.tick()
-        board.finished(runs[0], Ending(True, "", 12.0, 0))
+        table.tick()
+        table.finished(runs[0], Ending(True, "", 12.0, 0))
     shown = stream.getvalue()
     assert "remaining" in shown
     assert "pinn epoch 3/10" in shown
@@ -144,15 +144,15 @@ def test_a_terminal_gets_a_live_table(runs):
 
 def test_more_runs_than_a_terminal_has_lines_leave_room_for_the_total(runs):
     stream = io.StringIO()
-    with LiveTable(Console(file=stream, force_terminal=True, width=100, height=5), every_s=0.0) as board:
-        board.begin(total=9, complete=0, jobs=9)
+    with LiveTable(Console(file=stream, force_terminal=True, width=100, height=5), every_s=0.0) as table:
+        table.begin(total=9, complete=0, jobs=9)
         for run in runs:
-            board.started(run)
-        board.tick()
+            table.started(run)
+        table.tick()
     assert f"0/9 runs complete, 0 s elapsed; {len(runs) - 1} more in progress" in stream.getvalue()
 
 
-def test_waiting_for_a_place_is_told(runs):
+def test_waiting_for_a_place_is_said(runs):
     stream = io.StringIO()
     lines = Lines(Console(file=stream), every_s=0.0)
     lines.begin(total=2, complete=0, jobs=2)
@@ -193,7 +193,7 @@ for epoch in range(1, 5):
 """
 
 
-def test_the_board_and_the_watched_status_in_a_real_terminal(tmp_path):
+def test_the_live_table_and_the_watched_status_in_a_real_terminal(tmp_path):
     study = Miniature(tmp_path, n_train_sizes=(4,))
     study.fault(TRAINING)
     watching = study.start()

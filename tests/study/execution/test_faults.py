@@ -1,7 +1,7 @@
 """Faults with real processes: after each, a rerun completes with the table of an undisturbed study.
 
 `rerun` compares `aggregated_metrics.csv` byte for byte. A diverging training needs real networks: see
-`test_real_study.py` and `test_collapsed_trial.py`, as for trainings that are killed in the middle.
+`test_real_study.py` and `test_train_and_compare.py`, as for trainings that are killed in the middle.
 """
 
 import os
@@ -27,16 +27,30 @@ def aggregated(study):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Return aggregated_metrics.csv, by training sizes, of studies that nothing disturbed."""
+def both_sizes(tmp_path_factory):
+    """Return a study of two sizes that nothing disturbed."""
     study = Miniature(tmp_path_factory.mktemp("undisturbed"))
-    tables = {}
-    for sizes in ((4, 8), (4,)):
-        outcome, output = study.run_here(sizes)
-        assert not outcome.failures, output
-        tables[sizes] = aggregated(study)
-    assert len(set(tables.values())) == 2
-    return tables
+    outcome, output = study.run_here()
+    assert not outcome.failures, output
+    return study
+
+
+@pytest.fixture(scope="module")
+def undisturbed(both_sizes):
+    """Return aggregated_metrics.csv, by training sizes, of studies that nothing disturbed."""
+    header, *rows = aggregated(both_sizes).splitlines(keepends=True)
+    first = [row for row in rows if b"n_train_4" in row]
+    assert 0 < len(first) < len(rows)
+    return {(4, 8): b"".join([header, *rows]), (4,): b"".join([header, *first])}
+
+
+@pytest.fixture
+def finished(study, both_sizes):
+    """Return a copy of the undisturbed study."""
+    shutil.copytree(both_sizes.folder, study.folder, dirs_exist_ok=True)
+    study.sizes = (4, 8)
+    assert {status.state for status in states(study).values()} == {State.COMPLETE}
+    return study
 
 
 @pytest.fixture
@@ -94,7 +108,7 @@ def start_hanging(study, code=HANG):
     return process
 
 
-def test_a_failing_cell_is_told_and_the_other_runs_go_on(study, undisturbed):
+def test_a_failing_cell_is_named_and_the_other_runs_go_on(study, undisturbed):
     study.sizes = (4, 8)
     study.fault("if n_train == 4: raise ValueError('no <b>luck</b>')")
     code, output = study.run("--jobs", "2")
@@ -153,16 +167,17 @@ def test_an_orphan_that_hangs_is_ended_by_the_timeout(study, undisturbed):
     assert "left over from a killed study" in output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_stops_cleanly(study, undisturbed, number):
-    process = start_hanging(study)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=300)  # the run itself would take 600 s
-    assert process.returncode == 130
-    assert f"interrupted by {number.name} at In [5]" in output
-    assert "0 of 1 runs complete" in output
-    assert not kernels_of(study)
-    assert (study.out / "n_train_4" / "train_and_compare.failed.ipynb").exists()
+def test_a_stop_signal_stops_cleanly(study, undisturbed):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        (study.folder / "hanging_4").unlink(missing_ok=True)
+        process = start_hanging(study)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=300)  # the run itself would take 600 s
+        assert process.returncode == 130
+        assert f"interrupted by {number.name} at In [5]" in output
+        assert "0 of 1 runs complete" in output
+        assert not kernels_of(study)
+        assert (study.out / "n_train_4" / "train_and_compare.failed.ipynb").exists()
     rerun(study, undisturbed)
 
 
@@ -179,13 +194,13 @@ SOME_ROOM = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (6 * 2**30,
 NO_ROOM = SOME_ROOM.replace("6 * 2**30", "2**30")
 
 
-@pytest.mark.parametrize("limit", [SOME_ROOM, NO_ROOM], ids=["some room", "no room"])
-def test_memory_that_runs_out_is_told(study, undisturbed, limit):
-    study.fault(limit + "np.ones(2**30)")
-    outcome, _ = study.run_here()
-    reason = outcome.failures[0].reason
-    assert "In [5]" in reason
-    assert "memory" in reason.lower()
+def test_memory_that_runs_out_is_named(study, undisturbed):
+    for limit in (SOME_ROOM, NO_ROOM):
+        study.fault(limit + "np.ones(2**30)")
+        outcome, _ = study.run_here()
+        reason = outcome.failures[0].reason
+        assert "In [5]" in reason
+        assert "memory" in reason.lower()
     rerun(study, undisturbed)
 
 
@@ -216,9 +231,8 @@ def test_a_kernel_that_the_system_ends_for_want_of_memory(study, undisturbed, sm
     rerun(study, undisturbed)
 
 
-def test_a_corrupt_record_and_a_corrupt_notebook_run_again(study, undisturbed):
-    study.sizes = (4, 8)
-    study.run_here()
+def test_a_corrupt_record_and_a_corrupt_notebook_run_again(finished, undisturbed):
+    study = finished
     (study.out / "n_train_4" / "run.json").write_text('{"format": 1, "finger')
     (study.out / "n_train_8" / "run.json").unlink()
     (study.out / "n_train_8" / "train_and_compare.ipynb").unlink()
@@ -232,9 +246,8 @@ def test_a_corrupt_record_and_a_corrupt_notebook_run_again(study, undisturbed):
 
 
 @pytest.mark.parametrize("name", ["comparison_metrics.csv", "train_and_compare.ipynb"])
-def test_a_complete_run_with_a_damaged_file_runs_again(study, undisturbed, name):
-    study.sizes = (4, 8)
-    study.run_here()
+def test_a_complete_run_with_a_damaged_file_runs_again(finished, undisturbed, name):
+    study = finished
     path = study.out / "n_train_4" / name
     path.write_bytes(path.read_bytes()[:-40])
     found = states(study)
@@ -245,8 +258,8 @@ def test_a_complete_run_with_a_damaged_file_runs_again(study, undisturbed, name)
     assert "n_train 8: started" not in output
 
 
-def test_a_damaged_study_yaml_is_written_anew(study, undisturbed):
-    study.run_here()
+def test_a_damaged_study_yaml_is_written_anew(finished, undisturbed):
+    study = finished
     (study.out / "study.yaml").write_text("train: [")
     assert "started" not in rerun(study, undisturbed)
 
@@ -283,17 +296,17 @@ except OSError:
 """
 
 
-@pytest.mark.parametrize("fault", [AT_ONCE, UNNOTICED], ids=["in a cell", "before the results"])
 @pytest.mark.usefixtures("small_disk")
-def test_a_full_disk(study, undisturbed, fault):
-    study.fault(fault)
-    outcome, _ = study.run_here()
-    assert "No space left on device" in outcome.failures[0].reason
-    noted = states(study)[4]
-    assert noted.state is State.FAILED
-    assert "No space left on device" in noted.detail
-    for ballast in study.out.rglob("ballast"):
-        ballast.unlink()
+def test_a_full_disk(study, undisturbed):
+    for fault in (AT_ONCE, UNNOTICED):  # in a cell, and before the results
+        study.fault(fault)
+        outcome, _ = study.run_here()
+        assert "No space left on device" in outcome.failures[0].reason
+        noted = states(study)[4]
+        assert noted.state is State.FAILED
+        assert "No space left on device" in noted.detail
+        for ballast in study.out.rglob("ballast"):
+            ballast.unlink()
     rerun(study, undisturbed)
 
 

@@ -49,7 +49,7 @@ def test_the_thread_pools_do_not_depend_on_the_number_of_jobs(monkeypatch):
     assert jobs_module.default_threads() == 8
 
 
-def test_how_jobs_share_the_cores_is_told(monkeypatch):
+def test_how_jobs_share_the_cores_is_said(monkeypatch):
     monkeypatch.setattr(jobs_module, "available_cores", lambda: 4)
     monkeypatch.setattr("ptycho_lib.resource_usage.available_cores", lambda: 4)
     assert _sharing(1, None) == "  runs at a time 1, threads of each 4, cores 4"
@@ -117,7 +117,7 @@ def test_a_different_study_is_refused_while_one_is_in_progress(study):
     assert process.returncode == 130
 
 
-def test_a_notebook_shows_the_live_board(study):
+def test_a_notebook_shows_the_live_table(study):
     code = (
         "from pathlib import Path\nfrom ptycho_lib.config import load_config\nfrom ptycho_lib import study\n"
         "config = load_config(None, n_train_sizes=(4,), trials=1, models=('pinn',))\n"
@@ -130,29 +130,6 @@ def test_a_notebook_shows_the_live_board(study):
     assert outputs[-1]["data"]["text/plain"] == "0"
     shown = " ".join(str(output) for output in outputs)
     assert "n_train 4: complete in" in shown
-
-
-def test_strange_folder_names_are_literal(tmp_path):
-    study = Miniature(tmp_path / "a {b} 'c' $d", n_train_sizes=(4,))
-    outcome, output = study.run_here()
-    assert not outcome.failures, output
-
-
-def test_links_in_a_foreign_run_folder_are_not_written_through(study):
-    study.sizes = (4,)
-    precious = study.folder / "precious.txt"
-    precious.write_text("keep me")
-    folder = study.out / "n_train_4"
-    (folder / "execution").mkdir(parents=True)
-    for name in (
-        "train_and_compare.partial.ipynb",
-        "run.json",
-        "execution/papermill.log",
-    ):
-        (folder / name).symlink_to(precious)
-    outcome, output = study.run_here()
-    assert not outcome.failures, output
-    assert precious.read_text() == "keep me"
 
 
 def test_commands_of_the_plan_do_the_same_and_are_known_to_status(study):
@@ -215,32 +192,36 @@ def test_a_notebook_that_forgets_its_record_is_a_failure(study):
     assert "ended without a valid run.json" in outcome.failures[0].reason
 
 
-def test_interpreter_and_kernel_are_ours(study):
-    study.sizes = (4,)
-    study.fault("import sys\n(Path(train_data).parent / 'who').write_text(sys.executable)")
-    study.run_here()
-    assert (study.folder / "who").read_text() == sys.executable
-
-
-def test_the_profile_of_the_user_has_no_say(study, tmp_path, monkeypatch):
-    study.sizes = (4,)
+def test_interpreter_and_profile_are_ours_and_strange_folder_names_literal(tmp_path, monkeypatch):
+    study = Miniature(tmp_path / "a {b} 'c' $d", n_train_sizes=(4,))
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00.py").write_text("raise SystemExit('the start-up file of the user')")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    study.fault("import os; os.write(2, b'a message of TensorFlow')")
+    study.fault(
+        "import os, sys\n"
+        "(Path(train_data).parent / 'who').write_text(sys.executable)\n"
+        "os.write(2, b'a message of TensorFlow')"
+    )
     outcome, output = study.run_here()
     assert not outcome.failures, output
+    assert (study.folder / "who").read_text() == sys.executable
     notebook = (study.out / "n_train_4" / "train_and_compare.ipynb").read_text()
     assert "message of TensorFlow" not in notebook
     assert "a message of TensorFlow" in (study.out / "n_train_4" / "execution" / "papermill.log").read_text()
 
 
-def test_files_in_the_study_folder_are_not_imported(study):
-    """A folder from somebody else must not smuggle code in."""
+def test_links_and_modules_in_a_foreign_folder_do_nothing(study):
+    """A folder from somebody else must neither write elsewhere nor smuggle code in."""
     study.sizes = (4,)
-    for folder in (study.out, study.out / "n_train_4"):
-        folder.mkdir(exist_ok=True)
-        (folder / "pandas.py").write_text("raise SystemExit('smuggled')")
+    precious = study.folder / "precious.txt"
+    precious.write_text("keep me")
+    folder = study.out / "n_train_4"
+    (folder / "execution").mkdir(parents=True)
+    for name in ("train_and_compare.partial.ipynb", "run.json", "execution/papermill.log"):
+        (folder / name).symlink_to(precious)
+    for place in (study.out, folder):
+        (place / "pandas.py").write_text("raise SystemExit('smuggled')")
     outcome, output = study.run_here()
     assert not outcome.failures, output
+    assert precious.read_text() == "keep me"
