@@ -15,6 +15,7 @@ from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
 from ptycho_lib.evaluation.phase_drift import phase_drift_correction
 from ptycho_lib.evaluation.stitching import stitch
 from ptycho_lib.evaluation.uncertainty import error_ratios
+from ptycho_lib.io.files import replacing
 from ptycho_lib.io.lazy_stack import blocks
 from ptycho_lib.physics.diffraction import add_patches, diffract
 from ptycho_lib.physics.probes import total_intensity
@@ -72,7 +73,7 @@ class Reconstruction:
 
     def save(self, path: str | Path) -> Path:
         """Write `object`, `mask`, `spread` and `residual` to an npz; return its path."""
-        with Path(path).open("wb") as stream:
+        with replacing(Path(path)) as stream:
             np.savez_compressed(stream, object=self.obj, mask=self.mask, spread=self.spread, residual=self.residual)
         return Path(path)
 

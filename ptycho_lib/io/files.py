@@ -7,28 +7,39 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ptycho_lib.errors import InputError, Problem
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write text or bytes to `path` so that readers see the old file or the new one, never a part.
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose content takes the name `path` at the end, so that readers see the old file or the new one.
 
-    The new content reaches the disk before it takes the name. A symbolic link at `path` is
-    replaced, not followed.
+    The new content reaches the disk before it takes the name; after an exception the old file stays. The folder is
+    created. A symbolic link at `path` is replaced, not followed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write text or bytes to `path` by `replacing` it."""
+    with replacing(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def note_progress(path: Path, model: str, epoch: int, epochs: int, **losses: float) -> None:

@@ -6,8 +6,6 @@ members are mapped, not loaded; compressed ones are loaded only if they fit in m
 
 from __future__ import annotations
 
-import os
-import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -20,6 +18,7 @@ import numpy as np
 import psutil
 
 from ptycho_lib.errors import InputError, Problem
+from ptycho_lib.io.files import replacing
 from ptycho_lib.io.lazy_stack import Array, blocks
 
 EXPECTED_FILE = "an npz file"
@@ -214,55 +213,26 @@ def write_npz(path: str | Path, arrays: Mapping[str, Any], *, overwrite: bool = 
         If the file exists, or the folder cannot be written.
     """
     path = Path(path)
+    found = expected = fix = ""
     if path.suffix != ".npz":
-        raise InputError(
-            Problem(
-                str(path),
-                "",
-                f"the ending '{path.suffix}'",
-                "'.npz'",
-                "Choose a file name that ends in .npz.",
-            )
-        )
-    if path.exists() and not overwrite:
-        raise InputError(
-            Problem(
-                str(path),
-                "",
-                "an existing file",
-                "a new file name",
-                "Choose another name, or allow it with --overwrite.",
-            )
-        )
+        found, expected, fix = f"the ending '{path.suffix}'", "'.npz'", "Choose a file name that ends in .npz."
+    elif path.exists() and not overwrite:
+        found, expected = "an existing file", "a new file name"
+        fix = "Choose another name, or allow it with --overwrite."
+    if found:
+        raise InputError(Problem(str(path), "", found, expected, fix))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
     except OSError as error:
-        problem = Problem(
-            str(path.parent),
-            "",
-            error.strerror or str(error),
-            "a folder that can be written",
-            "Choose another output folder.",
-        )
-        raise InputError(problem) from None
+        found, fix = error.strerror or str(error), "Choose another output folder."
+        raise InputError(Problem(str(path.parent), "", found, "a folder that can be written", fix)) from None
     try:
-        with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             for key, array in arrays.items():
                 _write_member(archive, key, array)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp made it private
-        Path(name).replace(path)
     except OSError as error:  # a full disk, a lost connection
-        Path(name).unlink(missing_ok=True)
-        fix = "Make room, or choose another output folder."
-        raise InputError(
-            Problem(str(path), "", error.strerror or str(error), "a file that can be written", fix)
-        ) from None
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        found, fix = error.strerror or str(error), "Make room, or choose another output folder."
+        raise InputError(Problem(str(path), "", found, "a file that can be written", fix)) from None
     return path
 
 
