@@ -42,6 +42,21 @@ def paragraph(html: str, *, role: str = "") -> str:
     return _element("paragraph", html, role)
 
 
+def strong(text: object) -> str:
+    """Return a text in bold."""
+    return _element("strong", str(text))
+
+
+def code(text: object) -> str:
+    """Return a text in the typeface of code."""
+    return _element("code", str(text))
+
+
+def link(target: str, text: str, *, label: str = "") -> str:
+    """Return a link to a relative path; `label` says more than the text to a screen reader."""
+    return _element("link", target, text, label)
+
+
 def bullets(items: Iterable[str]) -> str:
     """Return a list of pieces of HTML; nothing if there are none."""
     entries = list(items)
@@ -69,6 +84,33 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> s
         HTML.
     """
     return _element("table", caption, head, list(rows))
+
+
+def grouped_table(
+    caption: str,
+    head: Sequence[Sequence[tuple[str, int, int]]],
+    body: Iterable[tuple[Sequence[tuple[str, int]], Sequence[tuple[str, bool]]]],
+    *,
+    label: str,
+) -> str:
+    """Return a table whose headings may cover several rows or columns; all cells are texts.
+
+    Parameters
+    ----------
+    caption : str
+    head : sequence of rows
+        Each a sequence of (text, rows, columns).
+    body : iterable of (headings, cells)
+        Headings (text, rows) and cells (text, whether bold) of each row.
+    label : str
+        Its name for screen readers.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    return _element("grouped_table", caption, head, list(body), label)
 
 
 def scrolling(html: str, label: str) -> str:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable
 from html import unescape
 from pathlib import Path
-from urllib.parse import quote
 
 from ptycho_lib.config import ITERATIVE, NETWORKS, ONCE
 from ptycho_lib.metrics_table import METRICS, select
@@ -19,7 +18,17 @@ from ptycho_lib.model_names import model_label, model_phrase
 from ptycho_lib.report.figures.study import MOST_POINTS, NOMINAL
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.style import metric_title, model_looks
-from ptycho_lib.report.text.html_elements import bullets, definitions, escape, listed, paragraph, table
+from ptycho_lib.report.text.html_elements import (
+    bullets,
+    code,
+    definitions,
+    escape,
+    link,
+    listed,
+    paragraph,
+    strong,
+    table,
+)
 from ptycho_lib.report.text.tables import number_text
 from ptycho_lib.study.folder.progress import LOG
 from ptycho_lib.study.folder.record import ModelOutcome, setting_text
@@ -50,10 +59,10 @@ def overview(results: StudyResults) -> str:
     changed = f" The same networks were also tested under: {conditions}." if conditions else ""
     training = listed(_file(file.path) for file in manifest.training_files)
     test = f"{_file(manifest.test.path)}{_seen(manifest.leakage)}"
-    warnings = "".join(paragraph(f"<strong>Warning: {escape(warning)}.</strong>") for warning in manifest.warnings)
-    note = f" <strong>{escape(results.reference_note)}</strong>" if results.reference_note else ""
+    warnings = "".join(paragraph(strong(f"Warning: {warning}.")) for warning in manifest.warnings)
+    note = f" {strong(results.reference_note)}" if results.reference_note else ""
     return warnings + paragraph(
-        f"<strong>{escape(results.name)}</strong>. {models} were trained on {sizes} diffraction patterns "
+        f"{strong(results.name)}. {models} were trained on {sizes} diffraction patterns "
         f"({trials}) of the {manifest.n_training_patterns} in {training}, and evaluated on "
         f"the same {manifest.n_test} patterns of {test}.{changed}{iterative_sentence(results)}{note}"
     )
@@ -80,13 +89,13 @@ def _seen(leakage: str) -> str:
     """Say whether the test data were new to the networks."""
     if not leakage:
         return ", unseen by either"
-    return f". <strong>Warning: {escape(leakage)}</strong>; the numbers do not measure generalization"
+    return f". {strong(f'Warning: {leakage}')}; the numbers do not measure generalization"
 
 
 def run_counts(results: StudyResults) -> str:
     """Return how many runs are complete, and each that is not, with the reason."""
     others = [run for run in results.runs if run.state is not State.COMPLETE]
-    words = [f"<strong>{len(results.complete)} of {len(results.runs)} runs are complete.</strong>"]
+    words = [strong(f"{len(results.complete)} of {len(results.runs)} runs are complete.")]
     for state in (*STATE_WORDS,)[1:]:
         if count := sum(run.state is state for run in others):
             words.append(f"{count} {STATE_WORDS[state]}.")
@@ -107,7 +116,7 @@ def run_counts(results: StudyResults) -> str:
 def answer(results: StudyResults) -> str:
     """Return how many patterns each network needs, the comparison of the two, and what training adds."""
     first, *others = results.answer()
-    return paragraph(f"<strong>{escape(first)}</strong>", role="answer") + bullets(map(escape, others))
+    return paragraph(strong(first), role="answer") + bullets(map(escape, others))
 
 
 def other_measures(results: StudyResults) -> str:
@@ -165,7 +174,7 @@ def provenance(results: StudyResults) -> str:
         "Training data": "; ".join(f"{file.path} ({file.fingerprint})" for file in manifest.training_files),
         "Test data": f"{manifest.test.path} ({manifest.test.fingerprint})",
         "Configuration": manifest.config.fingerprint(),
-        "Code": ", ".join(f"{kind}: {code}" for kind, code in manifest.code.items() if code),
+        "Code": ", ".join(f"{kind}: {digest}" for kind, digest in manifest.code.items() if digest),
         "Commit": manifest.commit or "not under version control",
         "Versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
         "First started": manifest.created,
@@ -190,7 +199,7 @@ def conditions(results: StudyResults) -> str:
 def files(results: StudyResults, paths: Iterable[Path]) -> str:
     """Return links to files in the study folder."""
     names = [path.relative_to(results.folder).as_posix() for path in paths]
-    return bullets(f'<a href="{quote(name)}">{escape(name)}</a>' for name in names)
+    return bullets(link(name, name) for name in names)
 
 
 def study_alt(results: StudyResults) -> str:
@@ -270,8 +279,8 @@ def worst_runs(
     for row in ranked.itertuples():
         run = results.run(row.n_train, row.trial, row.model)
         value = [number_text(metric, row.value), escape(row.reason)]
-        link = _link(results, run, base, run.key.template)
-        rows.append([_model(row.model), str(row.n_train), str(row.trial), *value, link])
+        notebook = _link(results, run, base, run.key.template)
+        rows.append([_model(row.model), str(row.n_train), str(row.trial), *value, notebook])
     title = f"{component} {metric_title(metric, component)}"
     head = ["model", "patterns", "trial", title, "remark", "executed notebook"]
     return table("All reconstructions, the worst first", head, rows)
@@ -280,7 +289,7 @@ def worst_runs(
 def report_link(report: Path, *, seen_from: str | Path = ".") -> str:
     """Return a link to a report, for a page in the folder `seen_from`."""
     target = Path(os.path.relpath(report, Path(seen_from).resolve())).as_posix()
-    return paragraph(f'Report: <a href="{quote(target)}">{escape(target)}</a>')
+    return paragraph(f"Report: {link(target, target)}")
 
 
 def _link(results: StudyResults, run: LoadedRun, base: Path, *names: str) -> str:
@@ -290,7 +299,7 @@ def _link(results: StudyResults, run: LoadedRun, base: Path, *names: str) -> str
             target = Path(os.path.relpath(run.folder / name, base.resolve())).as_posix()
             place = run.folder.relative_to(results.folder).as_posix()
             words = ("log", f"log of {place}") if name == LOG else (place, f"notebook of {place}")
-            return f'<a href="{quote(target)}" aria-label="{escape(words[1])}">{escape(words[0])}</a>'
+            return link(target, words[0], label=words[1])
     return "–"
 
 
@@ -316,4 +325,4 @@ def _phrases(models: Iterable[str]) -> str:
 
 
 def _file(path: str) -> str:
-    return f"<code>{escape(Path(path).name)}</code>"
+    return code(Path(path).name)

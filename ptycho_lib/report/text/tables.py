@@ -14,7 +14,7 @@ from ptycho_lib.metrics_table import ALIGNMENTS, COMPONENTS, METRICS, select
 from ptycho_lib.model_names import UNTRAINED, model_label, model_phrase
 from ptycho_lib.report.figures.study import STUDY_METRICS
 from ptycho_lib.report.style import metric_title, model_looks
-from ptycho_lib.report.text.html_elements import escape, scrolling
+from ptycho_lib.report.text.html_elements import grouped_table
 from ptycho_lib.study.results.statistics import clear_best
 from ptycho_lib.study.results.words import joined
 
@@ -253,27 +253,15 @@ def to_html(table: Table | None, note: str = "") -> str:
     """
     if table is None:
         return ""
-    caption = f"{table.caption} {note}".strip()
-    levels = table.text.index.nlevels
-    head = "".join(_header_rows(table.text))
-    spans = list(_spans(table.text.index))
-    body = []
-    for row, (texts, wins) in enumerate(zip(table.text.to_numpy(), table.best.to_numpy(), strict=True)):
-        heads = [
-            f'<th scope="{"rowgroup" if spans[row][level] > 1 else "row"}" rowspan="{spans[row][level]}">'
-            f"{escape(table.text.index[row][level])}</th>"
-            for level in range(levels)
-            if spans[row][level]
-        ]
-        cells = [
-            f"<td><strong>{escape(text)}</strong></td>" if win else f"<td>{escape(text)}</td>"
-            for text, win in zip(texts, wins, strict=True)
-        ]
-        body.append(f"<tr>{''.join(heads + cells)}</tr>")
-    return scrolling(
-        f"<table><caption>{escape(caption)}</caption><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>",
-        table.caption,
-    )
+    rows = zip(table.text.index, _spans(table.text.index), table.text.to_numpy(), table.best.to_numpy(), strict=True)
+    body = [
+        (
+            [(str(name), span) for name, span in zip(names, spans, strict=True) if span],
+            [(str(text), bool(win)) for text, win in zip(texts, wins, strict=True)],
+        )
+        for names, spans, texts, wins in rows
+    ]
+    return grouped_table(f"{table.caption} {note}".strip(), _header_rows(table.text), body, label=table.caption)
 
 
 def number_text(metric: str, value: float) -> str:
@@ -345,18 +333,17 @@ def _half_widths(summary: pd.DataFrame | None, alignment: str, condition: str) -
     return dict(zip(keys, (chosen["high"] - chosen["low"]) / 2, strict=True))
 
 
-def _header_rows(text: pd.DataFrame) -> Iterator[str]:
+def _header_rows(text: pd.DataFrame) -> list[list[tuple[str, int, int]]]:
+    """Return the rows of headings, each (text, rows, columns)."""
     levels = text.columns.nlevels
-    corner = [f'<th scope="col" rowspan="{levels}">{escape(name)}</th>' for name in text.index.names]
+    found = []
     for level in range(levels):
         names = [column[level] if levels > 1 else column for column in text.columns]
         runs = [(name, len(list(group))) for name, group in itertools.groupby(names)]
         merged = runs if level < levels - 1 else [(name, 1) for name in names]
-        cells = [
-            f'<th scope="{"colgroup" if span > 1 else "col"}" colspan="{span}">{escape(name)}</th>'
-            for name, span in merged
-        ]
-        yield f"<tr>{''.join((corner if level == 0 else []) + cells)}</tr>"
+        found.append([(str(name), 1, span) for name, span in merged])
+    found[0] = [(str(name), levels, 1) for name in text.index.names] + found[0]
+    return found
 
 
 def _spans(index: pd.MultiIndex) -> Iterator[list[int]]:
