@@ -115,8 +115,8 @@ def seconds(call: Callable[[], object]) -> float:
 
 def line(what: str, value: float) -> None:
     limit = LIMITS_S.get(what)
-    told = f"   limit {limit:.1f} s: {'met' if value < limit else 'missed'}" if limit else ""
-    print(f"{what:<32}{value:7.2f} s{told}", flush=True)
+    verdict = f"   limit {limit:.1f} s: {'met' if value < limit else 'missed'}" if limit else ""
+    print(f"{what:<32}{value:7.2f} s{verdict}", flush=True)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class ConditionConfig(Section):
     probe_file: str | None = None
     """An npz with `probeGuess` for a new simulation from `objectGuess`; relative to the configuration file's folder."""
     position_jitter_px: Positive | None = None
-    """Standard deviation of Gaussian errors added to the positions that the evaluation is told."""
+    """Standard deviation of Gaussian errors added to the positions that the evaluation gets."""
     dead_pixel_fraction: Fraction | None = None
     """Share of detector pixels that read zero in every pattern."""
     test_data: str | None = None

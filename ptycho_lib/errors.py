@@ -1,4 +1,4 @@
-"""Problems of input, told so that a user can fix them."""
+"""Problems of input, worded so that a user can fix them."""
 
 from __future__ import annotations
 

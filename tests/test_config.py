@@ -64,7 +64,7 @@ def test_the_known_names_of_the_right_section_are_listed():
     assert expected == "one of method, validation_fraction"
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     problems = faults_of(
         {
             "seeds": 3,
@@ -302,7 +302,7 @@ def test_the_fingerprint_is_the_same_in_every_process():
     assert set(config.fingerprint()) <= set("0123456789abcdef")
 
 
-def test_a_trial_varies_what_it_is_told_to_and_nothing_else():
+def test_a_trial_varies_what_it_should_and_nothing_else():
     config = parse_config({"vary": ["weights"]}, "")
     first, second = config.seeds(1), config.seeds(2)
     assert set(first) == {"subset", "weights", "order"}

@@ -264,7 +264,7 @@ def _predict(plan: StudyPlan, ahead: list[PlannedRun], jobs: int, threads: int |
     else:
         samples = forecast.recorded(plan)
     if missing := forecast.unknown(ahead, samples):
-        click.echo(f"\nNo run on this machine tells the cost of {', '.join(missing)}; --estimate measures it.")
+        click.echo(f"\nNo run on this machine shows the cost of {', '.join(missing)}; --estimate measures it.")
         return
     costs = forecast.predict(plan, samples)
     click.echo("\n" + "\n".join(forecast.table(forecast.schedule(ahead, costs, jobs), costs)))

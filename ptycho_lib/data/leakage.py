@@ -197,10 +197,10 @@ def _shared_patterns(train: PtychoDataset, test: PtychoDataset) -> int:
     if not bright.size or not origin.size:
         return 0
     # The sums are a projection: patterns that agree within the tolerance have sums that do.
-    suspects = tree.query_ball_point(wanted[bright], 1.001 * _TOLERANCE)
+    neighbours = tree.query_ball_point(wanted[bright], 1.001 * _TOLERANCE)
     return sum(
         any(_equal(train, int(origin[k]), test, int(index)) for k in near)
-        for index, near in zip(bright, suspects, strict=True)
+        for index, near in zip(bright, neighbours, strict=True)
         if near
     )
 

@@ -23,7 +23,7 @@ SAVE_EVERY_S = 20.0
 Weights = list[np.ndarray]
 
 
-class Keeper(keras.callbacks.Callback):
+class Checkpoints(keras.callbacks.Callback):
     """Keep the history and the best weights on validation loss, and all that a continuation needs.
 
     Parameters

@@ -21,7 +21,7 @@ def configure_devices() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library to reuse large blocks instead of returning them; say whether it does.
+    """Have the C library reuse large blocks instead of returning them; return whether it does.
 
     Every gradient step frees and asks again for the same tensors. glibc maps and unmaps each of them, and the
     kernel clears its pages anew: up to a third of a training's processor time on a CPU. Other C libraries

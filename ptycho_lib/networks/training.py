@@ -20,7 +20,7 @@ from ptycho_lib.config import Model, StudyConfig, TrainingConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.io.files import note_progress, write_atomically
 from ptycho_lib.networks.batches import MixedSamples, Samples, central_half, probe_in_use, with_first_guesses
-from ptycho_lib.networks.checkpoint import Keeper
+from ptycho_lib.networks.checkpoint import Checkpoints
 from ptycho_lib.networks.devices import configure_devices, distribution
 from ptycho_lib.networks.losses import loss_weights
 from ptycho_lib.networks.models import ReconstructionNetwork, build_baseline, build_pinn, load_model
@@ -170,9 +170,11 @@ def train_model(
         if on_epoch is not None:
             on_epoch(network, history)
 
-    keeper = Keeper(folder, config.training, epochs, report=report, should_stop=should_stop or (lambda: False))
-    keeper.set_model(network)
-    done = keeper.restore(network)
+    checkpoints = Checkpoints(
+        folder, config.training, epochs, report=report, should_stop=should_stop or (lambda: False)
+    )
+    checkpoints.set_model(network)
+    done = checkpoints.restore(network)
     prepared = meter.read().seconds
     if done < epochs:
         network.fit(
@@ -181,28 +183,28 @@ def train_model(
             initial_epoch=done,
             epochs=epochs,
             steps_per_epoch=plan.steps,
-            callbacks=[keeper],
+            callbacks=[checkpoints],
             shuffle=False,
             verbose=0,
         )
-    keeper.finish()
-    reason = keeper.diverged or _constant(network, plan)
+    checkpoints.finish()
+    reason = checkpoints.diverged or _constant(network, plan)
     outcome = Outcome(
-        seconds=prepared + float(keeper.history["seconds"].sum()),
+        seconds=prepared + float(checkpoints.history["seconds"].sum()),
         peak_memory_bytes=meter.read().peak_memory_bytes,
-        epochs=len(keeper.rows),
-        steps=len(keeper.rows) * plan.steps,
+        epochs=len(checkpoints.rows),
+        steps=len(checkpoints.rows) * plan.steps,
         n_groups=_groups(plan.samples),
         parameters=_size(network),
-        best_epoch=keeper.best_epoch,
+        best_epoch=checkpoints.best_epoch,
         collapsed=bool(reason),
         reason=reason,
     )
     network.save(folder / MODEL)
-    keeper.history.to_csv(folder / HISTORY, index=False)
+    checkpoints.history.to_csv(folder / HISTORY, index=False)
     # Last: it says that the other files are whole.
     write_atomically(folder / OUTCOME, json.dumps(asdict(outcome), indent=2) + "\n")
-    return TrainedModel(model, network, keeper.history, outcome)
+    return TrainedModel(model, network, checkpoints.history, outcome)
 
 
 def _refuse_different(scans: Sequence[PtychoDataset], config: StudyConfig) -> None:

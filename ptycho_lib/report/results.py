@@ -56,7 +56,7 @@ class StudyResults:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Tidy, columns `tidy.COLUMNS`: every value of every complete run."""
+        """Tidy, columns `metrics_table.COLUMNS`: every value of every complete run."""
         return self.tables.table
 
     @property

@@ -11,7 +11,7 @@ def run(*words):
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
-def test_prepare_tells_every_step_and_writes_both_files(star_raw, tmp_path):
+def test_prepare_prints_every_step_and_writes_both_files(star_raw, tmp_path):
     result = run("prepare", star_raw, tmp_path, "--subset", 60, "--axis", "column")
     assert result.exit_code == 0, result.output
     assert "photon counts -> amplitude" in result.output
@@ -37,7 +37,7 @@ def test_every_option_of_the_library_is_on_the_command_line(command, model):
         assert f"--{name.replace('_', '-')}" in output
 
 
-def test_bad_options_are_told_in_a_paragraph(star_raw, tmp_path):
+def test_bad_options_are_reported_in_a_paragraph(star_raw, tmp_path):
     result = run("prepare", star_raw, tmp_path, "--crop", 7)
     assert result.exit_code == 2
     assert "crop: found '7'" in result.output
@@ -47,7 +47,7 @@ def test_bad_options_are_told_in_a_paragraph(star_raw, tmp_path):
     assert (missing.exit_code, "No such file" in missing.output) == (2, True)
 
 
-def test_check_names_the_suspect_and_its_exit_code(star_raw, tmp_path):
+def test_check_names_the_problem_and_its_exit_code(star_raw, tmp_path):
     good = run("check", star_raw, "--plot", tmp_path / "pictures" / "check.png")
     assert good.exit_code == 0, good.output
     assert "nothing wrong found" in good.output

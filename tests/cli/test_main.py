@@ -98,7 +98,7 @@ def test_the_plan_names_sizes_and_counts_and_measures_only_when_asked(study):
     assert "test patterns 12 of 12 (the default: 500, or all there are)" in result.output
     assert result.output.count(" -m papermill ") == 2
     assert "n_train 4: missing" in result.output
-    assert "No run on this machine tells the cost of trainings; --estimate measures it." in result.output
+    assert "No run on this machine shows the cost of trainings; --estimate measures it." in result.output
     assert not study.out.exists()
     result = call("plan", study.train, study.test, study.out, *options, "--n-test-images", 5)
     assert "test patterns 5 of 12 (as asked for)" in result.output

@@ -313,7 +313,7 @@ def test_harmless_variants_are_read(variant, arrays, small_dataset, tmp_path):
     assert loaded.diffraction.dtype.isnative
 
 
-def test_one_pattern_and_duplicates_are_allowed_but_told(arrays, tmp_path):
+def test_one_pattern_and_duplicates_are_allowed_with_a_warning(arrays, tmp_path):
     path = tmp_path / "one.npz"
     one = {key: arrays[key][:1] for key in ("diffraction", "xcoords", "ycoords")}
     np.savez(path, **{**arrays, **one})
@@ -524,7 +524,7 @@ def test_hostile_sizes_take_no_memory(tmp_path):
         "resource.setrlimit(resource.RLIMIT_AS, (size, size))\n"
         "for path in sys.argv[1:]:\n"
         "    try: open_dataset(path)\n"
-        "    except InputError as error: print('told', error)\n"
+        "    except InputError as error: print('refused', error)\n"
     )
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs /proc")
@@ -534,7 +534,7 @@ def test_hostile_sizes_take_no_memory(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count("told") == 2
+    assert run.stdout.count("refused") == 2
 
 
 class LittleMemory:

@@ -158,7 +158,7 @@ def test_a_failed_write_leaves_nothing_behind(full, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_behind(full, tmp_path):
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(full, tmp_path):
     def fail(block):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -168,7 +168,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(full, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_ending_and_an_unwritable_folder_are_told(full, tmp_path):
+def test_another_ending_and_an_unwritable_folder_are_refused(full, tmp_path):
     with pytest.raises(InputError, match=r"found the ending '.h5'; expected '.npz'"):
         save_dataset(full, tmp_path / "full.h5")
     (tmp_path / "file").write_text("")

@@ -159,7 +159,7 @@ def test_one_object_reconstructed_twice_is_the_same_object(train):
     assert object_similarity(train.obj, 1.3 * np.exp(0.5j) * train.obj + noise) > 0.99
     assert object_similarity(train.obj, star(spokes=7)) < 0.9
     assert object_similarity(train.obj, train.obj[:50]) == 0
-    assert object_similarity(np.ones((4, 4)), 2 * np.ones((4, 4))) == 0  # nothing to tell them by
+    assert object_similarity(np.ones((4, 4)), 2 * np.ones((4, 4))) == 0  # nothing to distinguish them by
 
 
 def test_leakage_is_refused_with_every_kind_named(train):

@@ -78,7 +78,7 @@ def test_sub_pixel_shift_of_strong_and_weak_objects(mask, shift, phase):
     assert result.error_aligned < 0.01 * result.error_raw
 
 
-def test_ramp_and_shift_together_are_told_apart(mask):
+def test_ramp_and_shift_together_are_separated(mask):
     truth, estimate = shifted_pair((0.75, -0.5))
     estimate = estimate * np.exp(1j * (0.02 * ROWS - 0.05 * COLUMNS))
     result = align(truth, estimate, mask)

@@ -1,4 +1,4 @@
-"""From patches to a reconstruction: the object, the pixels compared, and what tells how far to trust it."""
+"""From patches to a reconstruction: the object, the pixels compared, and the maps of uncertainty."""
 
 from __future__ import annotations
 

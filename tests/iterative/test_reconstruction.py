@@ -104,14 +104,14 @@ def test_a_good_start_is_not_lost_and_saves_epochs(dataset: PtychoDataset) -> No
 @needs_engine
 def test_wrong_positions_are_corrected(dataset: PtychoDataset) -> None:
     wrong = dataset.positions_px + np.random.default_rng(0).normal(0, 0.5, dataset.positions_px.shape)
-    told = replace(dataset, positions_px=np.clip(wrong, 16, np.array(dataset.obj.shape) - 17))
-    found = iterate(told, IterativeConfig(updates=180, tolerance=0, correct_positions=True), seed=0)
+    shifted = replace(dataset, positions_px=np.clip(wrong, 16, np.array(dataset.obj.shape) - 17))
+    found = iterate(shifted, IterativeConfig(updates=180, tolerance=0, correct_positions=True), seed=0)
 
     def spread(positions: np.ndarray) -> float:
         away = positions - dataset.positions_px
         return float((away - away.mean(axis=0)).std())
 
-    assert spread(found.positions_px) < 0.6 * spread(told.positions_px)
+    assert spread(found.positions_px) < 0.6 * spread(shifted.positions_px)
 
 
 @needs_engine
@@ -167,7 +167,7 @@ def test_one_process_serves_all_reconstructions_of_a_room(
 
 
 @needs_engine
-def test_a_killed_engine_and_its_errors_are_told(dataset: PtychoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_engine_and_its_errors_are_reported(dataset: PtychoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", sys)
     with EngineRoom() as room:
         room.open()

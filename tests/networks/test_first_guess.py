@@ -156,7 +156,7 @@ def group_of_four(probe, size=32):
 
 
 def test_patterns_of_a_group_help_each_other_where_one_alone_is_ambiguous():
-    """Under a flat, symmetric probe an object and its twin give the same pattern; overlap tells which."""
+    """Under a flat, symmetric probe an object and its twin give the same pattern; overlap decides."""
     probe = flat_probe(32)
     measured, positions, error = group_of_four(probe)
     guess = FirstGuess(32, probe, iterations=20)

@@ -207,7 +207,7 @@ def test_a_lone_patch_is_not_changed_and_overlapping_ones_are_averaged():
 
 
 def test_the_gradient_of_the_merging_is_exact():
-    """Merging is linear in the patches: the gradient of Re⟨c, M p⟩ tells every change of it exactly."""
+    """Merging is linear in the patches: the gradient of Re⟨c, M p⟩ gives every change of it exactly."""
     patches, direction, cotangent = (complex_noise(seed, 3, 16, 16) for seed in (9, 10, 11))
     offsets = np.array([[0, 0], [1.3, -2.6], [-3.9, 0.2]])
     weights = np.random.default_rng(9).uniform(0.1, 1, (16, 16)).astype(np.float32)

@@ -406,7 +406,7 @@ def test_overlapping_samples_must_agree():
         return float(network.compute_loss(inputs, None, predicted))
 
     assert loss(1, patches) == pytest.approx(0, abs=1e-5)
-    assert loss(1, turned) == pytest.approx(0, abs=1e-5)  # no single pattern tells its global phase
+    assert loss(1, turned) == pytest.approx(0, abs=1e-5)  # no single pattern determines its global phase
     assert loss(4, patches) == pytest.approx(0, abs=1e-5)
     assert loss(4, turned) > 0.01
 

@@ -1,4 +1,4 @@
-"""Training: it learns, repeats itself, survives a kill, tells a collapse, and writes what it promises."""
+"""Training: it learns, repeats itself, survives a kill, names a collapse, and writes what it promises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from ptycho_lib.config import StudyConfig
 from ptycho_lib.data.dataset import load_dataset, save_dataset
-from ptycho_lib.networks import checkpoint as keeper
+from ptycho_lib.networks import checkpoint
 from ptycho_lib.networks.batches import central_half, normalised_probe
 from ptycho_lib.networks.devices import keep_freed_memory
 from ptycho_lib.networks.models import load_model
@@ -62,7 +62,7 @@ def same_weights(first, second):
 
 
 def patch_error(network, data):
-    """Return the mean error of predicted patches, up to the one phase each that no pattern tells."""
+    """Return the mean error of predicted patches, up to the one phase each that no pattern determines."""
     found, truth = predict_patches(network, data).patches, central_half(data.object_patches())
     phase = np.exp(1j * np.angle(np.sum(truth * found.conj(), axis=(1, 2), keepdims=True)))
     return float(np.abs(found * phase - truth).mean())
@@ -158,9 +158,9 @@ KILLED = """
 import os, sys
 from tests.networks.test_training import study
 from ptycho_lib.data.dataset import load_dataset
-from ptycho_lib.networks import checkpoint as keeper
+from ptycho_lib.networks import checkpoint
 from ptycho_lib.networks.training import train_model
-keeper.SAVE_EVERY_S = 0.0
+checkpoint.SAVE_EVERY_S = 0.0
 def die(network, history):
     if len(history) == 3:
         os._exit(9)
@@ -173,7 +173,7 @@ def test_a_killed_training_continues_to_the_same_network(runs, data, tmp_path):
     ending = run_python(KILLED, tmp_path)
     assert ending.returncode == 9, ending.stderr
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left == {keeper.STATE}  # nothing looks finished
+    assert left == {checkpoint.STATE}  # nothing looks finished
     epochs = []
     continued = train_model(
         "pinn", data, study(), 1, tmp_path / "run", on_epoch=lambda _, history: epochs.append(len(history))

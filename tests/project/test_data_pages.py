@@ -32,7 +32,7 @@ def test_every_code_of_check_is_explained():
 
 def test_every_option_of_prepare_is_explained():
     flags = {f"--{name.replace('_', '-')}" for name in PrepareOptions.model_fields}
-    # The plain-file keys for x and y are alternatives of --positions-key, told by --help.
+    # The plain-file keys for x and y are alternatives of --positions-key, named by --help.
     assert {flag for flag in flags if flag not in CONVERSION} <= {"--x-key", "--y-key"}
 
 

@@ -132,7 +132,7 @@ def test_opening_takes_the_record_away(study):
         ("\xff\xfe", "not valid"),
     ],
 )
-def test_corrupt_records_are_told(tmp_path, text, expected):
+def test_corrupt_records_are_reported(tmp_path, text, expected):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(CorruptRecordError, match=expected):
         read_record(tmp_path)

@@ -359,7 +359,7 @@ def _remaining(result: Diagnosis, named: set[str]) -> list[Finding]:
         names = ", ".join(
             f"{one.named()} (`{command(one.options(ReadOptions(), result.sample))}`)" for one in result.rivals
         )
-        findings.append(finding("undecided", f"these data cannot tell {subject} from: {names}"))
+        findings.append(finding("undecided", f"these data do not distinguish {subject} from: {names}"))
     return findings
 
 

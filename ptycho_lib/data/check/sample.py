@@ -21,7 +21,7 @@ MOST_COUNTS = 2.0**62
 FEW = 8
 """With fewer patterns there are no statistics."""
 DOUBT = 4.0
-"""Standard errors below which two hypotheses cannot be told apart."""
+"""Standard errors below which two hypotheses cannot be distinguished."""
 
 
 @dataclass(frozen=True, eq=False)

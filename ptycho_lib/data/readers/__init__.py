@@ -39,7 +39,7 @@ def open_dataset(path: str | Path, **options: Any) -> PtychoDataset:
     Returns
     -------
     PtychoDataset
-        Fulfils the contract; its history tells each conversion.
+        Fulfils the contract; its history lists each conversion.
 
     Raises
     ------

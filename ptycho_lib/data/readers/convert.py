@@ -1,4 +1,4 @@
-"""From a RawScan to the conventions of the contract: each conversion lazy, and told in the history."""
+"""From a RawScan to the conventions of the contract: each conversion lazy, and listed in the history."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MARKERS = (2**16 - 1, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 MARKED_IN = 16
 """Patterns that are looked at for markers."""
 SAMPLE = 64
-"""Patterns that are looked at to tell counts from other intensities."""
+"""Patterns that are looked at to distinguish counts from other intensities."""
 
 
 FLIPPED = {"rows": (1,), "columns": (2,), "both": (1, 2)}

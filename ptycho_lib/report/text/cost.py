@@ -154,7 +154,7 @@ def _caption(rows: pd.DataFrame, condition: str) -> str:
         "Peak memory is that of the process during the step, with all else that it holds: libraries, data, "
         "networks of other models."
         if rows["memory_of_step"].all()
-        else "Peak memory is that of the process since its start: this system cannot tell steps apart."
+        else "Peak memory is that of the process since its start: this system does not separate the steps."
     )
     devices = "; ".join(sorted(rows["device"].unique()))
     return (

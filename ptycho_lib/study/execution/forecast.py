@@ -124,7 +124,7 @@ def recorded(plan: StudyPlan) -> list[Sample]:
 
 
 def unknown(runs: list[PlannedRun], samples: list[Sample]) -> list[str]:
-    """Return the kinds of runs whose cost no sample tells.
+    """Return the kinds of runs of whose cost there is no sample.
 
     Parameters
     ----------

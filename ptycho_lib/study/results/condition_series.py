@@ -30,7 +30,7 @@ class ConditionSeries:
     Parameters
     ----------
     axis : {"overlap", "photons_per_pattern"}
-        Column of the costs that tells them apart.
+        Column of the costs that distinguishes them.
     fixed : str
         What else changes the test set, the same in all of them; empty for nothing.
     conditions : tuple of str
@@ -81,7 +81,7 @@ def series_values(table: pd.DataFrame, costs: pd.DataFrame, series: ConditionSer
     table : DataFrame
         Rows of one metric, component and alignment of the tidy table.
     costs : DataFrame
-        `results.costs.collect_costs`; tells which models are trained.
+        `results.costs.collect_costs`; says which models are trained.
     series : ConditionSeries
 
     Returns

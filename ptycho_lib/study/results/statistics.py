@@ -21,7 +21,7 @@ KEYS = ("n_train", "model", "condition", "component", "alignment", "metric")
 
 CONFIDENCE = 0.95
 MIN_TRIALS = 3
-"""Fewer trials get no interval and no verdict."""
+"""Fewer trials get no interval and no ranking."""
 UNDECIDED = "undecided"
 """In the place of the better model where the interval of the difference includes zero."""
 

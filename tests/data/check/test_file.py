@@ -1,4 +1,4 @@
-"""Each usual suspect, planted into real and simulated data, is named with the option that fixes it."""
+"""Each common fault, planted into real and simulated data, is named with the option that fixes it."""
 
 import re
 from dataclasses import replace
@@ -112,8 +112,8 @@ def test_a_problem_of_the_measured_data_is_named_and_its_option_fixes_it(planted
 
 
 @pytest.mark.parametrize(("factor", "words"), [(5.8e-8, "--position-unit m"), (0.058, "micrometres")])
-def test_lengths_without_a_pixel_size_convict_no_innocent_suspect(factor, words, hard):
-    """Patches outside the object: that one remedy brings them inside proves nothing."""
+def test_lengths_without_a_pixel_size_lead_to_no_wrong_diagnosis(factor, words, hard):
+    """Patches outside the object: that one option brings them inside proves nothing."""
     data = hard["weak object"]
     report = check(replace(data, positions_px=data.positions_px * factor))
     assert codes(report, "error") == ["contract"]
@@ -121,19 +121,19 @@ def test_lengths_without_a_pixel_size_convict_no_innocent_suspect(factor, words,
 
 
 def options_of(finding):
-    """Return the options that a finding tells to give to `prepare`."""
+    """Return the options of `prepare` that a finding proposes."""
     flags = re.findall(r"--([a-z-]+)(?: ([^-`\s][^`\s]*|-[0-9.]+))?", finding.fix)
     return {name.replace("-", "_"): value or True for name, value in flags}
 
 
-def test_every_suspect_is_planted():
+def test_every_convention_is_tested():
     elsewhere = {"patterns-last", "frame-order", "frame-lag", "scan-rotated", "scan-scaled", "scan-sheared"}
     assert set(CONVENTIONS) <= {*PLANTED, *elsewhere}  # below, and in test_cases
 
 
 # The same problems, planted into simulated data in which they are hard to see
 
-MENDED = {
+FAULTS = {
     "intensity": lambda d: replace(d, diffraction=np.square(d.diffraction)),
     "xy-swapped": lambda d: replace(d, positions_px=d.positions_px[:, ::-1].copy()),
     "rows-flipped": lambda d: replace(d, positions_px=mirror(d.positions_px, 0)),
@@ -175,7 +175,7 @@ def hard():
 
 HIDDEN = [(where, None) for where in ("weak object", "even probe", "weak object, even probe", "thousand photons")]
 # An offset that leaves nothing but noise is none of these.
-HIDDEN += [(HIDDEN[n % 4][0], planted) for n, planted in enumerate(MENDED) if planted != "position-offset"]
+HIDDEN += [(HIDDEN[n % 4][0], planted) for n, planted in enumerate(FAULTS) if planted != "position-offset"]
 HIDDEN += [
     ("weak object", "xy-swapped"),
     ("thousand photons", "rows-flipped"),
@@ -186,7 +186,7 @@ HIDDEN += [
 
 @pytest.mark.parametrize(("where", "planted"), HIDDEN)
 def test_hidden_faults_are_named_and_no_other(where, planted, hard):
-    report = check(hard[where] if planted is None else MENDED[planted](hard[where]))
+    report = check(hard[where] if planted is None else FAULTS[planted](hard[where]))
     harmless = planted == "probe-conjugated" and "even" in where  # a real probe is its own conjugate
     found = {part for code in codes(report, "error", "warning") for part in code.split("+")}
     if planted == "positions-metres":  # the scan is taken to be centred in the object, which is not quite true
@@ -194,7 +194,7 @@ def test_hidden_faults_are_named_and_no_other(where, planted, hard):
     assert found == ({planted} if planted and not harmless else set())
 
 
-@pytest.mark.parametrize("planted", list(combinations(sorted(MENDED), 2))[::12])
+@pytest.mark.parametrize("planted", list(combinations(sorted(FAULTS), 2))[::12])
 def test_two_faults_at_once_are_named(planted, hard):
     data = hard["even probe"]
     moved = "probe-conjugated" in planted
@@ -202,14 +202,14 @@ def test_two_faults_at_once_are_named(planted, hard):
         data = replace(data, probe=data.probe * np.exp(4j * np.indices((64, 64)).sum(axis=0) ** 2 / 64**2))
         data = simulate_dataset(data.obj, data.probe, data.positions_px, detector=Detector(1e5))
     first, second = sorted(planted, key=ORDER_OF_PLANTING.index)
-    report = check(MENDED[second](MENDED[first](data)))
+    report = check(FAULTS[second](FAULTS[first](data)))
     if "xy-swapped" in planted:  # rows flipped before an exchange are columns flipped after it
         planted = [name.replace("columns", "rows") for name in planted]
     assert set(report.findings[0].code.split("+")) >= set(planted)
     assert report.findings[0].severity == "error"
 
 
-ORDER_OF_PLANTING = [*(name for name in MENDED if name != "positions-metres"), "positions-metres"]
+ORDER_OF_PLANTING = [*(name for name in FAULTS if name != "positions-metres"), "positions-metres"]
 
 
 def test_as_many_patterns_as_pixels_hide_the_axis_order(hard):
@@ -227,7 +227,7 @@ def test_counts_of_a_few_photons_are_known_by_being_whole(hard):
     assert codes(check(dim), "error") == []
 
 
-def test_what_cannot_be_told_is_said(hard):
+def test_what_cannot_be_decided_is_said(hard):
     data = hard["weak object"]
     dim = simulate_dataset(data.obj, data.probe, data.positions_px, detector=Detector(30))
     report = check(dim)
@@ -238,7 +238,7 @@ def test_what_cannot_be_told_is_said(hard):
     assert "undecided" not in codes(check(hard["even probe"]))
 
 
-def test_good_data_raise_no_suspicion(star_raw, small_dataset):
+def test_good_data_have_no_findings_but_notes(star_raw, small_dataset):
     report = check_file(star_raw)
     assert report.ok
     assert codes(report) == ["excess-residual", "needs-prepare"]  # one mode of three; raw counts are not the contract
@@ -259,14 +259,14 @@ def test_photon_noise_alone_is_no_problem(photons):
     assert report.numbers["re-projection residual"] == pytest.approx(expected, rel=0.6)
 
 
-def test_a_foreign_object_is_told_without_naming_an_innocent_suspect(small_dataset):
+def test_a_foreign_object_is_reported_without_a_wrong_diagnosis(small_dataset):
     other = simulate_small(60, seed=77)
     report = check(replace(small_dataset, obj=other.obj * np.exp(1j * 2 * np.abs(other.obj))))
     assert "high-residual" in codes(report, "warning") or codes(report, "error") == []
     assert not set(CONVENTIONS) & {part for code in codes(report) for part in code.split("+")}
 
 
-def test_detector_faults_are_told(small_dataset):
+def test_detector_faults_are_reported(small_dataset):
     patterns = np.array(small_dataset.diffraction)
     patterns[:, 18, 15] = 0
     patterns[:, 5, 28] = 200
@@ -278,7 +278,7 @@ def test_detector_faults_are_told(small_dataset):
     assert report.numbers["hot pixels"] == 1
 
 
-def test_a_sparse_scan_is_told(small_dataset):
+def test_a_sparse_scan_is_reported(small_dataset):
     middle = small_dataset.positions_px.mean(axis=0)
     chosen = [int(np.argmin(np.linalg.norm(small_dataset.positions_px - middle - d, axis=1))) for d in (-9, 9)]
     report = check(small_dataset.select(np.array(chosen)))
@@ -324,7 +324,7 @@ def test_leaks_are_found(small_dataset):
     assert pair_codes(train, nowhere) == set()
 
 
-def test_incompatible_files_are_told(small_dataset):
+def test_incompatible_files_are_reported(small_dataset):
     assert pair_codes(small_dataset, simulate_small(10, seed=8, size=16)) == {"pair-size"}
     other = simulate_small(20, seed=8, photons=1e3)
     other = replace(other, probe=np.roll(other.probe, 9, axis=0))
@@ -364,12 +364,12 @@ def test_a_measurement_without_an_object_is_inspected_all_the_same(small_dataset
 
 def test_patches_must_be_the_object_and_lie_at_the_positions(small_dataset):
     cut = small_dataset.object_patches()
-    told = {
+    cases = {
         "patches-illuminated": cut * small_dataset.probe,
         "patches-differ": cut.swapaxes(1, 2),
         None: cut * np.exp(1j * np.arange(60))[:, None, None],  # each up to a factor
     }
-    for code, patches in told.items():
+    for code, patches in cases.items():
         report = check(replace(small_dataset, patches=patches.astype(np.complex64)))
         assert codes(report) == ([code] if code else [])
     assert codes(check(replace(small_dataset, patches=np.roll(cut, 1, axis=0)))) == ["patches-differ"]
@@ -387,7 +387,7 @@ def test_patches_are_cut_anew_on_request(small_dataset, tmp_path):
 
 
 @pytest.mark.parametrize("norm", [np.max, np.linalg.norm])
-def test_patterns_normalised_one_by_one_are_told(norm, small_dataset):
+def test_patterns_normalised_one_by_one_are_reported(norm, small_dataset):
     patterns = np.asarray(small_dataset.diffraction)
     each = np.stack([pattern / norm(pattern) for pattern in patterns])
     assert codes(check(replace(small_dataset, diffraction=each))) == ["normalised"]
@@ -403,7 +403,7 @@ def test_a_phase_object_in_a_compact_probe_is_not_called_normalised(small_datase
     assert codes(check(ideal)) == ["photons-unknown"]
 
 
-def test_a_blank_file_is_told_quietly(small_dataset, recwarn):
+def test_a_blank_file_is_reported_without_warnings(small_dataset, recwarn):
     report = check(replace(small_dataset, diffraction=np.zeros((60, 32, 32), np.float32)))
     assert codes(report, "error") == ["contract"]
     assert "zeros only in 60 of 60" in report.findings[0].message

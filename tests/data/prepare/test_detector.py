@@ -74,7 +74,7 @@ def test_repair_takes_the_mean_intensity_of_good_neighbours(small_dataset):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -3.0])
 @pytest.mark.parametrize("how", ["repair", "zero"])
-def test_single_bad_values_are_mended_where_they_are(small_dataset, value, how):
+def test_single_bad_values_are_repaired_where_they_are(small_dataset, value, how):
     broken = faulty(small_dataset, (7, 16, 20), value)
     fixed = repair_pixels(broken, how)
     patterns = np.asarray(fixed.diffraction)

@@ -97,7 +97,7 @@ def test_existing_files_and_the_input_are_never_overwritten(star_raw, tmp_path):
         prepare(train, tmp_path, split="none", overwrite=True)
 
 
-def test_a_dry_run_writes_nothing_and_tells_everything(star_raw, tmp_path):
+def test_a_dry_run_writes_nothing_and_prints_everything(star_raw, tmp_path):
     plan = plan_preparation(star_raw, tmp_path / "data", subset=40)
     assert [item.path.name[-9:] for item in plan] == ["train.npz", "_test.npz"]
     assert any("20 patterns to train" in line for line in plan[0].dataset.history)
@@ -119,7 +119,7 @@ def test_faults_after_all_steps_stop_everything(star_raw, tmp_path):
     assert len(load_dataset(train)) + len(load_dataset(test)) == 515
 
 
-def test_bad_options_are_told_together():
+def test_bad_options_are_reported_together():
     with pytest.raises(InputError) as caught:
         parse_options(PrepareOptions, "options", {"crop": 7, "axis": "diagonal", "colour": "red"})
     assert {problem.key for problem in caught.value.problems} == {"crop", "axis", "colour"}

@@ -1,4 +1,4 @@
-"""A reference for measured data without one: reconstructed, stamped, and told in what is compared with it."""
+"""A reference for measured data without one: reconstructed, stamped, and named in what is compared with it."""
 
 from __future__ import annotations
 

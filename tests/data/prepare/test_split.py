@@ -112,7 +112,7 @@ def test_counts_keep_their_scale_in_both_parts():
         assert part.amplitude_scale() == pytest.approx(dataset.amplitude_scale())
 
 
-def test_the_history_tells_the_split():
+def test_the_history_states_the_split():
     train, test = split(scan_of(raster()), PrepareOptions(guard_px=15))
     assert train.history[0] == "before"
     assert "cut at the median row, test side high, 12 patterns within 15 pixels" in train.history[1]

@@ -207,7 +207,7 @@ def test_the_mask_of_bad_pixels_moves_with_the_patterns(options, truth, counts, 
     assert np.asarray(fixed.diffraction).max() < 240
 
 
-def test_a_mask_of_another_shape_is_told(truth, counts, tmp_path):
+def test_a_mask_of_another_shape_is_reported(truth, counts, tmp_path):
     write_cxi(tmp_path / "scan.cxi", truth, counts)
     with h5py.File(tmp_path / "scan.cxi", "a") as file:
         del file["entry_1/instrument_1/detector_1/mask"]
@@ -471,13 +471,13 @@ def test_a_key_replaces_what_the_layout_would_take(truth, counts, tmp_path):
         open_dataset(tmp_path / "scan.cxi", x_key="refined/positions")
 
 
-def test_columns_and_rows_of_different_number_are_told(truth, counts, tmp_path):
+def test_columns_and_rows_of_different_number_are_reported(truth, counts, tmp_path):
     np.savez(tmp_path / "a.npz", frames=counts, x=np.zeros(60), y=np.zeros(59))
     with pytest.raises(InputError, match="x: found 60 numbers, and 59 in y"):
         open_dataset(tmp_path / "a.npz", diffraction_key="frames", x_key="x", y_key="y")
 
 
-def test_further_storages_of_a_ptyr_are_told(truth, counts, tmp_path):
+def test_further_storages_of_a_ptyr_are_reported(truth, counts, tmp_path):
     write_ptyd(tmp_path / "scan.ptyd", truth, counts)
     write_ptyr(tmp_path / "result.ptyr", truth)
     with h5py.File(tmp_path / "result.ptyr", "a") as file:
@@ -576,7 +576,7 @@ def test_arrays_that_do_not_fit(truth, counts, change, words, tmp_path):
         open_dataset(tmp_path / "tike.npz")
 
 
-def test_an_unfinished_ptyd_is_told(tmp_path):
+def test_an_unfinished_ptyd_is_reported(tmp_path):
     with h5py.File(tmp_path / "scan.ptyd", "w") as file:
         file["chunks/0/positions"] = np.zeros((3, 2))
     with pytest.raises(InputError, match="no chunk with data"):

@@ -229,7 +229,7 @@ def test_probes_of_every_kind(tmp_path):
         ({"probe": {"mode_powers": [1.0] * 7}}, "mode_powers.*at most 6"),
     ],
 )
-def test_bad_settings_are_told(changes, words):
+def test_bad_settings_are_reported(changes, words):
     with pytest.raises(InputError, match=words):
         config(**changes)
 
@@ -249,7 +249,7 @@ def test_bad_settings_are_told(changes, words):
         ({"probe": {"kind": "file", "path": "nowhere.npz"}}, "No such file"),
     ],
 )
-def test_settings_that_cannot_be_simulated_are_told(sections, words, tmp_path):
+def test_settings_that_cannot_be_simulated_are_refused(sections, words, tmp_path):
     np.savez(tmp_path / "dark.npz", probeGuess=np.zeros((32, 32), complex))
     with pytest.raises(InputError, match=words):
         simulate_part(config(**sections), "train", tmp_path)
@@ -259,7 +259,7 @@ def test_settings_that_cannot_be_simulated_are_told(sections, words, tmp_path):
     ("text", "words"),
     [("[1, 2]", "found list"), ("a: [", "not YAML"), ("- {", "not YAML"), (None, "No such file")],
 )
-def test_bad_files_are_told(text, words, tmp_path):
+def test_bad_files_are_refused(text, words, tmp_path):
     path = tmp_path / "simulation.yaml"
     if text is not None:
         path.write_text(text)

@@ -107,7 +107,7 @@ def test_the_report_discloses_what_qualifies_its_numbers(results: StudyResults) 
     assert results.standard in words or results.reference_note in words
 
 
-def test_alternative_text_tells_the_message_in_numbers(results: StudyResults) -> None:
+def test_alternative_text_gives_the_message_in_numbers(results: StudyResults) -> None:
     rows = results.table.query("metric == 'ssim' and component == 'phase' and alignment == 'aligned'")
     best = rows.query("model == 'pinn' and n_train == 8")["value"].mean()
     assert f"{best:.3f} with 8" in narrative.study_alt(results)

@@ -123,7 +123,7 @@ def test_controls_have_names_for_keyboards_and_screen_readers(results, name: str
         assert control.description.strip()
 
 
-def test_a_fault_is_told_in_the_pictures_place(screen: Screen) -> None:
+def test_an_error_is_shown_in_the_pictures_place(screen: Screen) -> None:
     def draw(number: int) -> Figure:
         raise ValueError(f"<{number}> is too large")
 
@@ -133,7 +133,7 @@ def test_a_fault_is_told_in_the_pictures_place(screen: Screen) -> None:
     assert screen.updates[-1].data == '<p role="alert">&lt;4&gt; is too large</p>'
 
 
-def test_a_missing_trial_is_told_not_thrown(results) -> None:
+def test_a_missing_trial_is_reported_not_raised(results) -> None:
     view = study_views.trial_view(results)
     view.controls["size"].value, view.controls["second"].value = 8, 2
     assert "a missing run" in view.picture()

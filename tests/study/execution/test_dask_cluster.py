@@ -89,7 +89,7 @@ def test_stopping_the_command_stops_the_runs_on_the_workers(cluster, tmp_path):
     assert "interrupted by SIGTERM at In [5]" in output
 
 
-def test_a_scheduler_that_does_not_answer_is_told(tmp_path):
+def test_a_scheduler_that_does_not_answer_is_reported(tmp_path):
     study = Miniature(tmp_path)
     code, output = study.run("--scheduler", "tcp://127.0.0.1:18799", timeout=120)
     assert code == 2
@@ -97,7 +97,7 @@ def test_a_scheduler_that_does_not_answer_is_told(tmp_path):
     assert "Traceback" not in output
 
 
-def test_a_lost_scheduler_is_told_and_its_runs_are_taken_by_the_next_command(tmp_path, cluster, free_scheduler):
+def test_a_lost_scheduler_is_reported_and_its_runs_are_taken_by_the_next_command(tmp_path, cluster, free_scheduler):
     address, _ = cluster
     *_, kill_scheduler = free_scheduler
     study = Miniature(tmp_path)
@@ -109,9 +109,9 @@ def test_a_lost_scheduler_is_told_and_its_runs_are_taken_by_the_next_command(tmp
     assert process.returncode == 1
     assert "the Dask scheduler was lost; start it again, then the same command" in output
     assert "Traceback" not in output
-    outcome, told = study.run_here()
+    outcome, output = study.run_here()
     assert not outcome.failures
-    assert "another process computes it" in told
+    assert "another process computes it" in output
 
 
 def test_a_worker_that_comes_late_takes_a_waiting_run(tmp_path, free_scheduler):

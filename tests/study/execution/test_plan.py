@@ -35,7 +35,7 @@ def test_trials_come_one_after_the_other(study):
     assert plan.runs[2].folder == study.out / "n_train_4" / "trial_2"
 
 
-def test_every_impossible_size_is_told_at_once(study):
+def test_every_impossible_size_is_reported_at_once(study):
     with pytest.raises(InputError) as caught:
         plan_of(study, n_train_sizes=(8, 21, 40), n_test_images=13)
     assert [problem.found for problem in caught.value.problems] == [
@@ -46,7 +46,7 @@ def test_every_impossible_size_is_told_at_once(study):
     assert not study.out.exists()
 
 
-def test_a_condition_that_the_test_data_do_not_allow_is_told_before_anything_runs(study):
+def test_a_condition_that_the_test_data_do_not_allow_is_refused_before_anything_runs(study):
     conditions = [{"name": "dim", "photons_factor": 0.1}, {"name": "dense", "scan_overlap": 0.999}]
     with pytest.raises(InputError) as caught:
         plan_of(study, conditions=conditions)
@@ -54,7 +54,7 @@ def test_a_condition_that_the_test_data_do_not_allow_is_told_before_anything_run
     assert not study.out.exists()
 
 
-def test_faults_of_both_files_and_the_folder_are_told_together(study):
+def test_faults_of_both_files_and_the_folder_are_reported_together(study):
     study.train.write_bytes(b"not an npz")
     study.test.unlink()
     with pytest.raises(InputError) as caught:

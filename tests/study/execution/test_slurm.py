@@ -83,7 +83,7 @@ def slurm(tmp_path_factory):
             log = (folder / f"{command[0]}.log").open("w")
             daemons.append(subprocess.Popen(command, stdout=log, stderr=log))
             wait_for((folder / "munge.socket").exists)
-        wait_for(lambda: "idle" in told("sinfo", "-h", "-o", "%T"))
+        wait_for(lambda: "idle" in output_of("sinfo", "-h", "-o", "%T"))
         yield
     finally:
         for daemon in reversed(daemons):
@@ -98,7 +98,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def told(*command):
+def output_of(*command):
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 
@@ -125,14 +125,14 @@ def test_slurm_gives_the_numbers_of_this_machine_though_a_job_is_cancelled(tmp_p
     hang_at_first(there)
     process = start(there, workers=2)
     wait_for(lambda: len(list(there.folder.glob("seen_*"))) == 2)
-    jobs = told("squeue", "-h", "-o", "%i").split()
+    jobs = output_of("squeue", "-h", "-o", "%i").split()
     assert len(jobs) == 2
     subprocess.run(["scancel", jobs[0]], check=True)
     (there.folder / "go").touch()
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert here.tables() == there.tables()
-    wait_for(lambda: not told("squeue", "-h"))
+    wait_for(lambda: not output_of("squeue", "-h"))
 
 
 @pytest.mark.usefixtures("slurm")
@@ -144,17 +144,17 @@ def test_when_every_job_has_ended_others_take_their_place(tmp_path):
     wait_for(lambda: list(study.folder.glob("seen_*")))
     statuses = {status.detail for status in study_status(study.out)}
     assert "waiting for a worker" in statuses
-    (job,) = told("squeue", "-h", "-o", "%i").split()
+    (job,) = output_of("squeue", "-h", "-o", "%i").split()
     subprocess.run(["scancel", job], check=True)
     (study.folder / "go").touch()
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert len(study.tables()) == 2
-    wait_for(lambda: not told("squeue", "-h"))
+    wait_for(lambda: not output_of("squeue", "-h"))
 
 
 @pytest.mark.usefixtures("slurm")
-def test_what_slurm_refuses_is_told(tmp_path):
+def test_what_slurm_refuses_is_reported(tmp_path):
     process = start(Miniature(tmp_path), workers=1, queue="nonesuch")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 2
@@ -185,7 +185,7 @@ def test_stopping_the_command_takes_its_jobs_out_of_the_queue(tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 130, output
-    wait_for(lambda: not told("squeue", "-h"))
+    wait_for(lambda: not output_of("squeue", "-h"))
 
 
 @pytest.mark.usefixtures("slurm")

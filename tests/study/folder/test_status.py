@@ -79,7 +79,7 @@ def test_nothing_there_is_missing(study):
     assert states(study) == {4: (State.MISSING, ""), 8: (State.MISSING, "")}
 
 
-def test_a_valid_record_is_complete_and_tells_a_collapse(study):
+def test_a_valid_record_is_complete_and_states_a_collapse(study):
     complete(study)
     run = study.plan.runs[1]
     collapsed = ModelOutcome(seconds=1.0, collapsed=True, reason="the loss became nan")
@@ -117,7 +117,7 @@ def test_changed_code_makes_stale(study):
     assert states(study)[4] == (State.STALE, "changed: code")
 
 
-def test_a_size_that_is_no_longer_asked_for_is_told(study):
+def test_a_size_that_is_no_longer_asked_for_is_reported(study):
     complete(study)
     plan = plan_study(study.train, study.test, study.out, study.config(n_train_sizes=(4,)), template=study.template)
     write_manifest(study.out, plan.manifest)
@@ -139,7 +139,7 @@ def test_a_lock_is_running_and_its_heartbeat_is_shown(study):
     assert states(study)[4][0] is State.MISSING
 
 
-def test_failures_are_told_from_the_note_or_from_the_notebook(study):
+def test_failures_are_read_from_the_note_or_from_the_notebook(study):
     first, second = study.plan.runs
     (first.folder / "execution" / "failure.json").write_text('{"reason": "the kernel died"}')
     error = {"output_type": "error", "ename": "ValueError", "evalue": "bad [red]\nmore", "traceback": []}
