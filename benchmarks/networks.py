@@ -168,6 +168,7 @@ def held_out(
         min_illumination=options.min_illumination,
         synchronise=options.synchronise_phases,
         correct_drift=options.correct_phase_drift,
+        position_steps=options.position_correction_steps,
     )
     scores = result.compare(max_shift_px=2.0).query("alignment == 'aligned'")
     return trained, result, scores.set_index(["component", "metric"])["value"]

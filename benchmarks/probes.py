@@ -187,6 +187,7 @@ def scores(network: ReconstructionNetwork, test: PtychoDataset, config: StudyCon
         min_illumination=options.min_illumination,
         synchronise=options.synchronise_phases,
         correct_drift=options.correct_phase_drift,
+        position_steps=options.position_correction_steps,
     )
     found = result.compare(max_shift_px=options.max_shift_px).query("alignment == 'aligned'")
     value = found.set_index(["component", "metric"])["value"]

@@ -181,6 +181,9 @@ class EvaluationConfig(Section):
     """Estimate each patch's unobservable global phase from its overlaps before stitching."""
     correct_phase_drift: bool = True
     """Remove the slow drift of the stitched phase that the measured test patterns contradict."""
+    position_correction_steps: Annotated[int, Field(ge=0, le=50)] = 0
+    """Most steps that correct the scan positions by the measured test patterns, before the patches are stitched
+    for good. For stitched models; the iterative reconstruction has `iterative.correct_positions`."""
     max_shift_px: Positive = 2.0
     """Cap of the sub-pixel registration. A larger shift is not applied but reported: it is an error of the frame."""
 

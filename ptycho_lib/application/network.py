@@ -74,6 +74,7 @@ class TrainedNetwork:
             min_illumination=options.min_illumination,
             synchronise=options.synchronise_phases,
             correct_drift=options.correct_phase_drift,
+            position_steps=options.position_correction_steps,
             predicted=seen.usage,
         )
 

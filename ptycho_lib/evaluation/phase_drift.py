@@ -113,24 +113,68 @@ def missing_slopes(
         Along rows and columns.
     """
     waves = waves[:, None] if waves.ndim == 3 else waves
-    count, size = len(waves), waves.shape[-1]
-    place = np.arange(size, dtype=np.float32) - size // 2
     field = far_field(waves)
     predicted = np.sqrt(np.sum(field.real**2 + field.imag**2, axis=1))
     direction = field.conj() / np.maximum(predicted, 1e-12 * predicted.max())[:, None]
+    return amplitude_step(np.stack(phase_ramp_changes(waves, direction), axis=1), predicted, measured, mask)[0]
+
+
+def phase_ramp_changes(
+    waves: NDArray[np.complexfloating], direction: NDArray[np.complexfloating]
+) -> list[NDArray[np.floating]]:
+    """Return how amplitudes (n, N, N) change with a phase slope along rows and along columns, per rad/px.
+
+    Parameters
+    ----------
+    waves : (n, m, N, N) complex
+    direction : (n, m, N, N) complex
+        Conjugate far fields over the amplitude of all modes.
+    """
+    size = waves.shape[-1]
+    place = np.arange(size, dtype=np.float32) - size // 2
     # With the slope t a wave is ψ·exp(i·t·y): dA/dt = Σ_m Re(F(i·y·ψ_m)·conj(F ψ_m)) / A, A² = Σ_m |F ψ_m|².
     ramps = (place[:, None], place[None, :])
-    change = [-np.sum((far_field(waves * ramp) * direction).imag, axis=1) for ramp in ramps]
-    matrix = np.stack([*change, predicted], axis=1)
+    return [-np.sum((far_field(waves * ramp) * direction).imag, axis=1) for ramp in ramps]
+
+
+def amplitude_step(
+    changes: NDArray[np.floating],
+    predicted: NDArray[np.floating],
+    measured: NDArray[np.floating],
+    mask: NDArray[np.bool_] | None = None,
+) -> tuple[Floats, Floats]:
+    """Return a Gauss-Newton step of least squares in the amplitude, with a free scale of each pattern.
+
+    Parameters
+    ----------
+    changes : (n, p, N, N) float
+        Derivatives of the predicted amplitudes with p parameters.
+    predicted, measured : (n, N, N) float
+        Amplitudes; the measured ones on any scale.
+    mask : (N, N) bool, optional
+        Detector pixels that were measured; all by default.
+
+    Returns
+    -------
+    step : (n, p) float64
+    misfit : (n,) float64
+        Squared error before the step, relative to the intensity.
+    """
+    count, free = changes.shape[:2]
+    matrix = np.concatenate([changes, predicted[:, None]], axis=1)
     if mask is not None:
         matrix, measured = matrix * mask, measured * mask
-    predicted = matrix[:, 2]
+    predicted = matrix[:, -1]
     scale = (predicted**2).sum(axis=(1, 2)) / (measured * predicted).sum(axis=(1, 2))
     error = (measured * scale[:, None, None] - predicted).reshape(count, -1, 1)
-    matrix = matrix.reshape(count, 3, -1)
+    matrix = matrix.reshape(count, free + 1, -1)
     normal = (matrix @ matrix.transpose(0, 2, 1)).astype(np.float64)
-    normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(3)
-    return np.linalg.solve(normal, (matrix @ error).astype(np.float64))[:, :2, 0]
+    normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(free + 1)
+    step = np.linalg.solve(normal, (matrix @ error).astype(np.float64))[:, :free, 0]
+    misfit = np.square(error[..., 0], dtype=np.float64).sum(axis=1) / np.square(predicted, dtype=np.float64).sum(
+        axis=(1, 2)
+    )
+    return step, misfit
 
 
 def _slopes_of_scan(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.evaluation.alignment import Alignment, align
 from ptycho_lib.evaluation.comparison import compare_objects, comparison_mask
 from ptycho_lib.evaluation.phase_drift import phase_drift_correction
-from ptycho_lib.evaluation.stitching import stitch
+from ptycho_lib.evaluation.position_correction import corrected_positions
+from ptycho_lib.evaluation.stitching import Stitched, stitch
 from ptycho_lib.evaluation.uncertainty import error_ratios
 from ptycho_lib.io.files import replacing
 from ptycho_lib.io.lazy_stack import blocks
@@ -86,6 +89,7 @@ def reconstruct(
     min_illumination: float = 0.1,
     synchronise: bool = True,
     correct_drift: bool = True,
+    position_steps: int = 0,
     predicted: Usage | None = None,
 ) -> Reconstruction:
     """Stitch the patches that a model predicted for a dataset; bright and central pixels weigh most.
@@ -104,6 +108,9 @@ def reconstruct(
         First estimate the unobservable global phase of each patch from the overlaps.
     correct_drift : bool
         Remove the slow drift of the stitched phase (`phase_drift.phase_drift_correction`).
+    position_steps : int
+        Most Gauss-Newton steps that correct the positions (`position_correction.corrected_positions`); the
+        compared pixels stay those of the positions as told.
     predicted : Usage, optional
         Time and memory of the prediction; those of the stitching are added.
 
@@ -124,12 +131,38 @@ def reconstruct(
     # Weights fall towards the edge, where predictions are worst and a step would show as a grid.
     edge = np.sin(np.pi * (np.arange(patches.shape[-1]) + 0.5) / patches.shape[-1])
     weights = (intensity + FAINTEST * intensity.max()) * np.outer(edge, edge)
-    stitched = stitch(patches, positions_px, shape, weights=weights, synchronise=synchronise)
+
+    def stitch_at(places: NDArray[np.float64]) -> Stitched:
+        return stitch(patches, places, shape, weights=weights, synchronise=synchronise)
+
+    mask = compared_pixels(dataset, min_illumination)
+    if position_steps:
+        dataset, positions_px = _at_corrected_positions(stitch_at, positions_px, dataset, position_steps)
+    stitched = stitch_at(positions_px)
     obj, known = stitched.obj, stitched.weight > 0
     if correct_drift:
         obj = obj * np.exp(1j * phase_drift_correction(obj, known, dataset)).astype(np.complex64)
     usage = meter.read() if predicted is None else predicted + meter.read()
-    return _assessed(obj, stitched.spread, known, dataset, min_illumination, usage)
+    return _assessed(obj, stitched.spread, known, dataset, mask, usage)
+
+
+def _at_corrected_positions(
+    stitch_at: Callable[[NDArray[np.float64]], Stitched],
+    positions_px: NDArray[np.float64],
+    dataset: PtychoDataset,
+    steps: int,
+) -> tuple[PtychoDataset, NDArray[np.float64]]:
+    """Return the dataset with corrected positions, and those of the patches, each that of its pattern."""
+    _, pattern = cKDTree(dataset.positions_px).query(positions_px)
+    if np.array_equal(positions_px, dataset.positions_px):
+        pattern = np.arange(len(dataset))  # also where two patterns were told the same position
+
+    def object_at(places: NDArray[np.float64]) -> tuple[NDArray[np.complexfloating], NDArray[np.bool_]]:
+        stitched = stitch_at(places[pattern])
+        return stitched.obj, stitched.weight > 0
+
+    corrected = corrected_positions(object_at, dataset, steps)
+    return replace(dataset, positions_px=corrected), corrected[pattern]
 
 
 def assess(
@@ -156,7 +189,7 @@ def assess(
         Its `spread` is NaN.
     """
     spread = np.full(obj.shape, np.nan, np.float32)
-    return _assessed(obj, spread, obj != 0, dataset, min_illumination, usage)
+    return _assessed(obj, spread, obj != 0, dataset, compared_pixels(dataset, min_illumination), usage)
 
 
 def _assessed(
@@ -164,10 +197,9 @@ def _assessed(
     spread: NDArray[np.float32],
     known: NDArray[np.bool_],
     dataset: PtychoDataset,
-    min_illumination: float,
+    mask: NDArray[np.bool_],
     usage: Usage | None,
 ) -> Reconstruction:
-    mask = compared_pixels(dataset, min_illumination)
     residual = residual_map(obj, known, dataset)
     return Reconstruction(dataset.obj, obj, mask, spread, residual, dataset.pixel_size_m, usage)
 

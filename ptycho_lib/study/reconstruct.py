@@ -185,6 +185,7 @@ def _stitched(run: OpenRun, network: Predict, data: PtychoDataset) -> Reconstruc
         min_illumination=options.min_illumination,
         synchronise=options.synchronise_phases,
         correct_drift=options.correct_phase_drift,
+        position_steps=options.position_correction_steps,
         predicted=seen.usage,
     )
 

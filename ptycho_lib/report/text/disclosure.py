@@ -37,6 +37,8 @@ def _fitted_to_test_patterns(config: StudyConfig) -> list[str]:
         steps.append(f"the first guess ({config.network.first_guess_iterations} iterations)")
     if config.evaluation.correct_phase_drift:
         steps.append("the phase drift correction")
+    if config.evaluation.position_correction_steps:
+        steps.append(f"the scan positions (at most {config.evaluation.position_correction_steps} steps)")
     if not steps:
         return ["No step but the prediction itself uses the test patterns."]
     verb = "is" if len(steps) == 1 else "are"

@@ -170,6 +170,7 @@ class LiveTraining:
             min_illumination=options.min_illumination,
             synchronise=options.synchronise_phases,
             correct_drift=options.correct_phase_drift,
+            position_steps=options.position_correction_steps,
         )
 
     def _stop(self, button: object) -> None:
