@@ -37,6 +37,8 @@ class ReadOptions(Section):
     """Where the zero frequency lies: at pixel N/2, or at pixel 0 (no fftshift)."""
     subtract_dark: Annotated[str, Field(pattern=r"^(file|\d+(\.\d*)?(e-?\d+)?)$")] | None = None
     """Subtract this many counts from every pixel, or `file`: the dark image that the file holds."""
+    counts_per_photon: Annotated[float, Field(ge=0.01, le=1e6)] = 1.0
+    """Counts that one photon or electron gives; the photons of a pattern are its counts divided by this."""
     mask: Literal["auto", "invert", "ignore"] = "auto"
     """The file's mask of the detector: used, and inverted if it must mean the opposite; inverted; ignored."""
     position_unit: Literal["auto", "px", "m", "mm", "um", "nm"] = "auto"

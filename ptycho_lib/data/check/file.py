@@ -10,7 +10,8 @@ import numpy as np
 
 from ptycho_lib.data.bad_pixels import bad_pixels
 from ptycho_lib.data.check.conventions import command
-from ptycho_lib.data.check.diagnosis import EXPLAINED, NEARLY, Diagnosis, diagnose
+from ptycho_lib.data.check.count_noise import diagnose_counts
+from ptycho_lib.data.check.diagnosis import EXPLAINED, NEARLY, Diagnosis
 from ptycho_lib.data.check.findings import ORDER, Finding, finding
 from ptycho_lib.data.check.measurements import (
     Numbers,
@@ -239,13 +240,14 @@ def _physics(
         return {}, []
     if found := wrapped(sample):
         return {}, found
-    result = diagnose(sample)
+    result, found = diagnose_counts(sample, in_force.counts_per_photon)
     numbers: Numbers = {
         "re-projection residual": rounded(result.as_is.residual),
         "residual from photon noise": rounded(result.noise, 2),
         "residual of a uniform object": rounded(result.uniform, 2),
     }
-    findings = [*_named(result, sample, in_force, dataset), *equalised(sample), *outlying_values(result.sample)]
+    findings = [*_named(result, sample, in_force, dataset), *found]
+    findings += [*equalised(sample), *outlying_values(result.sample)]
     if np.isfinite(result.best.residual):
         placed = dataset
         if result.hypothesis is not None and len(result.sample.scan_px) == len(dataset):

@@ -19,6 +19,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "warning",
         "Run `ptycho-study prepare --subtract-dark COUNTS`.",
     ),
+    "spread-counts": ("warning", "Run `ptycho-study prepare --counts-per-photon COUNTS`."),
     "outlier-pixels": ("warning", "Run `ptycho-study prepare --bad-pixels repair`."),
     "outlier-frames": ("warning", "Run `ptycho-study prepare --drop-bad-patterns`."),
     "beam-drift": ("warning", "Divide the counts by the beam monitor, or leave the late frames out."),

@@ -91,7 +91,7 @@ def complete(raw: RawScan, options: ReadOptions, *, need_object: bool = True) ->
         coverage=raw.coverage,
         mask=None if bad is None else ~moved(bad[None], rearrange)[0],
         scan_index=raw.scan_index,
-        photons_per_pattern=mean_photons(raw, patterns, notes, bad=bad, dark=dark),
+        photons_per_pattern=_photons(mean_photons(raw, patterns, notes, bad=bad, dark=dark), options, notes),
         pixel_size_m=pixel,
         wavelength_m=raw.wavelength_m,
         detector_distance_m=raw.detector_distance_m,
@@ -190,6 +190,15 @@ def _pixel_size(raw: RawScan, size: int, notes: list[str]) -> float | None:
     pixel = wavelength * distance / (size * detector_pixel)
     notes.append(f"pixel_size_m: {pixel:.4g}, from wavelength, distance and {size} detector pixels")
     return pixel
+
+
+def _photons(counts: float | None, options: ReadOptions, notes: list[str]) -> float | None:
+    """Return the photons of so many counts."""
+    if counts is None or options.counts_per_photon == 1.0:
+        return counts
+    photons = counts / options.counts_per_photon
+    notes.append(f"photons per pattern: {photons:.4g}, with {options.counts_per_photon:g} counts for each")
+    return photons
 
 
 def _lagged(patterns: Any, positions: Array, raw: RawScan, lag: int, notes: list[str]) -> tuple[Any, Array, RawScan]:

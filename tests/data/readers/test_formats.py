@@ -137,3 +137,74 @@ def test_an_eiger_master_joins_its_files_and_names_a_missing_one(scan, tmp_path)
     (tmp_path / "scan_data_2.h5").unlink()
     with pytest.raises(InputError, match=r"scan_data_2\.h5"):
         open_dataset(result, **options)
+
+
+def test_the_dark_image_of_a_cxi_file_is_subtracted_on_request(scan, tmp_path):
+    path = write_cxi(tmp_path / "scan.cxi", scan)
+    frames = np.full((3, 32, 32), 7.0)
+    frames[:, 4] += [[6.0], [9.0], [12.0]]  # the mean counts
+    with h5py.File(path, "a") as file:
+        detector = file["entry_1/instrument_1/detector_1"]
+        counts = detector["data"][()] + frames.mean(0)
+        del detector["data"]
+        detector["data"], detector["data_dark"] = counts, frames
+    kept, without = open_dataset(path), open_dataset(path, subtract_dark="file")
+    np.testing.assert_allclose(np.asarray(kept.diffraction) ** 2, counts, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(without.diffraction) ** 2, scan["counts"], atol=2e-3)
+    assert any("dark" in line for line in without.history)
+
+
+def test_a_result_of_pynx_gives_object_and_probe_to_its_data(scan, tmp_path):
+    """As PyNX writes results: `result_1` and `result_2`, to which `object`, `probe` and `data_1` are links."""
+    data = write_cxi(tmp_path / "data.cxi", scan, translate=np.transpose)
+    with h5py.File(data, "a") as file:
+        del file["entry_1/instrument_1/source_1/illumination"], file["entry_1/object_1"]
+    with h5py.File(tmp_path / "result.cxi", "w") as file:
+        entry = file.create_group("entry_1")
+        entry["program_name"] = "PyNX"
+        entry["result_1/data"], entry["result_1/x_pixel_size"] = scan["obj"][None], PIXEL
+        entry["result_2/data"] = scan["probe"][None]
+        for name, target in (("object", "result_1"), ("probe", "result_2"), ("data_1/data", "result_1/data")):
+            entry[name] = h5py.SoftLink(f"/entry_1/{target}")
+    result = str(tmp_path / "result.cxi")
+    dataset = open_dataset(data, object_file=result, probe_file=result)
+    np.testing.assert_array_equal(dataset.obj, scan["obj"])
+    np.testing.assert_array_equal(dataset.probe, scan["probe"])
+    assert dataset.pixel_size_m == pytest.approx(PIXEL)
+    assert np.ptp(dataset.positions_px, axis=0) == pytest.approx(np.ptp(scan["positions"], axis=0))
+
+
+def test_weights_of_ptypy_mask_the_pixels_that_are_zero_in_all_frames(scan, tmp_path):
+    good = np.ones((32, 32), np.float32)
+    good[6:8], good[:, 20] = 0, 0
+    with h5py.File(tmp_path / "scan.ptyd", "w") as file:
+        file["chunks/0/data"] = np.where(good > 0, scan["counts"], 1e5)  # garbage where nothing was measured
+        file["chunks/0/positions"] = centred(scan) * PIXEL
+        file["chunks/0/weights"] = np.repeat(good[None], 64, 0)
+        file["meta/energy"], file["meta/distance"], file["meta/psize"] = JOULE / EV / 1e3, DISTANCE, EDGE
+        file["rec/obj"], file["rec/probe"] = scan["obj"], scan["probe"]
+    dataset = open_dataset(tmp_path / "scan.ptyd", probe_key="rec/probe", object_key="rec/obj")
+    np.testing.assert_array_equal(dataset.mask, good > 0)
+    assert dataset.photons_per_pattern == pytest.approx(scan["counts"][:, good > 0].sum() / 64)
+
+
+def test_a_stack_of_a_raster_gets_its_positions_from_the_step(scan, tmp_path):
+    """(lines, line, N, N) as 4D-STEM has it, and (n, N, N) with the length of a line; a pixel of 25 pm."""
+    stack = scan["counts"].astype("u4").reshape(8, 8, 32, 32)
+    size = round(7 * 4.0) + 32 + 4
+    raster = np.stack(np.meshgrid(np.arange(8), np.arange(8), indexing="ij"), -1).reshape(-1, 2) * 4.0
+    with h5py.File(tmp_path / "stack.h5", "w") as file:
+        file["cube"], file["list"] = stack, stack.reshape(64, 32, 32)
+        file["probe"], file["object"] = scan["probe"], np.ones((size, size), np.complex64)
+    common = {"probe_key": "probe", "object_key": "object", "pixel_size_m": 25e-12}
+    step = {"scan_step": 0.1, "position_unit": "nm"}
+    cube = open_dataset(tmp_path / "stack.h5", diffraction_key="cube", **common, **step)
+    flat = open_dataset(tmp_path / "stack.h5", diffraction_key="list", line_length=8, **common, **step)
+    for dataset in (cube, flat):
+        positions = dataset.positions_px
+        np.testing.assert_allclose(positions - positions.mean(0), raster - raster.mean(0), atol=1e-9)
+        np.testing.assert_allclose(np.asarray(dataset.diffraction)[9] ** 2, scan["counts"][9], rtol=1e-5)
+    turned = open_dataset(tmp_path / "stack.h5", diffraction_key="cube", rotate_scan=90, **common, **step)
+    np.testing.assert_allclose(np.ptp(turned.positions_px, axis=0), [28, 28])
+    with pytest.raises(InputError, match="--line-length"):
+        open_dataset(tmp_path / "stack.h5", diffraction_key="list", line_length=9, **common, **step)
