@@ -75,22 +75,33 @@ quickstart: $(STAMP) $(STAR_TEST) ## real data, whole study: studies/siemens_sta
 	seconds=$$((SECONDS - start)); echo; \
 	echo "Finished in $$((seconds / 60)) min $$((seconds % 60)) s. Open $(CURDIR)/$(STAR)/results/report.html"
 
-# The other studies simulate their data. `sparse_scan` needs `make iterative` first.
+# The other studies simulate their data, or prepare measured ones. `sparse_scan` needs `make iterative` first.
+MEASURED := cnm_nanoprobe
+PREPARE_cnm_nanoprobe := --bad-pixels mask --reference-file studies/cnm_nanoprobe/cnm_nanoprobe_reference.npz
 .PHONY: study
-study: $(STAMP) ## simulate, run and verify studies/STUDY, copy its outcome (STUDY=lines)
-	@test -f "studies/$(STUDY)/simulation.yaml" || { echo "Name a simulated study: make study STUDY=lines"; exit 1; }
-	@test -f studies/$(STUDY)/data/$(STUDY)_test.npz || \
-		$(BIN)/ptycho-study simulate studies/$(STUDY)/simulation.yaml studies/$(STUDY)/data
+study: $(STAMP) ## make the data of studies/STUDY, run and verify it, copy its outcome (STUDY=lines)
+	@test -f "studies/$(STUDY)/simulation.yaml" -o -n "$(PREPARE_$(STUDY))" || { \
+		echo "Name a study: make study STUDY=lines"; exit 1; }
+	@test -f studies/$(STUDY)/data/$(STUDY)_test.npz || if test -n "$(PREPARE_$(STUDY))"; then \
+		$(BIN)/ptycho-study prepare studies/$(STUDY)/$(STUDY)_raw.npz studies/$(STUDY)/data $(PREPARE_$(STUDY)); else \
+		$(BIN)/ptycho-study simulate studies/$(STUDY)/simulation.yaml studies/$(STUDY)/data; fi
 	$(BIN)/ptycho-study run studies/$(STUDY)/data/$(STUDY)_train.npz studies/$(STUDY)/data/$(STUDY)_test.npz \
 		studies/$(STUDY)/results --config studies/$(STUDY)/study.yaml
 	$(BIN)/ptycho-study verify studies/$(STUDY)/results
 	$(MAKE) outcome STUDY=$(STUDY)
 
+.PHONY: reference
+reference: iterative ## reconstruct the references of a measured study again, each part from its own patterns
+	$(BIN)/ptycho-study prepare studies/$(STUDY)/$(STUDY)_raw.npz build/reference --bad-pixels mask \
+		--reference iterative-apart --reference-updates 500 --overwrite
+	$(BIN)/python studies/make_measured.py reference build/reference/$(STUDY)_reference.npz \
+		studies/$(STUDY)/$(STUDY)_reference.npz
+
 .PHONY: outcomes
 outcomes: iterative quickstart ## run and verify every study, copy the outcomes, write the quoted numbers (hours)
 	$(BIN)/ptycho-study verify $(STAR)/results
 	$(MAKE) outcome STUDY=siemens_star
-	for name in $(patsubst studies/%/simulation.yaml,%,$(wildcard studies/*/simulation.yaml)); do \
+	for name in $(MEASURED) $(patsubst studies/%/simulation.yaml,%,$(wildcard studies/*/simulation.yaml)); do \
 		$(MAKE) study STUDY=$$name || exit 1; done
 	$(BIN)/python docs/make_readme_figures.py
 	$(BIN)/python docs/quote_numbers.py
