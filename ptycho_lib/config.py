@@ -44,6 +44,10 @@ PUBLISHED_TRAINING = {"merged_patches": 1, "learning_rate": 1e-3}
 """Defaults in force with the published backbone."""
 
 
+MLFLOW_STORE = "MLFLOW_TRACKING_URI"
+"""Environment variable that names the store of the tracker `mlflow`."""
+
+
 class SamplingConfig(Section):
     """Which training patterns make up a subset of a given size."""
 
@@ -120,6 +124,9 @@ class TrainingConfig(Section):
     jit_compile: bool = False
     """Compile the training step with XLA: half a minute of compilation, and no promise of equal digits on
     GPUs. Meant for GPUs and long trainings."""
+    tracker: Literal["tensorboard", "mlflow"] | None = None
+    """Also send the losses to TensorBoard's files in the run's `execution` folder, or to MLflow (extra
+    `mlflow`), to the store that the variable MLFLOW_TRACKING_URI names. Changes no result and makes no run stale."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -297,6 +304,7 @@ class StudyConfig(Section):
         if kind == "iterative":
             idle |= {"network", "training_scan"}
         settings = self.model_dump(mode="json", exclude=idle) | {"models": list(models)}
+        settings.get("training", {}).pop("tracker", None)  # it changes no number
         if kind == "untrained":
             settings["network"] = {
                 key: settings["network"][key] for key in settings["network"] if key in _CONTROL_SETTINGS

@@ -12,6 +12,7 @@ EXTRAS = {
     "study": ("IPython", "ipykernel", "nbconvert", "nbformat", "papermill"),
     "lab": ("ipywidgets", "jupyterlab"),
     "iterative": ("torch", "torchvision", "ptychi"),
+    "mlflow": ("mlflow",),
     "cluster": ("dask", "dask_jobqueue", "distributed"),
 }
 """Modules that an extra of the package installs, by its name."""
@@ -35,7 +36,8 @@ def extra_problem(extra: str, where: str) -> Problem | None:
     if not missing:
         return None
     target = extra if extra in ("iterative", "cluster") else "setup"
-    fix = f"Install it: `make {target}` in a checkout, else `pip install 'ptycho-lib[{extra}]'`."
+    checkout = "" if extra == "mlflow" else f"`make {target}` in a checkout, else "
+    fix = f"Install it: {checkout}`pip install 'ptycho-lib[{extra}]'`."
     return Problem(where, extra, f"no {', '.join(missing)} in this environment", f"the extra `{extra}`", fix)
 
 

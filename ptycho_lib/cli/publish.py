@@ -15,11 +15,13 @@ PATH = click.Path(path_type=Path)
 def moved_data(command: Callable[..., None]) -> Callable[..., None]:
     """Add --train and --test: where the data of a moved study are now. Study folder is the argument `out_dir`."""
 
-    @click.option("--train", "moved_train", type=PATH, help="The training file, if it moved; its content decides.")
+    @click.option(
+        "--train", "moved_train", type=PATH, multiple=True, help="The training file, if it moved; its content decides."
+    )
     @click.option("--test", "moved_test", type=PATH, help="The test file, if it moved; its content decides.")
     @wraps(command)
     def located(
-        out_dir: Path, *arguments: Any, moved_train: Path | None, moved_test: Path | None, **options: Any
+        out_dir: Path, *arguments: Any, moved_train: tuple[Path, ...], moved_test: Path | None, **options: Any
     ) -> None:
         if moved_train or moved_test:
             from ptycho_lib.study.folder.relocation import relocate

@@ -25,6 +25,7 @@ from ptycho_lib.networks.devices import configure_devices, distribution
 from ptycho_lib.networks.losses import loss_weights
 from ptycho_lib.networks.models import ReconstructionNetwork, build_baseline, build_pinn, load_model
 from ptycho_lib.networks.streams import Batching, plan_batches, training_stream, validation_stream
+from ptycho_lib.networks.trackers import NoTracker, Tracker, tracker_of
 from ptycho_lib.resource_usage import Meter
 
 MODEL, HISTORY, OUTCOME = "model.keras", "history.csv", "outcome.json"
@@ -162,10 +163,13 @@ def train_model(
     if network.corrects_guess:
         plan = replace(plan, samples=with_first_guesses(network.first_guess, plan.samples))
 
+    tracker: Tracker = NoTracker()
+
     def report(history: pd.DataFrame) -> None:
+        last = history.iloc[-1]
+        losses = {"loss": float(last["loss"]), "val_loss": float(last["val_loss"])}
+        tracker.log(int(last["epoch"]), losses | {"learning_rate": float(last["learning_rate"])})
         if progress_file is not None:
-            last = history.iloc[-1]
-            losses = {"loss": float(last["loss"]), "val_loss": float(last["val_loss"])}
             note_progress(Path(progress_file), model, int(last["epoch"]), epochs, **losses)
         if on_epoch is not None:
             on_epoch(network, history)
@@ -176,17 +180,19 @@ def train_model(
     checkpoints.set_model(network)
     done = checkpoints.restore(network)
     prepared = meter.read().seconds
+    beside = folder if progress_file is None else Path(progress_file).parent
     if done < epochs:
-        network.fit(
-            training_stream(plan, done),
-            validation_data=validation_stream(plan),
-            initial_epoch=done,
-            epochs=epochs,
-            steps_per_epoch=plan.steps,
-            callbacks=[checkpoints],
-            shuffle=False,
-            verbose=0,
-        )
+        with tracker_of(config, model, trial, _groups(plan.samples), beside) as tracker:
+            network.fit(
+                training_stream(plan, done),
+                validation_data=validation_stream(plan),
+                initial_epoch=done,
+                epochs=epochs,
+                steps_per_epoch=plan.steps,
+                callbacks=[checkpoints],
+                shuffle=False,
+                verbose=0,
+            )
     checkpoints.finish()
     reason = checkpoints.diverged or _constant(network, plan)
     outcome = Outcome(

@@ -29,7 +29,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 STARTED = {"ipykernel": "templates/train_and_compare.ipynb", "jupyterlab": "Makefile"}
 # What `all` names, and what else the library can import.
 INSTALLED = ("networks", "study", "lab")
-ON_REQUEST = ("cluster", "iterative")
+ON_REQUEST = ("cluster", "iterative", "mlflow")
 # Imported under a name that a dependency of ours provides and re-exports as its own public interface.
 PART_OF = {"keras": "tensorflow"}
 

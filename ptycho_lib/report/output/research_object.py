@@ -127,11 +127,11 @@ def pack_study(
     running = [run.folder for run in results.runs if locks.is_locked(run.folder)]
     fix = "Wait for it; `ptycho-study status` shows it."
     problems += [Problem(str(place), "", "a run in progress", "a study at rest", fix) for place in running]
-    data = {name: getattr(results.manifest, name) for name in ("train", "test")}
+    data = _data_files(results)
     if with_data:
         fix = "Point to it with --train or --test, or leave --with-data out."
         problems += [
-            Problem(file.path, "", "no such file", f"the {name}ing file", fix)
+            Problem(file.path, "", "no such file", f"the {name} data", fix)
             for name, file in data.items()
             if not file.locate(folder).is_file()
         ]
@@ -147,6 +147,14 @@ def pack_study(
     crate.write_zip(partial)
     partial.replace(archive)
     return archive
+
+
+def _data_files(results: StudyResults) -> dict[str, DataFile]:
+    """Return the training files and the test file, by what they are."""
+    training = results.manifest.training_files
+    several = len(training) > 1
+    named = {f"train{f'-{number}' if several else ''}": file for number, file in enumerate(training, 1)}
+    return named | {"test": results.manifest.test}
 
 
 def packed_files(folder: Path) -> Iterator[Path]:
@@ -200,14 +208,14 @@ def _file_facts(path: Path) -> dict[str, str]:
 def _data_entity(crate: ROCrate, name: str, file: DataFile, folder: Path, *, with_data: bool) -> ContextEntity:
     """Add training or test data: as a file, or as what would be found under its fingerprint."""
     facts = {
-        "name": f"{name}ing data, {file.n_patterns} patterns",
+        "name": f"{name} data, {file.n_patterns} patterns",
         "contentSize": str(file.size_bytes),
         "sha256": file.sha256,
         "identifier": f"ptycho_lib dataset fingerprint sha256:{file.fingerprint}",
         "encodingFormat": FORMATS[".npz"],
     }
     if with_data:
-        return crate.add_file(file.locate(folder), f"data/{Path(file.path).name}", properties=facts)
+        return crate.add_file(file.locate(folder), f"data/{name}_{Path(file.path).name}", properties=facts)
     entity = ContextEntity(crate, f"#{name}-data", properties={"@type": "CreativeWork", **facts})
     return crate.add(entity)
 

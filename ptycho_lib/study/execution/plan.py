@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from papermill import inspect_notebook
 
-from ptycho_lib.config import StudyConfig, load_config
+from ptycho_lib.config import MLFLOW_STORE, StudyConfig, load_config
 from ptycho_lib.data.check.pair import check_pair
 from ptycho_lib.data.conditions import refuse_conditions
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
@@ -148,9 +148,13 @@ def plan_study(
     template = (template or template_path(TRAIN_AND_COMPARE)).resolve()
     problems = [*_folder_problems(out_dir), *_template_problems(template)]
     needed = ["networks"] if set(config.models) - {"iterative"} else []
+    needed += ["mlflow"] if config.training.tracker == "mlflow" else []
     needed += ["iterative"] if any("iterative" in model for model in config.models) else []
     missing = [extra_problem(extra, "models") for extra in needed]
     problems += [problem for problem in missing if problem]
+    if config.training.tracker == "mlflow" and not os.environ.get(MLFLOW_STORE):
+        fix = f"Set it, such as `export {MLFLOW_STORE}=http://localhost:5000`, or leave the tracker out."
+        problems.append(Problem(MLFLOW_STORE, "training.tracker", "no store", "the address of an MLflow server", fix))
     given = listed_files(train_path)
     files, file_problems = given or listed_files(config.train_data), _file_problems(given, config)
     problems += file_problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ptycho_lib.data.dataset import load_dataset
@@ -10,15 +11,17 @@ from ptycho_lib.io.files import file_sha256
 from ptycho_lib.study.folder.manifest import DataFile, read_manifest, write_manifest
 
 
-def relocate(out_dir: str | Path, *, train: str | Path | None = None, test: str | Path | None = None) -> list[str]:
+def relocate(out_dir: str | Path, *, train: Sequence[str | Path] = (), test: str | Path | None = None) -> list[str]:
     """Note in `study.yaml` where the data of a study are now. Their content decides, not their names.
 
     Parameters
     ----------
     out_dir : path
         Study folder.
-    train, test : path, optional
-        The files; what is not given stays.
+    train : sequence of path
+        Training files, in any order; those that are not given stay.
+    test : path, optional
+        The test file.
 
     Returns
     -------
@@ -32,35 +35,39 @@ def relocate(out_dir: str | Path, *, train: str | Path | None = None, test: str 
     """
     folder = Path(out_dir).resolve()
     manifest = read_manifest(folder)
-    found: dict[str, DataFile] = {}
+    training, tests = list(manifest.training_files), [manifest.test]
     problems: list[Problem] = []
-    for name, given in (("train", train), ("test", test)):
-        if given is None:
-            continue
-        known: DataFile = getattr(manifest, name)
-        try:
-            found[name] = _moved(known, Path(given), folder)
-        except InputError as error:
-            problems += error.problems
+    for files, given in ((training, train), (tests, [] if test is None else [test])):
+        for path in given:
+            try:
+                number, found = _moved(files, Path(path), folder)
+                files[number] = found
+            except InputError as error:
+                problems += error.problems
     if problems:
         raise InputError(problems)
-    changed = {name: file for name, file in found.items() if file != getattr(manifest, name)}
+    before = (*manifest.training_files, manifest.test)
+    changed = [new for new, old in zip((*training, *tests), before, strict=True) if new != old]
     if changed:
-        write_manifest(folder, manifest.model_copy(update=changed))
-    return [f"The {name}ing file of the study is now {file.path}." for name, file in changed.items()]
+        update = {"train": training[0], "further_train": tuple(training[1:]), "test": tests[0]}
+        write_manifest(folder, manifest.model_copy(update=update))
+    return [f"Data of the study are now in {file.path}." for file in changed]
 
 
-def _moved(known: DataFile, path: Path, folder: Path) -> DataFile:
-    """Return the description of the file at its new place."""
+def _moved(files: Sequence[DataFile], path: Path, folder: Path) -> tuple[int, DataFile]:
+    """Return which of the files this is, and its description at the new place."""
     if not path.is_file():
         raise InputError(Problem(str(path), "", "no such file", "data of the study", "Give the path of the file."))
-    if file_sha256(path) == known.sha256:
-        return DataFile.describe(path, known.fingerprint, known.n_patterns, folder)
-    dataset = load_dataset(path)
-    fingerprint = dataset.fingerprint()
-    if fingerprint != known.fingerprint:
-        found = f"{len(dataset)} patterns with the fingerprint {fingerprint[:12]}"
-        expected = f"{known.n_patterns} with {known.fingerprint[:12]}, as in {Path(known.path).name}"
-        fix = "Give the file that the study was made of; other data make another study."
-        raise InputError(Problem(str(path), "content", found, expected, fix))
-    return DataFile.describe(path, fingerprint, known.n_patterns, folder)
+    digest = file_sha256(path)
+    number = next((k for k, known in enumerate(files) if known.sha256 == digest), None)
+    if number is None:
+        dataset = load_dataset(path)
+        fingerprint = dataset.fingerprint()
+        number = next((k for k, known in enumerate(files) if known.fingerprint == fingerprint), None)
+        if number is None:
+            found = f"{len(dataset)} patterns with the fingerprint {fingerprint[:12]}"
+            named = [f"{one.n_patterns} with {one.fingerprint[:12]} ({Path(one.path).name})" for one in files]
+            fix = "Give the file that the study was made of; other data make another study."
+            raise InputError(Problem(str(path), "content", found, " or ".join(named), fix))
+    known = files[number]
+    return number, DataFile.describe(path, known.fingerprint, known.n_patterns, folder)

@@ -75,7 +75,7 @@ def test_licence_authors_software_and_data_are_named(study, archive):
 def test_data_come_along_on_request(study, tmp_path):
     path = pack_study(study, tmp_path / "with.zip", OURS, with_data=True)
     with zipfile.ZipFile(path) as crate:
-        assert crate.read("data/test.npz") == (study.parent / "test.npz").read_bytes()
+        assert crate.read("data/test_test.npz") == (study.parent / "test.npz").read_bytes()
 
 
 @pytest.mark.skipif(not VALIDATOR, reason="no rocrate-validator here; `make test-crate` installs it beside")

@@ -31,7 +31,7 @@ def test_the_commands_take_the_new_places_and_keep_them(moved):
     command = ["verify", str(study), "--train", str(data / "my_train.npz"), "--test", str(data / "my_test.npz")]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
-    assert "The training file of the study is now" in result.output
+    assert "Data of the study are now in" in result.output
     assert "pixels compared" not in result.output  # they were recomputed from the test file
     manifest = read_manifest(study)
     assert manifest.test.locate(study) == data / "my_test.npz"
@@ -42,17 +42,17 @@ def test_the_commands_take_the_new_places_and_keep_them(moved):
 def test_a_file_saved_anew_with_the_same_content_is_the_same(moved):
     study, data = moved
     again = save_dataset(load_dataset(data / "my_test.npz"), data / "again.npz")
-    assert "test" in relocate(study, test=again)[0]
+    assert str(again) in relocate(study, test=again)[0]
 
 
 def test_other_data_are_refused_and_nothing_changes(moved):
     study, data = moved
     before = (study / "study.yaml").read_bytes()
     with pytest.raises(InputError) as refused:
-        relocate(study, train=data / "my_test.npz", test=data / "none.npz")
+        relocate(study, train=[data / "my_test.npz"], test=data / "none.npz")
     assert [problem.found.split()[0] for problem in refused.value.problems][1:] == ["no"]
     assert "fingerprint" in refused.value.problems[0].found
     np.savez(data / "broken.npz", nothing=np.zeros(1))
     with pytest.raises(InputError):
-        relocate(study, train=data / "broken.npz")
+        relocate(study, train=[data / "broken.npz"])
     assert (study / "study.yaml").read_bytes() == before
