@@ -31,7 +31,7 @@ STARTED = {"ipykernel": "templates/train_and_compare.ipynb", "jupyterlab": "Make
 INSTALLED = ("networks", "study", "lab")
 ON_REQUEST = ("cluster", "iterative", "mlflow")
 # Imported under a name that a dependency of ours provides and re-exports as its own public interface.
-PART_OF = {"keras": "tensorflow"}
+PART_OF = {"keras": "tensorflow", "mlflow": "mlflow-skinny"}
 
 
 def requirements(entries: list[str]) -> dict[str, Requirement]:
