@@ -32,7 +32,7 @@ from ptycho_lib.evaluation.reconstruction import Reconstruction, assess, reconst
 from ptycho_lib.iterative.reconstruction import iterate
 from ptycho_lib.networks.prediction import predict_patches
 from ptycho_lib.networks.training import train_model
-from ptycho_lib.report.figures.iterations import starting_guess_figure
+from ptycho_lib.report.figures.curves import starting_guess_figure
 from ptycho_lib.report.results import SAME_KIND
 
 STAR = Path(__file__).parents[1] / "studies" / "siemens_star" / "data" / "siemens_star_velociprobe_n64"

@@ -1,16 +1,12 @@
 from .check import check_figure
-from .condition_series import condition_series_figure
-from .conditions import condition_figure
+from .conditions import condition_figure, condition_series_figure
 from .cost import time_figure
-from .curves import frc_figure, history_figure, profile_figure
-from .dataset import dataset_figure, pattern_figure
+from .curves import frc_figure, history_figure, profile_figure, reliability_figure, starting_guess_figure
+from .dataset import coverage_figure, dataset_figure, overlap_figure, pattern_figure
 from .generalization import generalization_figure
-from .iterations import starting_guess_figure
 from .learning_curve import learning_curve_figure
 from .new_scan import new_scan_figure
 from .objects import comparison_figure, montage_figure, uncertainty_figure
-from .reliability import reliability_figure
-from .scan import coverage_figure, overlap_figure
 from .study import study_figure
 from .study_comparison import study_comparison_figure
 

@@ -1,8 +1,9 @@
-"""Figures of curves: training, Fourier ring correlation, profiles along a line through the objects."""
+"""Figures of curves: training, iterations, Fourier ring correlation, profiles, reliability of an uncertainty."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import map_coordinates
 
 from ptycho_lib.evaluation.frc import FrcCurve, half_bit_threshold, one_bit_threshold
+from ptycho_lib.report.figures.axes import GRID, QUIET, seconds_axis
 from ptycho_lib.report.figures.objects import Comparison, Complex2D, Mask
 from ptycho_lib.report.style import FULL_WIDTH, ModelLook, letter, model_looks, new_figure, styled
 
@@ -162,3 +164,97 @@ def _spans_a_decade(ax: Axes) -> bool:
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()])
     values = values[np.isfinite(values)]
     return bool(values.size and values.min() > 0 and values.max() > 10 * values.min())
+
+
+@styled
+def starting_guess_figure(
+    curves: Mapping[str, Mapping[str, pd.DataFrame]], *, quality: str = "phase SSIM ↑", against: str = "seconds"
+) -> Figure:
+    """Show quality against time or updates of the reconstruction, one panel a test set, one line a starting guess.
+
+    Dotted: the quality at the end from a flat object; points: where each line reaches it first.
+
+    Parameters
+    ----------
+    curves : mapping of str to mapping of str to DataFrame
+        ``curves[test set][model]``: columns ``updates``, ``seconds``, ``quality``. Model ``iterative`` starts
+        from a flat object. Update 0 is the starting guess itself, after the seconds that a network and the
+        set-up took; training does not count.
+    quality : str
+        Label of the vertical axis.
+    against : {'seconds', 'updates'}
+        Horizontal axis.
+
+    Returns
+    -------
+    Figure
+    """
+    figure = new_figure(2.7, width=3.4 * len(curves))
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for ax, (name, by_model) in zip(panels, curves.items(), strict=True):
+        goal = float(by_model["iterative"]["quality"].iloc[-1])
+        ax.axhline(goal, color="#777777", linestyle=":", linewidth=0.8)
+        for model, look in model_looks(by_model).items():
+            curve = by_model[model]
+            ax.plot(curve[against], curve["quality"], look.line, color=look.colour, label=look.label)
+            reached = curve[curve["quality"] >= goal].head(1)
+            ax.plot(reached[against], reached["quality"], look.marker, color=look.colour, markersize=5)
+        low = min(float(np.nanmin(curve["quality"])) for curve in by_model.values())
+        if against == "seconds":
+            seconds_axis(ax, pd.concat([curve["seconds"] for curve in by_model.values()]))
+        else:
+            ax.set_xscale("symlog", linthresh=10)
+        label = {"seconds": "seconds of reconstruction", "updates": "updates of the object"}[against]
+        ax.set(title=fill(name, 42), xlabel=label, ylim=(min(low, goal) - 0.03, None))
+    panels[0].set_ylabel(quality)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), int(figure.get_figwidth() / 1.7)))
+    letter(panels, left_pt=14)
+    return figure
+
+
+COLUMNS = ("nominal", "observed", "model", "calibrated")
+
+
+@styled
+def reliability_figure(coverage: pd.DataFrame) -> Figure:
+    """Show the share of pixels whose error lies within the stated uncertainty against the share that should.
+
+    On the diagonal an uncertainty is calibrated; below it, it is too small. Full points: calibrated on held-in data;
+    open points: as predicted.
+
+    Parameters
+    ----------
+    coverage : DataFrame
+        Columns ``nominal`` and ``observed`` (shares, 0 to 1), ``model``, ``calibrated`` (bool).
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or there is no row.
+    """
+    missing = [name for name in COLUMNS if name not in coverage]
+    if missing or coverage.empty:
+        raise ValueError(f"coverage needs rows and the columns {', '.join(COLUMNS)}; missing: {missing or 'rows'}")
+    figure = new_figure(3.1, width=3.6)
+    ax = figure.subplots()
+    ax.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, label="calibrated exactly")
+    for model, look in model_looks(coverage["model"]).items():
+        for calibrated, rows in coverage[coverage["model"] == model].groupby("calibrated"):
+            mean = rows.groupby("nominal")["observed"].mean()
+            fill = look.colour if calibrated else "white"
+            words = "calibrated on held-in data" if calibrated else "as predicted"
+            dash = look.line if calibrated else ":"
+            ax.plot(
+                mean.index, mean, dash, marker=look.marker, markersize=4, color=look.colour, markerfacecolor=fill,
+                label=f"{look.label}, {words}",
+            )  # fmt: skip
+    ax.set(xlabel="stated coverage", ylabel="observed coverage", xlim=(0, 1), ylim=(0, 1))
+    ax.set_box_aspect(1)
+    ax.grid(**GRID)
+    figure.legend(loc="outside lower center", ncols=1)
+    return figure

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import write_atomically
-from ptycho_lib.report.figures.condition_series import condition_series_figure
-from ptycho_lib.report.figures.conditions import condition_figure
+from ptycho_lib.report.figures.conditions import condition_figure, condition_series_figure
 from ptycho_lib.report.figures.cost import time_figure
 from ptycho_lib.report.figures.generalization import generalization_figure
 from ptycho_lib.report.figures.study import study_figure
