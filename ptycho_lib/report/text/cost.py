@@ -12,7 +12,7 @@ from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import bullets, escape, paragraph
 from ptycho_lib.report.text.tables import Table, number_text, to_html
 from ptycho_lib.study.folder.record import RunRecord
-from ptycho_lib.study.results.break_even import NEVER, BreakEven, break_evens
+from ptycho_lib.study.results.break_even import BreakEven, break_evens
 from ptycho_lib.study.results.costs import collect_costs
 
 NOT_RECORDED = "The runs of this study recorded no times."
@@ -36,8 +36,8 @@ def cost_table(costs: pd.DataFrame, condition: str = NOMINAL) -> Table:
     rivals = [name for name in looks if any(rival == name for _, _, rival in evens)]
     text, index = [], []
     for size, model, own in _groups(rows, list(looks)):
-        pays = [evens.get((model, size, rival), np.nan) for rival in rivals]
-        text.append([*_cells(own), *map(_pays_off, pays)])
+        pairs = [(model, size, rival) for rival in rivals]
+        text.append([*_cells(own), *(_pays_off(evens[pair]) if pair in evens else "–" for pair in pairs)])
         index.append((ANY_SIZE if size == 0 else str(size), looks[model].label))
     header = [
         "training (s)",
@@ -136,10 +136,8 @@ def _cells(own: pd.DataFrame) -> list[str]:
     ]
 
 
-def _pays_off(patterns: float) -> str:
-    if np.isnan(patterns):
-        return "–"
-    return "never" if patterns == NEVER else f"{float(f'{patterns:.2g}'):.0f}"
+def _pays_off(patterns: int | None) -> str:
+    return "never" if patterns is None else f"{float(f'{patterns:.2g}'):.0f}"
 
 
 def _counts(rows: pd.DataFrame) -> str:

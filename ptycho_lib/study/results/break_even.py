@@ -1,4 +1,4 @@
-"""When a trained network has paid off: after how many patterns it has cost less time than iterating."""
+"""The number of patterns after which a trained network has cost less time than a model without training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import pandas as pd
 from ptycho_lib.config import NOMINAL
 from ptycho_lib.model_names import model_phrase
 from ptycho_lib.study.results.words import capitalized, count_text
-
-NEVER = math.inf
-"""A pattern takes the network at least as long as the rival: no number of patterns pays for the training."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +25,10 @@ class BreakEven:
         Mean over the trials.
     per_pattern_s, rival_per_pattern_s : float
         Reconstruction of the test set, divided by its patterns; means.
-    patterns : float
-        `break_even` of the means: a whole number, or NEVER.
-    low, high : float
-        Least and largest `break_even` of a single trial.
+    patterns : int or None
+        `break_even` of the means.
+    low, high : int or None
+        Least and largest `break_even` of a single trial; None, never, is the largest.
     n_trials : int
     """
 
@@ -41,9 +38,9 @@ class BreakEven:
     training_s: float
     per_pattern_s: float
     rival_per_pattern_s: float
-    patterns: float
-    low: float
-    high: float
+    patterns: int | None
+    low: int | None
+    high: int | None
     n_trials: int
 
     def sentence(self) -> str:
@@ -54,12 +51,12 @@ class BreakEven:
             f"({seconds_text(self.training_s)} of training, then {_rate(self.per_pattern_s)})"
         )
         other = f"{rival} ({_rate(self.rival_per_pattern_s)})"
-        if self.patterns == NEVER:
+        if self.patterns is None:
             return f"{subject} never costs less time than {other}: a pattern takes it as long or longer."
         if self.patterns == 1:
             return f"{subject} costs less time than {other} from the first pattern."
         spread = f" ({_patterns(self.low)} to {_patterns(self.high)} in single trials)"
-        after = f"{_patterns(self.patterns)} test patterns{spread if self.low < self.high else ''}"
+        after = f"{_patterns(self.patterns)} test patterns{spread if self.low != self.high else ''}"
         return f"{subject} has cost less time than {other} after {after}."
 
 
@@ -74,18 +71,18 @@ def _rate(per_pattern_s: float) -> str:
     return f"{count_text(_two_digits(1 / per_pattern_s))} patterns/s"
 
 
-def _patterns(number: float) -> str:
-    return "never" if number == NEVER else count_text(_two_digits(number))
+def _patterns(number: int | None) -> str:
+    return "never" if number is None else count_text(_two_digits(number))
 
 
 def _two_digits(number: float) -> float:
     return float(f"{number:.2g}")
 
 
-def break_even(training_s: float, per_pattern_s: float, rival_per_pattern_s: float) -> float:
+def break_even(training_s: float, per_pattern_s: float, rival_per_pattern_s: float) -> int | None:
     """Return the first number n of patterns with training + n·per_pattern < n·rival_per_pattern.
 
-    1 if the network costs less from the first pattern; NEVER if a pattern takes it as long as the rival.
+    1 if the network costs less from the first pattern; None, never, if a pattern takes it as long as the rival.
 
     Raises
     ------
@@ -96,7 +93,7 @@ def break_even(training_s: float, per_pattern_s: float, rival_per_pattern_s: flo
     if not all(math.isfinite(time) and time >= 0 for time in times):
         raise ValueError(f"times {times} s must be finite and not negative")
     saved = rival_per_pattern_s - per_pattern_s
-    return math.floor(training_s / saved) + 1 if saved > 0 else NEVER
+    return math.floor(training_s / saved) + 1 if saved > 0 else None
 
 
 def break_evens(costs: pd.DataFrame, condition: str = NOMINAL) -> list[BreakEven]:
@@ -118,6 +115,7 @@ def break_evens(costs: pd.DataFrame, condition: str = NOMINAL) -> list[BreakEven
         for (model, n_train), own in trained.groupby(["model", "n_train"]):
             training_s, per_pattern_s = own["training_s"].mean(), own["per_pattern_s"].mean()
             single = [break_even(row.training_s, row.per_pattern_s, rival_s) for row in own.itertuples()]
+            paid = [number for number in single if number is not None]
             found.append(
                 BreakEven(
                     model=str(model),
@@ -127,8 +125,8 @@ def break_evens(costs: pd.DataFrame, condition: str = NOMINAL) -> list[BreakEven
                     per_pattern_s=float(per_pattern_s),
                     rival_per_pattern_s=float(rival_s),
                     patterns=break_even(training_s, per_pattern_s, rival_s),
-                    low=min(single),
-                    high=max(single),
+                    low=min(paid, default=None),
+                    high=max(paid) if len(paid) == len(single) else None,
                     n_trials=len(own),
                 )
             )
