@@ -1,4 +1,4 @@
-"""Sparser scans from a dense one: which patterns stay if neighbours are to overlap less."""
+"""Thin a scan: which patterns remain if neighbours are to overlap less."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def thinned(dataset: PtychoDataset, overlap: float, seed: int) -> Array:
     """Return the patterns, rising indices, of a scan thinned until neighbours overlap by `overlap` at most.
 
     The patterns are the beginning of the farthest-point order (`sampling.subset_order`), so they lie evenly,
-    and those of a sparser scan are among those of a denser one. As many stay as the overlap allows; it is
+    and those of a sparser scan are among those of a denser one. As many remain as the overlap allows; it is
     that of the median neighbour (`physics.scan.scan_overlap`).
 
     Parameters

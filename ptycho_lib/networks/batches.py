@@ -246,7 +246,7 @@ def sample_groups(positions_px: NDArray[np.float64], chosen: Indices, gridsize: 
 def overlap_partners(centres_px: NDArray[np.float64], among_px: NDArray[np.float64], reach_px: float) -> Indices:
     """Return for each centre its nearest samples `among_px`, (m, NEIGHBOURS); -1 beyond `reach_px`.
 
-    A sample is no partner of itself.
+    A sample is not its own partner.
     """
     count = len(among_px)
     distance, nearest = cKDTree(among_px).query(centres_px, k=list(range(1, NEIGHBOURS + 2)))

@@ -1,4 +1,4 @@
-"""The callback that watches over a training: history, best weights, early stop, progress, continuation."""
+"""The callback of a training: history, best weights, early stop, progress, continuation."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Checkpoints(keras.callbacks.Callback):
         return pd.DataFrame(self.rows, columns=["epoch", "loss", "val_loss", "learning_rate", "seconds"])
 
     def restore(self, network: keras.Model) -> int:
-        """Bring back the state of an interrupted training; return the number of epochs already done.
+        """Restore the state of an interrupted training; return the number of epochs already done.
 
         A state that is damaged, as after a power cut, counts as none: the training starts anew.
         """

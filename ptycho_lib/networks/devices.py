@@ -11,7 +11,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 def configure_devices() -> None:
-    """Let GPU memory grow with the need, so that runs can share a device; keep freed memory for reuse."""
+    """Let GPU memory grow as needed, so that runs can share a device; keep freed memory for reuse."""
     keep_freed_memory()
     for gpu in tf.config.list_physical_devices("GPU"):
         try:
@@ -23,7 +23,7 @@ def configure_devices() -> None:
 def keep_freed_memory() -> bool:
     """Have the C library reuse large blocks instead of returning them; return whether it does.
 
-    Every gradient step frees and asks again for the same tensors. glibc maps and unmaps each of them, and the
+    Every gradient step frees and allocates the same tensors. glibc maps and unmaps each of them, and the
     kernel clears its pages anew: up to a third of a training's processor time on a CPU. Other C libraries
     have no such option and need none.
     """

@@ -19,7 +19,7 @@ from ptycho_lib.study.folder.templates import execution_name
 
 MOST_THREADS = 8
 TICK_S = 0.2
-"""Time between two looks at the jobs."""
+"""Time between two checks of the jobs."""
 
 
 class Job(Protocol):
@@ -46,8 +46,8 @@ Launch = Callable[[PlannedRun, int], Job]
 def local_launch(plan: StudyPlan, timeout_s: float | None, threads: int | None) -> Launch:
     """Return what starts runs as processes of this machine.
 
-    GPUs are shared out over the jobs. Threads are not: with a thread pool of another size, and even confined
-    to fewer cores, TensorFlow takes sums in another order, and `--jobs 2` would give other digits than
+    GPUs are divided among the jobs. Threads are not: with a thread pool of another size, and even confined
+    to fewer cores, TensorFlow adds in another order, and `--jobs 2` would give other digits than
     `--jobs 1`. The operating system shares the cores.
     """
 

@@ -1,4 +1,4 @@
-"""Stop signals as something to look at between two steps, not to die of in the middle of one."""
+"""Stop signals are collected, so that a study stops between two steps and not in the middle of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks on run folders: one process computes a run, the others see that it does.
+"""Locks on run folders: one process computes a run, the others can see it.
 
 The operating system releases a lock when its holder dies, however it dies. A run folder has two:
 the *runner* lock is held by the program that starts papermill, the *kernel* lock by the notebook's
@@ -44,7 +44,7 @@ def take_lock(folder: Path, holder: Holder, *, timeout_s: float = 1.0) -> FileLo
     path = lock_path(folder, holder)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink():
-        path.unlink()  # whatever it leads to is not ours
+        path.unlink()  # the file that it leads to belongs to somebody else
     lock = FileLock(path, is_singleton=True, thread_local=False)
     try:
         lock.acquire(timeout=timeout_s, poll_interval=0.1)

@@ -1,6 +1,6 @@
-"""What each model spent, time and memory: from a run's reconstructions to one table of the study.
+"""Time and memory of each model, in one table of the study.
 
-Times differ whenever a run is repeated. They stand in `run.json` and `aggregated_costs.csv`, never among
+Times differ whenever a run is repeated. They are recorded in `run.json` and `aggregated_costs.csv`, never among
 the metrics.
 """
 
