@@ -1,5 +1,7 @@
 """Numbers that README and the studies' READMEs quote equal their tables; `make quotes` writes them."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from docs.quote_numbers import pages, requoted, rounded, unsourced
@@ -73,3 +75,36 @@ def test_a_metric_without_a_table_is_found(page):
 def test_percent_and_minus_are_kept():
     assert rounded(0.125, "10", percent=True) == "12"
     assert rounded(-0.51, "−0.5") == "−0.5"
+
+
+def test_the_table_of_the_search_equals_every_training_of_it():
+    """Error sqrt(amplitude MAE · phase MAE) over that of the base, geometric mean of the scenes."""
+    trainings = pd.read_csv(ROOT / "benchmarks" / "results" / "search.csv")
+    trainings["error"] = np.log(trainings["amplitude_mae"] * trainings["phase_mae_rad"]) / 2
+    mean = trainings.groupby(["setting", "model"])["error"].mean()
+    relative = np.exp(mean - mean["base"])
+    page = (ROOT / "docs" / "methods" / "networks.md").read_text(encoding="utf-8")
+    section = page[page.index("| setting (base)") :].split("\n\n")[0]
+    setting, compared = "", 0
+    for line in section.splitlines()[2:]:
+        name, tried, *quoted = (cell.strip() for cell in line.strip("|").split("|"))
+        setting = name.split(" (")[0] or setting
+        for place, value in enumerate((tried or "together").split("; ")):
+            key = SEARCHED[setting].format(value.replace("none", "0"))
+            for model, text in zip(("pinn", "baseline"), quoted, strict=True):
+                if text != "–":
+                    assert text.split("; ")[place] == f"{relative[key, model]:.2f}", (key, model)
+                    compared += 1
+    assert compared == len(relative) - 2  # all but the base
+
+
+SEARCHED = {
+    "learning rate": "training.learning_rate={}",
+    "warm-up": "training.warmup_fraction={}",
+    "batch": "training.batch_size={}",
+    "width": "network.width={}",
+    "iterations of the first guess": "network.first_guess_iterations={}",
+    "width 8 and 20 iterations, together": "network.width=8 network.first_guess_iterations=20",
+    "overlap": "training.merged_patches={}",
+}
+"""The settings as the page names them."""
