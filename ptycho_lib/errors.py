@@ -45,3 +45,9 @@ class InputError(ValueError):
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n\n".join(str(problem) for problem in self.problems))
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython and JupyterLab show in the place of a traceback: the problems, a paragraph each."""
+        number = len(self.problems)
+        head = f"InputError: {number} problem{'s' * (number != 1)} of the input"
+        return [head, *(f"\n{problem}" for problem in self.problems)]

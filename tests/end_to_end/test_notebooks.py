@@ -10,6 +10,11 @@ import nbformat
 import yaml
 from bs4 import BeautifulSoup
 
+from ptycho_lib.config import NetworkConfig
+from ptycho_lib.data.dataset import save_dataset
+from ptycho_lib.networks.batches import normalised_probe
+from ptycho_lib.networks.models import build_pinn
+from tests.conftest import simulate_small
 from tests.support import report_examples as examples
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -83,3 +88,29 @@ def test_your_own_study(tmp_path: Path) -> None:
     for name in ("my_config.yaml", "results/report.html", "results/aggregated_metrics.csv"):
         assert (folder / name).is_file()
     assert all((folder / "results" / run / "run.json").is_file() for run in ("untrained", "n_train_16"))
+
+
+def test_compare_two_studies(tmp_path: Path) -> None:
+    settings = {"first": {}, "second": {"name": "longer", "training": {"steps": 1600}}}
+    made = {
+        name: str(examples.FinishedStudy(tmp_path / name, sizes=(4, 8), **changes).finish())
+        for name, changes in settings.items()
+    }
+    notebook = execute("05_compare_two_studies.ipynb", tmp_path, **made)
+    assert len(pictures(notebook)) == 1
+    said = text(notebook)
+    assert "training.steps" in said
+    assert "PtychoPINN with 4 patterns: phase SSIM longer" in said
+
+
+def test_apply_a_network(tmp_path: Path) -> None:
+    scan = simulate_small(24, seed=5)
+    network = NetworkConfig(width=2, first_guess_iterations=2)
+    build_pinn(network, normalised_probe(scan.probe)).save(tmp_path / "model.keras")
+    save_dataset(scan, tmp_path / "scan.npz")
+    places = {"model_dir": str(tmp_path / "model.keras"), "scan": str(tmp_path / "scan.npz")}
+    notebook = execute("06_apply_a_network.ipynb", tmp_path, **places)
+    assert len(pictures(notebook)) == 2
+    said = text(notebook)
+    assert "agrees with that of the training to 1.000" in said
+    assert "of the measured amplitude unexplained" in said

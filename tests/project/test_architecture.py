@@ -16,6 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 TOP_LEVEL = {
     ".ci",
+    ".devcontainer",
     ".gitignore",
     ".github",
     ".pre-commit-config.yaml",
