@@ -227,6 +227,9 @@ class StudyConfig(Section):
     iterative: IterativeConfig = IterativeConfig()
     conditions: tuple[ConditionConfig, ...] = ()
     """Changes of the test set under which every model is evaluated, too."""
+    share_first_guesses: bool = True
+    """Keep first guesses in the study's folder `cache`, so that all its runs make them once. It changes no number,
+    and the folder may be removed at any time."""
     training_scan: bool = True
     """Evaluate networks and control on the training scan, too (condition `train`): the difference from the
     test scan is the generalization gap. As many patterns as the test has, evenly over the whole scan."""
@@ -295,7 +298,7 @@ class StudyConfig(Section):
 
         Settings of models that a run does not compute leave it as it is. Without `kind`: of all models.
         """
-        idle = {"name", "n_train_sizes", "n_test_images", "trials", "train_data"}
+        idle = {"name", "n_train_sizes", "n_test_images", "trials", "train_data", "share_first_guesses"}
         models = self.models if kind is None else self.models_of(kind)
         if not set(models) & {ITERATIVE, *HYBRIDS}:
             idle |= {"iterative"}

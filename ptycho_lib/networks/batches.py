@@ -7,19 +7,17 @@ stack wherever it lies, in memory or on disk, in an order that the seed and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptycho_lib.config import NetworkConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
-from ptycho_lib.io.lazy_stack import blocks, read_patterns, release, scratch
-from ptycho_lib.networks.first_guess import FirstGuess
+from ptycho_lib.io.lazy_stack import blocks, read_patterns
 from ptycho_lib.physics.diffraction import far_field
 from ptycho_lib.physics.probes import ENOUGH_LIGHT, inside, orthogonal_modes, significant_modes, total_intensity
 
@@ -28,9 +26,6 @@ NEIGHBOURS = 12
 
 UNMEASURED = -1.0
 """Amplitude of a detector pixel that was not measured: no amplitude is negative."""
-
-CACHE_BYTES = 2**30
-"""First guesses of all patterns are kept in memory up to this size, else made batch by batch."""
 
 Indices = NDArray[np.int64]
 Inputs = dict[str, NDArray[Any]]
@@ -140,7 +135,7 @@ class Samples:
             "weight": np.ones(members.shape, np.float32),
         }
         if self.guess is not None:
-            result["guess"] = self.guess[chosen]
+            result["guess"] = read_patterns(self.guess, chosen)
         return result
 
     def labels(self, chosen: Indices) -> NDArray[np.float32]:
@@ -204,25 +199,6 @@ def mixed(parts: Sequence[Samples], source: Indices, config: NetworkConfig) -> M
     return MixedSamples(tuple(parts), source, probes)
 
 
-def with_first_guesses(layer: FirstGuess, samples: Samples | MixedSamples) -> Samples | MixedSamples:
-    """Return the samples with their first guesses, each under the probe of its scan.
-
-    Those of one scan that are too many to be kept are left to be made batch by batch. Those of several are
-    kept in any case, on disk if need be: a batch may hold patterns under different probes.
-    """
-    if isinstance(samples, Samples):
-        return replace(samples, guess=first_guesses(layer, samples))
-    if layer.iterations == 0:
-        return samples
-    parts = []
-    for part, modes in zip(samples.parts, samples.probes, strict=True):
-        shape = (*part.members.shape, part.dataset.patch_size, part.dataset.patch_size, 2)
-        guess = scratch(shape, np.float32)
-        _fill_guesses(layer, part, guess, modes[np.any(modes, axis=(1, 2))])
-        parts.append(replace(part, guess=guess))
-    return replace(samples, parts=tuple(parts))
-
-
 def hold_out(count: int, fraction: float, gridsize: int) -> tuple[Indices, Indices]:
     """Split the patterns of a training subset into those of the gradient steps and those of validation.
 
@@ -275,30 +251,3 @@ def epoch_batches(
         drawn = np.take_along_axis(shuffled, usable_first, axis=1)
         groups[:, 1:] = np.where(drawn >= 0, drawn, groups[:, 1:])
     return groups.reshape(steps, batch_size)
-
-
-def first_guesses(layer: FirstGuess, samples: Samples) -> NDArray[np.float32] | None:
-    """Return the first guess of every sample, or None if they do not fit into `CACHE_BYTES`."""
-    size, (count, k) = samples.dataset.patch_size, samples.members.shape
-    shape = (count, k, size, size, 2)
-    if layer.iterations == 0 or 4 * int(np.prod(shape, dtype=np.int64)) > CACHE_BYTES:
-        return None
-    result = np.empty(shape, np.float32)
-    _fill_guesses(layer, samples, result)
-    return result
-
-
-def _fill_guesses(
-    layer: FirstGuess, samples: Samples, result: NDArray[np.float32], probe: NDArray[np.complex64] | None = None
-) -> None:
-    """Write the first guess of every sample, under this probe or the layer's own, into `result`."""
-    count, k = samples.members.shape
-    light = None if probe is None else tf.constant(probe)
-    schedule = None if light is None else layer.schedule(together=k > 1, probe=light)
-    compute = tf.function(layer.__call__, reduce_retracing=True)
-    step = max(1, 64 // k)
-    for start in range(0, count, step):
-        chosen = np.arange(start, min(start + step, count))
-        seen = tf.constant(samples.amplitudes(chosen)), tf.constant(samples.positions_px(chosen))
-        result[chosen] = compute(*seen, probe=light, schedule=schedule).numpy()
-        release(result)

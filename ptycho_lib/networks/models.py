@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from ptycho_lib.config import LossTerm, NetworkConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.networks.batches import UNMEASURED, probe_in_use
-from ptycho_lib.networks.first_guess import Schedule
 from ptycho_lib.networks.layers import (
     DiffractionModel,
     illumination,
@@ -167,12 +166,18 @@ class UntrainedGuess(ReconstructionNetwork):
         """Return the first guess of each sample, (b, k, N, N, 2)."""
         return self.first_guess(inputs["diffraction"], inputs.get("positions_px"))
 
-    def _central_patches(self) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor, Schedule], tf.Tensor]:
+    @property
+    def needs_guess(self) -> bool:
+        """Whether there is one: without iterations the control is a flat object."""
+        return self.options.first_guess_iterations > 0
+
+    def _central_patches(self) -> Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]:
         quarter = self.patch_size // 4
 
-        def compute(amplitude: tf.Tensor, positions_px: tf.Tensor, probe: tf.Tensor, schedule: Schedule) -> tf.Tensor:
-            guess = self.first_guess(amplitude, positions_px, probe=probe, schedule=schedule)
-            return to_complex(guess[..., quarter:-quarter, quarter:-quarter, :])
+        def compute(inputs: dict[str, tf.Tensor], probe: tf.Tensor) -> tf.Tensor:
+            if "guess" not in inputs:
+                return tf.ones_like(inputs["diffraction"], tf.complex64)[..., quarter:-quarter, quarter:-quarter]
+            return to_complex(inputs["guess"][..., quarter:-quarter, quarter:-quarter, :])
 
         return compute
 

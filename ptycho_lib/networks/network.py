@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ptycho_lib.config import NetworkConfig
 from ptycho_lib.networks.backbones import BACKBONES
-from ptycho_lib.networks.first_guess import FirstGuess, Schedule
+from ptycho_lib.networks.first_guess import FirstGuess
 from ptycho_lib.networks.layers import (
     CentreOn,
     fused,
@@ -84,9 +84,7 @@ class ReconstructionNetwork(keras.Model):
         features, start = self.prepare(inputs)
         return self.split(self.backbone(features, training=training)) + start
 
-    def prepare(
-        self, inputs: dict[str, tf.Tensor], probe: tf.Tensor | None = None, schedule: Schedule | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def prepare(self, inputs: dict[str, tf.Tensor], probe: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return what the backbone sees and what its output is added to.
 
         Parameters
@@ -95,21 +93,19 @@ class ReconstructionNetwork(keras.Model):
             As for a call.
         probe : (m, N, N) complex64, optional
             Of these patterns; by default that of the training scan.
-        schedule : (int, int), optional
-            Of the first guess under that probe.
 
         Returns
         -------
         features : (b, N, N, c) float32
         start : (..., N, N, 2) float32
         """
-        amplitude = inputs["diffraction"]
-        shape = (tf.shape(amplitude)[0], self.patch_size, self.patch_size, 1)
+        given = inputs["guess"] if "guess" in inputs else inputs["diffraction"]
+        shape = (tf.shape(given)[0], self.patch_size, self.patch_size, 1)
         light = illumination(inputs.get("probe", self.first_guess.probe) if probe is None else probe)
         light = tf.broadcast_to(tf.reshape(light, (-1, *shape[1:])), shape)
         flat = tf.broadcast_to(tf.constant([1.0, 0.0]), (self.patch_size, self.patch_size, 2))
         if not self.corrects_guess:
-            seen = tf.maximum(tf.transpose(amplitude, (0, 2, 3, 1)), 0.0)
+            seen = tf.maximum(tf.transpose(inputs["diffraction"], (0, 2, 3, 1)), 0.0)
             features = tf.concat([seen, light], axis=-1)
             # A compact backbone starts at zero, and a dark object has no gradient to leave it.
             return features, flat if self.options.backbone == "compact" else tf.zeros_like(flat)
@@ -117,30 +113,35 @@ class ReconstructionNetwork(keras.Model):
             guess = inputs["guess"]
         else:
             with_xla = getattr(self, "jit_compile", None) is True
-            how = {"fixed_shape": with_xla, "probe": probe, "schedule": schedule}
-            guess = self.first_guess(amplitude, inputs.get("positions_px"), **how)
+            guess = self.first_guess(
+                inputs["diffraction"], inputs.get("positions_px"), fixed_shape=with_xla, probe=probe
+            )
         return fused(_build_on)(guess, light, self._centre())
 
-    @cached_property
-    def central_patches(self) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor, Schedule], tf.Tensor]:
-        """The compiled function from amplitudes to the resolved part of the object patches.
+    @property
+    def needs_guess(self) -> bool:
+        """Whether prediction starts from first guesses; else from the amplitudes."""
+        return self.corrects_guess
 
-        It takes amplitudes (b, k, N, N) float32 on the input scale, positions (b, k, 2) float32 (row, column),
-        the modes (m, N, N) complex64 of the probe that made these patterns, and the schedule of the first
-        guess under it. It returns (b, k, N/2, N/2) complex64 in the units of the object: the central half of
-        what a call returns, without computing the border. The trained weights know no probe.
+    @cached_property
+    def central_patches(self) -> Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]:
+        """The compiled function from inputs to the resolved part of the object patches.
+
+        It takes `guess` (b, k, N, N, 2) float32 if the network needs it, else `diffraction` (b, k, N, N), and the
+        modes (m, N, N) complex64 of the probe that made these patterns. It returns (b, k, N/2, N/2) complex64
+        in the units of the object: the central half of what a call returns, without computing the border.
+        The trained weights know no probe.
         """
         return tf.function(self._central_patches(), reduce_retracing=True)
 
-    def _central_patches(self) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor, Schedule], tf.Tensor]:
+    def _central_patches(self) -> Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]:
         resolved, last = self.backbone, self.backbone.layers[-1]
         if isinstance(last, CentreOn):
             fine, _ = last.input
             resolved = keras.Model(resolved.input, fine)
 
-        def compute(amplitude: tf.Tensor, positions_px: tf.Tensor, probe: tf.Tensor, schedule: Schedule) -> tf.Tensor:
-            inputs = {"diffraction": amplitude, "positions_px": positions_px}
-            features, start = self.prepare(inputs, probe, schedule)
+        def compute(inputs: dict[str, tf.Tensor], probe: tf.Tensor) -> tf.Tensor:
+            features, start = self.prepare(inputs, probe)
             found = self.split(resolved(features, training=False))
             return fused(_in_centre)(found, start, tf.convert_to_tensor(self.object_scale))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,16 +14,12 @@ from ptycho_lib.config import NetworkConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.sampling import neighbour_groups
 from ptycho_lib.errors import InputError, Problem
-from ptycho_lib.io.lazy_stack import release, scratch
+from ptycho_lib.io.array_cache import ArrayCache
+from ptycho_lib.io.lazy_stack import read_patterns, release, scratch
 from ptycho_lib.networks.batches import Samples, input_scale, probe_in_use
+from ptycho_lib.networks.guesses import Guesser, in_order
 from ptycho_lib.networks.models import ReconstructionNetwork, build_untrained
 from ptycho_lib.resource_usage import Meter, Usage
-
-PIXELS_AT_A_TIME = 128 * 64**2
-"""Detector pixels of a batch: enough that starting each operation costs little, few enough for the cache."""
-
-IN_FLIGHT = 2
-"""Batches under way at a time: one is read and handed back while another is computed."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,7 @@ def predict_patches(
     batch_size: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    cached: ArrayCache | None = None,
 ) -> PredictedPatches:
     """Reconstruct the object patches of a dataset's patterns.
 
@@ -64,11 +60,13 @@ def predict_patches(
         trained with, and it has its own input scale. For gridsize > 1 each pattern forms a
         group with its nearest neighbours, and gives gridsize² patches.
     batch_size : int, optional
-        Samples at a time; by default as many as have `PIXELS_AT_A_TIME`.
+        Samples at a time; by default as many as have `guesses.PIXELS_AT_A_TIME`.
     seed : int
         Of `data.sampling.neighbour_groups`.
     progress : callable, optional
         Called after every batch with the number of samples done, and that of all.
+    cached : ArrayCache, optional
+        Where first guesses are kept for other networks. Patches are the same without, and seconds count them.
 
     Returns
     -------
@@ -86,35 +84,37 @@ def predict_patches(
     meter = Meter()
     members = neighbour_groups(dataset.positions_px, network.options.gridsize, seed)
     samples = Samples(dataset, members, input_scale(dataset))
-    fitting = PIXELS_AT_A_TIME // (members.shape[1] * dataset.patch_size**2)
-    batch_size = batch_size or min(max(1, fitting), len(samples))
-    half = dataset.patch_size // 2
-    probe = tf.constant(probe_in_use(dataset, network.options))
-    schedule = network.first_guess.schedule(together=members.shape[1] > 1, probe=probe)
+    light = probe_in_use(dataset, network.options)
+    guesser = Guesser(network.first_guess, samples, light, batch_size)
+    kept = guesser.kept(cached) if network.needs_guess else None
+    half, probe, count = dataset.patch_size // 2, tf.constant(light), len(samples)
     patches = scratch((*members.shape, half, half), np.complex64)
 
-    def predict(start: int) -> None:
-        # The last batch is filled up: one shape, one compilation.
-        chosen = np.arange(start, start + batch_size) % len(samples)
-        seen = tf.constant(samples.amplitudes(chosen)), tf.constant(samples.positions_px(chosen))
-        found = network.central_patches(*seen, probe, schedule).numpy()
-        patches[start : start + batch_size] = found[: len(samples) - start]
-        release(patches)
+    def predict(start: int) -> NDArray[np.complex64]:
+        if not network.needs_guess:
+            inputs = {"diffraction": tf.constant(samples.amplitudes(guesser.chosen(start)))}
+        elif kept is None:
+            inputs = {"guess": guesser.batch(start)}
+        else:
+            inputs = {"guess": tf.constant(read_patterns(kept.values, guesser.chosen(start)))}
+        found: NDArray[np.complex64] = network.central_patches(inputs, probe).numpy()
+        return found
 
     predict(0)
     started = time.perf_counter()
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        starts = range(0, len(samples), batch_size)
-        for start, done in zip(starts, [pool.submit(predict, start) for start in starts], strict=True):
-            done.result()
-            if progress is not None:
-                progress(min(start + batch_size, len(samples)), len(samples))
-    seconds = time.perf_counter() - started
+    for start, found in in_order(predict, guesser.starts()):
+        patches[start : start + len(found)] = found[: count - start]
+        release(patches)
+        if progress is not None:
+            progress(min(start + len(found), count), count)
+    seconds = time.perf_counter() - started + (kept.seconds if kept else 0.0)
     positions = dataset.positions_px[members].reshape(-1, 2)
     return PredictedPatches(patches.reshape(-1, half, half), positions, meter.read(seconds=seconds))
 
 
-def predict_untrained(config: NetworkConfig, dataset: PtychoDataset) -> PredictedPatches:
+def predict_untrained(
+    config: NetworkConfig, dataset: PtychoDataset, *, cached: ArrayCache | None = None
+) -> PredictedPatches:
     """Return the first guess for a dataset's patterns, as the control of a study.
 
     Parameters
@@ -122,9 +122,11 @@ def predict_untrained(config: NetworkConfig, dataset: PtychoDataset) -> Predicte
     config : NetworkConfig
         Of the study: the control makes the first guess of its networks.
     dataset : PtychoDataset
+    cached : ArrayCache, optional
+        As for `predict_patches`.
 
     Returns
     -------
     PredictedPatches
     """
-    return predict_patches(build_untrained(config, dataset), dataset)
+    return predict_patches(build_untrained(config, dataset), dataset, cached=cached)

@@ -18,12 +18,15 @@ import tensorflow as tf
 
 from ptycho_lib.config import Model, StudyConfig, TrainingConfig
 from ptycho_lib.data.dataset import PtychoDataset
+from ptycho_lib.io.array_cache import ArrayCache
 from ptycho_lib.io.files import note_progress, write_atomically
-from ptycho_lib.networks.batches import MixedSamples, Samples, central_half, probe_in_use, with_first_guesses
+from ptycho_lib.networks.batches import MixedSamples, Samples, central_half, probe_in_use
 from ptycho_lib.networks.checkpoint import Checkpoints
 from ptycho_lib.networks.devices import configure_devices, distribution
+from ptycho_lib.networks.guesses import with_first_guesses
 from ptycho_lib.networks.losses import loss_weights
 from ptycho_lib.networks.models import ReconstructionNetwork, build_baseline, build_pinn, load_model
+from ptycho_lib.networks.optimizer import OneKernelAdam
 from ptycho_lib.networks.streams import Batching, plan_batches, training_stream, validation_stream
 from ptycho_lib.networks.trackers import NoTracker, Tracker, tracker_of
 from ptycho_lib.resource_usage import Meter
@@ -100,6 +103,7 @@ def train_model(
     progress_file: str | Path | None = None,
     on_epoch: Callable[[ReconstructionNetwork, pd.DataFrame], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    cached: ArrayCache | None = None,
 ) -> TrainedModel:
     """Train one model on a training subset.
 
@@ -127,6 +131,8 @@ def train_model(
         Called after every epoch with the network and the history so far.
     should_stop : callable, optional
         Asked after every epoch; on True the training ends with the best weights so far.
+    cached : ArrayCache, optional
+        Where first guesses are kept for other networks. The result is the same without.
 
     Returns
     -------
@@ -160,8 +166,10 @@ def train_model(
         network = _build(model, scans, plan, config)
         if start is not None:
             network.backbone.set_weights(start.backbone.get_weights())
+    found_s = 0.0
     if network.corrects_guess:
-        plan = replace(plan, samples=with_first_guesses(network.first_guess, plan.samples))
+        samples, found_s = with_first_guesses(network.first_guess, plan.samples, cached)
+        plan = replace(plan, samples=samples)
 
     tracker: Tracker = NoTracker()
 
@@ -179,7 +187,7 @@ def train_model(
     )
     checkpoints.set_model(network)
     done = checkpoints.restore(network)
-    prepared = meter.read().seconds
+    prepared = meter.read().seconds + found_s  # a network pays for its first guesses, whoever made them
     beside = folder if progress_file is None else Path(progress_file).parent
     if done < epochs:
         with tracker_of(config, model, trial, _groups(plan.samples), beside) as tracker:
@@ -249,7 +257,7 @@ def _optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
         warmup_target=training.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    return keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=1.0)
+    return OneKernelAdam(schedule, beta_2=0.99, max_norm=1.0)
 
 
 def _constant(network: ReconstructionNetwork, plan: Batching) -> str:

@@ -92,12 +92,15 @@ def take_possession(
     return lock, kept
 
 
+def study_folder(folder: Path) -> Path | None:
+    """Return the study of a run folder, the nearest folder above it with a study.yaml; None if there is none."""
+    return next((parent for parent in folder.parents if (parent / MANIFEST).is_file()), None)
+
+
 def relative_folder(folder: Path) -> str:
-    """Return a run folder relative to its study (the nearest folder with a study.yaml)."""
-    for parent in folder.parents:
-        if (parent / MANIFEST).is_file():
-            return folder.relative_to(parent).as_posix()
-    return folder.name
+    """Return a run folder relative to its study."""
+    study = study_folder(folder)
+    return folder.name if study is None else folder.relative_to(study).as_posix()
 
 
 def remove_outputs(folder: Path) -> None:

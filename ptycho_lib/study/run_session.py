@@ -19,7 +19,8 @@ from ptycho_lib.config import TRAIN, RunKind, StudyConfig, load_config
 from ptycho_lib.data.conditions import refuse_conditions, under_conditions
 from ptycho_lib.data.dataset import PtychoDataset, load_dataset
 from ptycho_lib.data.leakage import refuse_leakage
-from ptycho_lib.io.files import require_writable, write_atomically
+from ptycho_lib.io.array_cache import ArrayCache
+from ptycho_lib.io.files import require_inside, require_writable, write_atomically
 from ptycho_lib.metrics_table import COLUMNS
 from ptycho_lib.study.folder.code_fingerprint import code_fingerprints
 from ptycho_lib.study.folder.manifest import fingerprint_of_all, identify
@@ -32,7 +33,7 @@ from ptycho_lib.study.folder.record import (
     write_record,
 )
 from ptycho_lib.study.folder.run_key import RunKey
-from ptycho_lib.study.run_folder import relative_folder, take_possession
+from ptycho_lib.study.run_folder import relative_folder, study_folder, take_possession
 from ptycho_lib.study.run_record import TrainedOutcome, record_of
 from ptycho_lib.study.selection import (
     Files,
@@ -49,6 +50,9 @@ from ptycho_lib.study.selection import (
 
 if TYPE_CHECKING:
     from ptycho_lib.study.reconstruct import RunReconstructions
+
+CACHE = "cache"
+"""Folder of a study for what its runs share; it may be removed at any time."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -103,6 +107,13 @@ class OpenRun:
     def seeds(self) -> dict[str, int]:
         """Seeds of this trial, keyed `subset`, `weights`, `order`."""
         return self.config.seeds(self.trial)
+
+    @property
+    def cached(self) -> ArrayCache | None:
+        """Where the study keeps first guesses; None outside a study, or if it does not want to."""
+        study = study_folder(self.output_dir)
+        wanted = study is not None and self.config.share_first_guesses
+        return ArrayCache(require_inside(study / CACHE, study)) if study is not None and wanted else None
 
     @property
     def progress_file(self) -> Path:

@@ -10,20 +10,17 @@ from hypothesis import given, settings, strategies as st
 
 from ptycho_lib.config import TrainingConfig
 from ptycho_lib.data.dataset import load_dataset, save_dataset
-from ptycho_lib.networks import batches as samples
 from ptycho_lib.networks.batches import (
     NEIGHBOURS,
     Samples,
     central_half,
     epoch_batches,
-    first_guesses,
     hold_out,
     input_scale,
     normalised_probe,
     overlap_partners,
     sample_groups,
 )
-from ptycho_lib.networks.first_guess import FirstGuess
 from ptycho_lib.physics import diffraction
 from tests.conftest import simulate_small
 
@@ -211,27 +208,6 @@ def test_a_dataset_on_disk_gives_the_same_batches(small_dataset, tmp_path):
     for name, array in in_memory.inputs(chosen).items():
         np.testing.assert_array_equal(streamed.inputs(chosen)[name], array)
     np.testing.assert_array_equal(streamed.labels(chosen), in_memory.labels(chosen))
-
-
-@pytest.mark.parametrize("gridsize", [1, 2])
-def test_guesses_are_made_once_in_the_order_of_the_samples(small_dataset, gridsize):
-    layer = FirstGuess(32, normalised_probe(small_dataset.probe), iterations=2)
-    part = some_samples(small_dataset, gridsize=gridsize)
-    guesses = first_guesses(layer, part)
-    everything = np.arange(len(part))
-    expected = layer(part.amplitudes(everything), part.positions_px(everything)).numpy()
-    np.testing.assert_allclose(guesses, expected, atol=1e-4)
-    chosen = np.array([8, 2])
-    np.testing.assert_array_equal(replace(part, guess=guesses).inputs(chosen)["guess"], guesses[chosen])
-
-
-def test_guesses_that_do_not_fit_into_memory_are_made_batch_by_batch(small_dataset, monkeypatch):
-    layer, part = FirstGuess(32, small_dataset.probe, iterations=2), some_samples(small_dataset)
-    monkeypatch.setattr(samples, "CACHE_BYTES", len(part) * 32 * 32 * 8 - 1)
-    assert first_guesses(layer, part) is None
-    monkeypatch.setattr(samples, "CACHE_BYTES", len(part) * 32 * 32 * 8)
-    assert first_guesses(layer, part) is not None
-    assert first_guesses(FirstGuess(32, small_dataset.probe, iterations=0), part) is None
 
 
 def test_another_scan_has_its_own_scale():

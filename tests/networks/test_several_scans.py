@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from ptycho_lib.config import NetworkConfig, StudyConfig
-from ptycho_lib.networks import batches
-from ptycho_lib.networks.batches import MixedSamples, probe_in_use, with_first_guesses
+from ptycho_lib.networks import guesses
+from ptycho_lib.networks.batches import MixedSamples, probe_in_use
+from ptycho_lib.networks.guesses import with_first_guesses
 from ptycho_lib.networks.models import build_pinn
 from ptycho_lib.networks.prediction import predict_patches
 from ptycho_lib.networks.streams import plan_batches, training_stream, validation_stream
@@ -42,7 +43,7 @@ def scans():
 def plan(scans):
     found = plan_batches(scans, study(), 0, labelled=False)
     layer = build_pinn(study().network, probe_in_use(scans[0], study().network)).first_guess
-    return replace(found, samples=with_first_guesses(layer, found.samples))
+    return replace(found, samples=with_first_guesses(layer, found.samples)[0])
 
 
 def origin(plan, chosen):
@@ -75,9 +76,9 @@ def test_guesses_are_made_under_the_probe_of_the_scan(scans, plan):
 
 
 def test_guesses_of_several_scans_are_kept_whatever_their_size(plan, monkeypatch):
-    monkeypatch.setattr(batches, "CACHE_BYTES", 0)
+    monkeypatch.setattr(guesses, "IN_MEMORY_BYTES", 0)
     layer = build_pinn(study().network, plan.samples.probes[1]).first_guess
-    assert all(part.guess is not None for part in with_first_guesses(layer, plan.samples).parts)
+    assert all(part.guess is not None for part in with_first_guesses(layer, plan.samples)[0].parts)
 
 
 def test_patches_that_are_merged_are_of_one_scan(plan):

@@ -24,7 +24,7 @@ _COMMON = (
     *("data/conditions.py", "data/reprojection.py", "data/sampling.py", "data/thinning.py"),
     *("study/reconstruct.py", "study/selection.py"),
 )
-_CONTROL = ("backbones", "batches", "first_guess", "layers", "losses", "models", "network", "prediction")
+_CONTROL = ("backbones", "batches", "first_guess", "guesses", "layers", "losses", "models", "network", "prediction")
 MODULES: dict[str, tuple[str, ...]] = {
     "trained": (*_COMMON, "networks/*.py"),
     "hybrid": (*_COMMON, "networks/*.py", "iterative/*.py"),
