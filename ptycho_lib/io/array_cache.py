@@ -7,8 +7,6 @@ written or damaged is computed again. The folder may be removed at any time.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ptycho_lib.io.files import file_sha256, write_atomically
+from ptycho_lib.io.files import file_sha256, replacing, write_atomically
 from ptycho_lib.io.lazy_stack import Array
 
 PATIENCE_S = 600.0
@@ -104,20 +102,13 @@ class ArrayCache:
         self, name: str, shape: tuple[int, ...], dtype: Any, blocks: Blocks, seconds: Callable[[], float]
     ) -> Kept | None:
         path = self.folder / f"{name}.npy"
-        part = path.with_name(f".{name}.{uuid.uuid4().hex}")
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        try:
-            # Written as a stream: a full disk is then an error, where a mapped file would end the process.
-            with part.open("xb") as stream:
-                np.lib.format.write_array_header_1_0(stream, header)
-                for block in blocks():
-                    stream.write(np.ascontiguousarray(block, dtype).data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            note = {"sha256": file_sha256(part), "seconds": round(seconds(), 4)}
-            part.replace(path)
-            write_atomically(path.with_suffix(".json"), json.dumps(note) + "\n")
-        finally:
-            part.unlink(missing_ok=True)
+        # Written as a stream: a full disk is then an error, where a mapped file would end the process.
+        with replacing(path) as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            for block in blocks():
+                stream.write(np.ascontiguousarray(block, dtype).data)
+        note = {"sha256": file_sha256(path), "seconds": round(seconds(), 4)}
+        write_atomically(path.with_suffix(".json"), json.dumps(note) + "\n")
         kept = self._read(name, shape, dtype)
         return None if kept is None else Kept(kept.values, kept.seconds, found=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ptycho_lib.config import NetworkConfig, StudyConfig
-from ptycho_lib.io import array_cache
+from ptycho_lib.io import array_cache, files
 from ptycho_lib.io.array_cache import ArrayCache
 from ptycho_lib.networks import guesses
 from ptycho_lib.networks.batches import Samples, input_scale, normalised_probe, sample_groups
@@ -112,7 +112,7 @@ def test_a_full_disk_costs_time_and_nothing_else(dataset, layer, tmp_path, monke
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(array_cache.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     np.testing.assert_array_equal(with_first_guesses(layer, samples, ArrayCache(tmp_path))[0].guess, expected)
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
     control = predict_untrained(NetworkConfig(first_guess_iterations=2), dataset, cached=ArrayCache(tmp_path))
