@@ -55,7 +55,7 @@ class SamplingConfig(Section):
     """`representative` covers the scan evenly (farthest-point order); `random` draws; `sequential` takes the
     first ones, which trains on one corner of the object and exists for comparison only."""
     validation_fraction: Fraction = 0.125
-    """Share of the training patterns kept out of the gradient steps to choose the best weights."""
+    """Share of the training patterns kept out of the gradient steps to choose the best weights, at most 32 a scan."""
 
 
 class NetworkConfig(Section):

@@ -21,6 +21,10 @@ from ptycho_lib.io.lazy_stack import blocks, read_patterns
 from ptycho_lib.physics.diffraction import far_field
 from ptycho_lib.physics.probes import ENOUGH_LIGHT, inside, orthogonal_modes, significant_modes, total_intensity
 
+MOST_HELD_OUT = 32
+"""Patterns of a scan that are held out for validation, at most: they only choose the best weights, dozens of times,
+and with more of them a training on many patterns would spend most of its time there."""
+
 NEIGHBOURS = 12
 """An overlap group is drawn from this many nearest neighbours of its first pattern."""
 
@@ -202,11 +206,11 @@ def mixed(parts: Sequence[Samples], source: Indices, config: NetworkConfig) -> M
 def hold_out(count: int, fraction: float, gridsize: int) -> tuple[Indices, Indices]:
     """Split the patterns of a training subset into those of the gradient steps and those of validation.
 
-    Evenly through the nested order, so that both cover the scan. Too few patterns for two sets of groups
-    serve as both.
+    Evenly through the nested order, so that both cover the scan; at most `MOST_HELD_OUT`. Too few patterns for two
+    sets of groups serve as both.
     """
     group = gridsize**2
-    held = max(round(fraction * count), group)
+    held = max(min(round(fraction * count), MOST_HELD_OUT), group)
     if count - held < group:
         everything = np.arange(count)
         return everything, everything

@@ -35,7 +35,7 @@ IN_FLIGHT = 2
 IN_MEMORY_BYTES = 2**30
 """First guesses of a training are kept in memory up to this size, else made batch by batch, or read from the cache."""
 
-SOURCES = ("first_guess.py", "layers.py", "batches.py", "guesses.py")
+SOURCES = ("first_guess.py", "layers.py", "guesses.py")
 """The modules that first guesses are made by."""
 
 

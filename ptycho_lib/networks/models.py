@@ -92,14 +92,19 @@ class PtychoPINN(ReconstructionNetwork):
 
         Detector pixels that were not measured do not count. One that is not a number does, and makes the loss so.
         """
-        predicted = self.predict_amplitude(y_pred, x["positions_px"], x.get("probe"))
-        measured = self._grouped(x["diffraction"])
-        weight = self._grouped(x["weight"])
+        # Of a validation's merged samples only the first, held out, has a weight: the others are not diffracted.
+        counted = slice(None) if training else slice(x["weight"].shape[1])
+        predicted = self.predict_amplitude(y_pred, x["positions_px"], x.get("probe"), counted)
+        measured, weight = self._grouped(x["diffraction"])[:, counted], self._grouped(x["weight"])[:, counted]
         error = sum(share * LOSS_TERMS[term](measured, predicted) for term, share in self.loss_weights.items())
         return mean_error(error, weight, tf.not_equal(measured, UNMEASURED))
 
     def predict_amplitude(
-        self, patches: tf.Tensor, positions_px: tf.Tensor, probe: tf.Tensor | None = None
+        self,
+        patches: tf.Tensor,
+        positions_px: tf.Tensor,
+        probe: tf.Tensor | None = None,
+        counted: slice = slice(None),
     ) -> tf.Tensor:
         """Return the amplitudes of merged patches.
 
@@ -109,6 +114,8 @@ class PtychoPINN(ReconstructionNetwork):
         positions_px : (b, k, 2) float32
         probe : (b, m, N, N) complex64, optional
             Of each sample, where they are of several scans; the samples of a group are of one.
+        counted : slice
+            Which patches of a group are diffracted, after all were merged.
 
         Returns
         -------
@@ -122,7 +129,7 @@ class PtychoPINN(ReconstructionNetwork):
             offsets = positions - positions[:, :1]
             weights = illumination(self.diffraction_model.probe if probe is None else probe) + 1e-3
             obj = merge_patches(obj, offsets, weights, reach_px=self.reach_px)
-        return self.diffraction_model(obj, probe=probe)
+        return self.diffraction_model(obj[:, counted], probe=probe)
 
     def _grouped(self, samples: tf.Tensor) -> tf.Tensor:
         """Put `merged_patches` consecutive samples into one group."""

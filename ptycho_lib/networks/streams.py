@@ -26,6 +26,9 @@ from ptycho_lib.networks.batches import (
     sample_groups,
 )
 
+KEPT_BYTES = 2**28
+"""Validation batches are kept in memory up to this size: there are dozens of validations, all of the same samples."""
+
 AT_A_TIME = 64
 """Patterns of a validation batch."""
 
@@ -199,8 +202,10 @@ def validation_stream(plan: Batching) -> tf.data.Dataset:
             chosen = slice(start, start + per_batch)
             yield _batch(plan, groups[chosen].ravel(), counts[chosen].ravel())
 
-    count = tf.data.experimental.assert_cardinality(-(-len(held) // per_batch))
-    return _stream(plan, batches, None).apply(count)
+    stream = _stream(plan, batches, None)
+    sample = sum(array.nbytes for array in tf.nest.flatten(_batch(plan, once[:1])))
+    stream = stream.cache() if groups.size * sample <= KEPT_BYTES else stream
+    return stream.apply(tf.data.experimental.assert_cardinality(-(-len(held) // per_batch)))
 
 
 def _batch(plan: Batching, chosen: Indices, counts: np.ndarray | float = 1.0) -> Any:

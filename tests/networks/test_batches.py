@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from ptycho_lib.config import TrainingConfig
 from ptycho_lib.data.dataset import load_dataset, save_dataset
 from ptycho_lib.networks.batches import (
+    MOST_HELD_OUT,
     NEIGHBOURS,
     Samples,
     central_half,
@@ -66,13 +67,13 @@ def test_the_central_half_is_the_centre():
 def test_held_out_patterns_are_never_fitted(count, fraction, gridsize):
     fit, held = hold_out(count, fraction, gridsize)
     group = gridsize**2
-    if count < max(round(fraction * count), group) + group:
+    if count < max(min(round(fraction * count), MOST_HELD_OUT), group) + group:
         np.testing.assert_array_equal(fit, np.arange(count))
         np.testing.assert_array_equal(held, np.arange(count))
         return
     assert not set(fit) & set(held)
     np.testing.assert_array_equal(np.sort(np.concatenate([fit, held])), np.arange(count))
-    assert len(held) == max(round(fraction * count), group)
+    assert len(held) == max(min(round(fraction * count), MOST_HELD_OUT), group)
     assert len(fit) >= group
 
 
@@ -80,6 +81,8 @@ def test_held_out_patterns_are_spread_through_the_order():
     _, held = hold_out(128, 0.125, 1)
     assert len(held) == 16
     assert np.diff(held).max() <= 9
+    _, held = hold_out(2048, 0.125, 1)
+    assert (len(held), held[0], held[-1]) == (MOST_HELD_OUT, 0, 2047)
 
 
 def test_samples_group_chosen_patterns_among_themselves():

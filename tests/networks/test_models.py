@@ -450,3 +450,18 @@ def test_the_phase_error_takes_the_short_way_round():
     predicted = channels(np.full((1, 1, 32, 32), np.exp(-3.1j))).astype(np.float32)
     found = float(network.compute_loss(ONE, labels, tf.constant(predicted)))
     assert found == pytest.approx(2 * np.pi - 6.2, abs=1e-3)
+
+
+def test_a_validation_diffracts_only_the_patches_that_count():
+    """Its loss is that of all merged patches, of which only the first of each group has a weight."""
+    network = build("pinn", merged_patches=2, reach_px=3)
+    disturb(network)
+    inputs, *_ = batch(samples=4)
+    shifts = np.random.default_rng(0).uniform(-1.5, 1.5, (4, 1, 2)).astype(np.float32)
+    inputs |= {"positions_px": shifts, "weight": np.float32([[1], [0], [1], [0]])}
+    patches = network(inputs)
+    every = network.compute_loss(inputs, None, patches, training=True)
+    first = network.compute_loss(inputs, None, patches, training=False)
+    np.testing.assert_allclose(first, every, rtol=1e-6)
+    only = network.predict_amplitude(patches, shifts, counted=slice(1))
+    np.testing.assert_allclose(only, network.predict_amplitude(patches, shifts)[:, :1], rtol=1e-6)
