@@ -56,6 +56,7 @@ RUN_FILES = {
 STUDY_FILES = {
     "study.yaml",
     "truth",
+    "cache",
     "untrained",
     "n_train_8",
     "n_train_16",
