@@ -98,10 +98,10 @@ def star(n_train: int, steps: int, trials: int, modes: str, models: str, setting
 @main.command()
 @click.option("--n-train", default=512, show_default=True, help="Training patterns; of four scans all together.")
 @click.option("--steps", default=400, show_default=True)
-@click.option("--trials", default=3, show_default=True)
+@click.option("--trials", default="1 2 3", show_default=True, help="Numbers of the trials.")
 @click.option("--models", default="pinn baseline", show_default=True)
 @click.option("--set", "settings", multiple=True)
-def unseen(n_train: int, steps: int, trials: int, models: str, settings: tuple[str, ...]) -> None:
+def unseen(n_train: int, steps: int, trials: str, models: str, settings: tuple[str, ...]) -> None:
     """Trained under the Velociprobe or under four probes, tested under others, beside training under those."""
     config = study_config({"steps": steps}, settings)
     under = {"velociprobe": [scan("train", n_train)]}
@@ -116,7 +116,7 @@ def unseen(n_train: int, steps: int, trials: int, models: str, settings: tuple[s
 
     for name, test in tests.items():
         add("untrained", "-", name, 1, build_untrained(config.network, test))
-    for trial in range(1, trials + 1):
+    for trial in map(int, trials.split()):
         for model in models.split():
             for place, scans in under.items():
                 network = trained(model, [first(one, len(one), config, trial) for one in scans], config, trial)

@@ -33,7 +33,10 @@ from ptycho_lib.settings_problems import validation_problems, with_same_modes
 
 LossTerm = Literal["poisson", "amplitude_mae"]
 _CONDITION_FILES = ("probe_file", "test_data")
-_CONTROL_SETTINGS = {"backbone", "gridsize", "first_guess_iterations", "probe_mask_radius_px", "probe_modes"}
+_CONTROL_SETTINGS = {
+    *("backbone", "gridsize", "first_guess_iterations", "first_guess_by_dose"),
+    *("probe_mask_radius_px", "probe_modes"),
+}
 """Settings of the network on which its first guess depends."""
 
 MOST_MERGED = 13
@@ -72,6 +75,9 @@ class NetworkConfig(Section):
     first_guess_iterations: Annotated[int, Field(ge=0)] = 20
     """Iterations of phase retrieval with the known probe, which turn each pattern into the object estimate
     that the network corrects; 0 feeds the measured amplitude itself, as PtychoNN does."""
+    first_guess_by_dose: bool = True
+    """Make fewer of these iterations where few photons fall on a pixel: further ones would fit the noise. Needs
+    `photons_per_pattern`, and changes nothing from 400 photons an illuminated pixel on."""
     probe_modes: Annotated[int, Field(ge=1, le=16)] | None = None
     """Largest number of incoherent probe modes in the first guess and in PtychoPINN's loss, strongest first;
     null uses the fewest that hold 99 % of the light."""

@@ -81,6 +81,17 @@ def probe_in_use(dataset: PtychoDataset, config: NetworkConfig) -> NDArray[np.co
     return normalised_probe(dataset.probe_modes, config.probe_mask_radius_px, config.probe_modes)
 
 
+def photons_per_pixel(dataset: PtychoDataset) -> float | None:
+    """Return the photons of a pattern over the number of pixels that its probe illuminates; None if unknown.
+
+    The number is (Σ I)²/Σ I² of the probe's intensity I.
+    """
+    if dataset.photons_per_pattern is None:
+        return None
+    light = total_intensity(dataset.probe_modes).astype(np.float64)
+    return float(dataset.photons_per_pattern * np.square(light).sum() / np.square(light.sum()))
+
+
 def central_half(images: NDArray) -> NDArray:
     """Return the central N/2 x N/2 of (..., N, N) images, the region that the networks resolve."""
     quarter = images.shape[-1] // 4

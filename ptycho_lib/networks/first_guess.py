@@ -18,8 +18,34 @@ FINE_TOGETHER = 10
 Schedule = tuple[int, int]
 """Iterations at half the resolution, and at the full one."""
 
+FEWEST_ITERATIONS = 2
+"""Of a first guess, whatever the dose."""
+
+FULL_DOSE = 400.0
+"""Photons of an illuminated pixel from which on a first guess makes all its iterations; see `iterations_at`."""
+
 INNER_LIGHT = 0.99
 """Least share of a probe's far field in the inner half of the detector for iterations at half resolution."""
+
+
+def iterations_at(iterations: int, photons_px: float | None) -> int:
+    """Return how many iterations a first guess makes at a dose: fewer where further ones would fit the noise.
+
+    Stopping early regularises: the difference map finds the coarse, strong parts of the object first and
+    what only noise asks for last. The number is proportional to the signal-to-noise ratio of a pixel, that is to the
+    square root of its photons, up to `FULL_DOSE`; measured in docs/methods/networks.md.
+
+    Parameters
+    ----------
+    iterations : int
+        At a high dose; zero stays zero.
+    photons_px : float or None
+        Photons of a pattern over the pixels that its probe illuminates; None if unknown, which counts as high.
+    """
+    if photons_px is None or iterations <= FEWEST_ITERATIONS:
+        return iterations
+    bearable = round(iterations * (photons_px / FULL_DOSE) ** 0.5)
+    return min(iterations, max(FEWEST_ITERATIONS, bearable))
 
 
 @serializable
@@ -45,12 +71,25 @@ class FirstGuess(ProbeLayer):
         Zero returns the starting object.
     damping : float
         Regularisation of the division, relative to the largest probe intensity.
+    by_dose : bool
+        Make fewer iterations where the dose is low (`iterations_at`).
+    photons_px : float, optional
+        Dose of the training scan, for calls without a schedule.
     """
 
-    def __init__(self, *args: Any, iterations: int = 20, damping: float = 0.2, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        iterations: int = 20,
+        damping: float = 0.2,
+        by_dose: bool = True,
+        photons_px: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.iterations = iterations
         self.damping = damping
+        self.by_dose, self.photons_px = by_dose, photons_px
 
     def call(
         self,
@@ -85,7 +124,7 @@ class FirstGuess(ProbeLayer):
         # DC of the measurement goes to pixel 0 once, instead of every wave there and back.
         measured = tf.signal.ifftshift(amplitude, axes=(-2, -1)) * self.patch_size
         probe = self.probe if probe is None else probe
-        coarse, fine = schedule or self.schedule(together=positions_px is not None)
+        coarse, fine = schedule or self.schedule(together=positions_px is not None, photons_px=self.photons_px)
         obj = tf.ones_like(measured, tf.complex64)
         if coarse:
             inner = _low_frequencies(measured)
@@ -96,7 +135,7 @@ class FirstGuess(ProbeLayer):
         obj = self._retrieve(obj, measured, probe, positions_px, fixed_shape, fine)
         return fused(to_channels)(obj)
 
-    def schedule(self, *, together: bool, probe: Any = None) -> Schedule:
+    def schedule(self, *, together: bool, probe: Any = None, photons_px: float | None = None) -> Schedule:
         """Return how many iterations are made at half the resolution and then at the full one.
 
         Parameters
@@ -105,20 +144,23 @@ class FirstGuess(ProbeLayer):
             For the patterns of a group.
         probe : (m, N, N) complex array, optional
             Instead of the layer's own.
+        photons_px : float, optional
+            Dose of the patterns, see `iterations_at`.
 
         Returns
         -------
         (int, int)
         """
+        iterations = iterations_at(self.iterations, photons_px if self.by_dose else None)
         with tf.init_scope():  # the graph to come depends on the probe, which is in the weight by now
             light = tf.square(tf.abs(tf.signal.fft2d(self.probe if probe is None else probe)))
             inner = float(tf.reduce_sum(_low_frequencies(light)) / tf.reduce_sum(light))
         if inner < INNER_LIGHT:
-            return 0, self.iterations
+            return 0, iterations
         if together:
-            return self.iterations, min(self.iterations, FINE_TOGETHER)
-        fine = min(self.iterations, FINE_ITERATIONS)
-        return self.iterations - fine, fine
+            return iterations, min(iterations, FINE_TOGETHER)
+        fine = min(iterations, FINE_ITERATIONS)
+        return iterations - fine, fine
 
     def _retrieve(
         self,
@@ -149,7 +191,8 @@ class FirstGuess(ProbeLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        return {**super().get_config(), "iterations": self.iterations, "damping": self.damping}
+        settings = {"iterations": self.iterations, "damping": self.damping}
+        return super().get_config() | settings | {"by_dose": self.by_dose, "photons_px": self.photons_px}
 
 
 def _explain(far: tf.Tensor, measured: tf.Tensor) -> tf.Tensor:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ptycho_lib.io.array_cache import ArrayCache
 from ptycho_lib.io.lazy_stack import release, scratch
-from ptycho_lib.networks.batches import MixedSamples, Samples
+from ptycho_lib.networks.batches import MixedSamples, Samples, photons_per_pixel
 from ptycho_lib.networks.first_guess import FirstGuess, Schedule
 
 PIXELS_AT_A_TIME = 128 * 64**2
@@ -101,7 +101,8 @@ class Guesser:
         self.settings = (layer.iterations, layer.damping)
         self._function = guess_function(size, *self.settings)
         self._probe, self._light = tf.constant(probe), probe
-        self._schedule = layer.schedule(together=k > 1, probe=self._probe)
+        dose = photons_per_pixel(samples.dataset)
+        self._schedule = layer.schedule(together=k > 1, probe=self._probe, photons_px=dose)
         self.seconds = 0.0
 
     def starts(self) -> range:

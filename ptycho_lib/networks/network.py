@@ -61,7 +61,14 @@ class ReconstructionNetwork(keras.Model):
         self.settings: dict[str, Any] = with_names_of_today({"network": settings})["network"]
         self.options = NetworkConfig(**self.settings)
         iterations = self.options.first_guess_iterations
-        self.first_guess = FirstGuess(patch_size, probe, modes, iterations=iterations, name="first_guess")
+        self.first_guess = FirstGuess(
+            patch_size,
+            probe,
+            modes,
+            iterations=iterations,
+            by_dose=self.options.first_guess_by_dose,
+            name="first_guess",
+        )
         self.object_scale = self.add_weight(
             shape=(), initializer="ones", trainable=False, name="object_scale", dtype="float32"
         )

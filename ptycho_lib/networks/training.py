@@ -20,7 +20,7 @@ from ptycho_lib.config import Model, StudyConfig, TrainingConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.io.array_cache import ArrayCache
 from ptycho_lib.io.files import note_progress, write_atomically
-from ptycho_lib.networks.batches import MixedSamples, Samples, central_half, probe_in_use
+from ptycho_lib.networks.batches import MixedSamples, Samples, central_half, photons_per_pixel, probe_in_use
 from ptycho_lib.networks.checkpoint import Checkpoints
 from ptycho_lib.networks.devices import configure_devices, distribution
 from ptycho_lib.networks.guesses import with_first_guesses
@@ -241,6 +241,7 @@ def _build(model: Model, scans: Sequence[PtychoDataset], plan: Batching, config:
     else:
         network = build_baseline(config.network, probe, precision=precision)
     network.object_scale.assign(plan.samples.object_scale)
+    network.first_guess.photons_px = photons_per_pixel(scans[0])
     optimizer = _optimizer(config.training)
     optimizer.build(network.trainable_variables)
     network.compile(optimizer=optimizer, jit_compile=config.training.jit_compile)

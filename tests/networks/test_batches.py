@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ptycho_lib.config import TrainingConfig
+from ptycho_lib.config import MOST_MERGED
 from ptycho_lib.data.dataset import load_dataset, save_dataset
 from ptycho_lib.networks.batches import (
     MOST_HELD_OUT,
@@ -118,9 +118,7 @@ def test_a_sample_is_no_partner_of_itself_not_even_measured_twice():
 
 
 def test_the_largest_overlap_of_the_configuration_has_enough_partners():
-    assert TrainingConfig(merged_patches=NEIGHBOURS + 1).merged_patches == NEIGHBOURS + 1
-    with pytest.raises(ValueError, match="merged_patches"):
-        TrainingConfig(merged_patches=NEIGHBOURS + 2)
+    assert MOST_MERGED == NEIGHBOURS + 1
     batches, _ = batches_of(batch_size=2 * (NEIGHBOURS + 1), overlap=NEIGHBOURS + 1, reach=100.0)
     assert all(len(set(group)) == NEIGHBOURS + 1 for group in batches.reshape(-1, NEIGHBOURS + 1))
 

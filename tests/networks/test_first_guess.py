@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
+from ptycho_lib.config import NetworkConfig
 from ptycho_lib.networks import layers
-from ptycho_lib.networks.first_guess import FINE_ITERATIONS, FINE_TOGETHER, FirstGuess
+from ptycho_lib.networks.batches import central_half, photons_per_pixel
+from ptycho_lib.networks.first_guess import FINE_ITERATIONS, FINE_TOGETHER, FirstGuess, iterations_at
+from ptycho_lib.networks.prediction import predict_untrained
 from ptycho_lib.physics import diffraction, probes
+from tests.conftest import simulate_small
 from tests.support.waves import curved_probe, flat_probe, relative_error, smooth_object
 
 
@@ -244,3 +250,50 @@ def test_pixels_that_were_not_measured_are_left_to_the_object(make_probe):
         seen[..., 34:40] = value
         errors[value] = light_weighted_error(FirstGuess(64, probe)(tf.constant(seen)), obj, probe)
     assert errors[-1] < 0.6 * errors[0]
+
+
+@pytest.mark.parametrize(
+    ("iterations", "photons_px", "expected"),
+    [
+        (20, None, 20),  # unknown
+        (20, 400, 20),
+        (20, 1e6, 20),
+        (20, 100, 10),
+        (20, 16, 4),
+        (20, 1e-3, 2),
+        (60, 100, 30),
+        (2, 1, 2),
+        (0, 1, 0),
+    ],
+)
+def test_fewer_iterations_are_made_where_the_dose_is_low(iterations, photons_px, expected):
+    assert iterations_at(iterations, photons_px) == expected
+    layer = FirstGuess(64, wide_probe(64), iterations=iterations)
+    assert layer.schedule(together=False, photons_px=photons_px) == (0, expected)
+    unmoved = FirstGuess(64, wide_probe(64), iterations=iterations, by_dose=False)
+    assert unmoved.schedule(together=False, photons_px=photons_px) == (0, iterations)
+
+
+def test_dose_is_counted_on_the_pixels_that_the_probe_illuminates(small_dataset):
+    lit = np.zeros((32, 32), np.complex64)
+    lit[10:20, 8:16] = 3j
+    assert photons_per_pixel(replace(small_dataset, probe=lit, photons_per_pattern=4000.0)) == pytest.approx(50)
+    assert photons_per_pixel(replace(small_dataset, photons_per_pattern=None)) is None
+
+
+def test_a_regularised_guess_of_noisy_patterns_is_nearer_to_the_object():
+    data = simulate_small(40, seed=3, photons=3e3)
+    true = central_half(data.object_patches())
+    errors = []
+    for by_dose in (True, False):
+        config = NetworkConfig(first_guess_by_dose=by_dose)
+        found = predict_untrained(config, data).patches
+        scale = (found.conj() * true).sum(axis=(1, 2)) / (np.abs(found) ** 2).sum(axis=(1, 2))  # of each patch
+        errors.append(np.linalg.norm(scale[:, None, None] * found - true) / np.linalg.norm(true))
+    assert errors[0] < 0.95 * errors[1]
+
+
+def test_a_saved_guess_keeps_the_dose_of_its_training():
+    layer = FirstGuess(32, curved_probe(32), iterations=20, by_dose=False, photons_px=30.0)
+    again = FirstGuess.from_config(layer.get_config())
+    assert (again.by_dose, again.photons_px) == (False, 30.0)

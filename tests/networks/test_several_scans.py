@@ -66,11 +66,15 @@ def test_samples_are_those_of_each_scan_by_itself(scans, plan):
         assert not inputs["probe"][place, len(modes) :].any()
 
 
-def test_guesses_are_made_under_the_probe_of_the_scan(scans, plan):
-    for scan in range(2):
+def test_guesses_are_made_under_the_probe_and_at_the_dose_of_the_scan(scans, plan):
+    for scan, iterations in enumerate((3, 2)):
         network = build_pinn(study().network, probe_in_use(scans[scan], study().network))
         chosen = np.flatnonzero(plan.samples.source[:, 0] == scan)[:4]
         inputs = plan.samples.inputs(chosen)
+        network.first_guess.photons_px = batches.photons_per_pixel(scans[scan])
+        assert (
+            sum(network.first_guess.schedule(together=False, photons_px=network.first_guess.photons_px)) == iterations
+        )
         expected = network.first_guess(tf.constant(inputs["diffraction"]), tf.constant(inputs["positions_px"]))
         np.testing.assert_allclose(inputs["guess"], expected, atol=2e-4)
 
