@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ptycho_lib.config import NetworkConfig, StudyConfig
 from ptycho_lib.networks import guesses
-from ptycho_lib.networks.batches import MixedSamples, probe_in_use
+from ptycho_lib.networks.batches import MixedSamples, photons_per_pixel, probe_in_use
 from ptycho_lib.networks.guesses import with_first_guesses
 from ptycho_lib.networks.models import build_pinn
 from ptycho_lib.networks.prediction import predict_patches
@@ -71,7 +71,7 @@ def test_guesses_are_made_under_the_probe_and_at_the_dose_of_the_scan(scans, pla
         network = build_pinn(study().network, probe_in_use(scans[scan], study().network))
         chosen = np.flatnonzero(plan.samples.source[:, 0] == scan)[:4]
         inputs = plan.samples.inputs(chosen)
-        network.first_guess.photons_px = batches.photons_per_pixel(scans[scan])
+        network.first_guess.photons_px = photons_per_pixel(scans[scan])
         assert (
             sum(network.first_guess.schedule(together=False, photons_px=network.first_guess.photons_px)) == iterations
         )
