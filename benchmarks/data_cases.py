@@ -54,17 +54,25 @@ ARGUMENTS = {
 PLAIN = {"diffraction_key": "dp", "positions_key": "pos", "probe_key": "probe", "object_key": "object"}
 IN_REC = {"probe_key": "rec/probe", "object_key": "rec/obj"}
 FOLD_SLICE = {name: key for name, key in PLAIN.items() if name != "positions_key"} | {"x_key": "ppX", "y_key": "ppY"}
-OPTIONS: dict[str, dict[str, str]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "c02_maxint_u32": PLAIN,
     "c02e_maxint_i64": PLAIN,
     "c05_psize_pair": IN_REC,
-    "c13_mat73": FOLD_SLICE | {"position_unit": "m"},
-    "c13b_h5_compound": FOLD_SLICE | {"position_unit": "m"},
+    "c13_mat73": FOLD_SLICE | {"position_unit": "m", "pixel_size_m": 2e-8},
+    "c13b_h5_compound": FOLD_SLICE | {"position_unit": "m", "pixel_size_m": 2e-8},
     "c14h_lz4": PLAIN | {"diffraction_key": "entry/data/data"},
     "c20c_ptyd_weights ptyd": IN_REC,
-    "c20h_units_attr": PLAIN,
+    "c20h_units_attr angstrom": PLAIN | {"pixel_size_m": 2e-11},
+    "c20h_units_attr Angstroms": PLAIN | {"pixel_size_m": 1e-10},
+    "c20h_units_attr micro-metre": PLAIN | {"pixel_size_m": 1e-6},
+    "c20h_units_attr mkm": PLAIN | {"pixel_size_m": 1e-6},
+    "c20h_units_attr inch": PLAIN | {"pixel_size_m": 0.0254},
+    "c20h_units_attr deg": PLAIN,
 }
-"""Names of arrays where the layout has none, as a user gives them."""
+"""Names of arrays where the layout has none, and what else a user gives."""
+
+CROPS = {"nonsq": 64, "nonsq_probe": 64, "odd": 62, "odd_probe": 62, "odd65": 64, "odd_true": 62}
+"""`--crop` of the patterns that are not square or not even, as `check` demands it."""
 
 
 def main(cases: Path, *chosen: str) -> None:
@@ -86,7 +94,9 @@ def line(name: str, script: Path, arguments: list[str], folder: Path) -> str:
         found = words(check_file(path, **options))
         left, verdict = "refused", ""
         try:
-            (prepared,) = prepare(path, folder / "out", split="none", auto=True, **options)
+            last = name.rsplit(maxsplit=1)[-1]
+            crop = {"crop": CROPS[last]} if last in CROPS else {}
+            (prepared,) = prepare(path, folder / "out", split="none", auto=True, **crop, **options)
             left, verdict = f"{residual(prepared):.3f}", words(check_file(prepared))
         except InputError as error:
             verdict = "; ".join(f"{problem.found} ({problem.key})" for problem in error.problems)

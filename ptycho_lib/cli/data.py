@@ -92,7 +92,11 @@ class PrepareCommand(ModelCommand):
 
 @click.command(cls=ReadCommand)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--plot", type=click.Path(path_type=Path), help="Write a picture page of the first file.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Write a picture page of the first file, with what was found.",
+)
 def check(files: tuple[Path, ...], plot: Path | None, **options: Any) -> None:
     """Say what is wrong with data files, and how to fix it.
 
@@ -117,7 +121,7 @@ def check(files: tuple[Path, ...], plot: Path | None, **options: Any) -> None:
             _print_findings(console, findings)
             failed |= any(finding.severity == "error" for finding in findings)
     if plot is not None:
-        _plot(reports[0], plot)
+        _plot(reports[0], plot, given(options))
     sys.exit(FAILED if failed else 0)
 
 
@@ -267,10 +271,22 @@ def _print_findings(console: Console, findings: tuple[Finding, ...]) -> None:
         console.print("[green]nothing wrong found[/]")
 
 
-def _plot(report: CheckReport, path: Path) -> None:
+def _plot(report: CheckReport, path: Path, options: dict[str, Any]) -> None:
+    """Draw the file as read and, where corrections of reading were found, as they make it."""
+    from ptycho_lib.data.options import ReadOptions, parse_options
+    from ptycho_lib.data.readers import read_file
+    from ptycho_lib.errors import InputError
     from ptycho_lib.report.figures.check import write_check_figure
 
     if report.dataset is None:
         click.echo(f"{path}: no picture, the file could not be read", err=True)
         return
-    click.echo(str(write_check_figure(report.dataset, path)))
+    changes = {name: value for found in report.findings for name, value in found.options.items()}
+    reading = {name: value for name, value in changes.items() if name in ReadOptions.model_fields}
+    corrected = None
+    if reading:
+        try:
+            corrected = read_file(report.source, parse_options(ReadOptions, "options", options | reading))
+        except InputError as error:
+            click.echo(f"the corrected file is not shown: {error}", err=True)
+    click.echo(str(write_check_figure(report.dataset, path, corrected, report.findings)))

@@ -168,10 +168,16 @@ def _check_amplitude(arrays: dict[str, Any], report: Report) -> None:
         _check_mask(mask, predicted, report)
     itself = residual(measured, predicted, mask).value
     root = residual(np.sqrt(measured), predicted, mask).value
-    if root < INTENSITY_RATIO * itself:
+    if root < INTENSITY_RATIO * itself and not _worse_than_nothing(arrays, chosen, root, mask):
         found = f"probably intensity (re-projection residual {itself:.2f}, of its square root {root:.2f})"
         fix = "Run `ptycho-study prepare --quantity intensity` on the file."
         report("diffraction", found, "amplitude, the square root of intensity", fix)
+
+
+def _worse_than_nothing(arrays: dict[str, Any], chosen: Array, value: float, mask: Array | None) -> bool:
+    """Return whether a uniform object explains the square roots better: then nothing can be said of the values."""
+    nothing = diffract(np.ones_like(arrays["objectGuess"]), arrays["probeGuess"], _positions(arrays)[chosen])
+    return residual(np.sqrt(read_patterns(arrays["diffraction"], chosen)), nothing, mask).value < value
 
 
 def _check_mask(mask: Array, predicted: Array, report: Report) -> None:

@@ -42,16 +42,24 @@ def diagnose_counts(sample: Sample, counts_per_photon: float = 1.0) -> tuple[Dia
     if photons is None:
         return diagnose(sample), []
     ratio = counts_per_event(sample, fit(sample), flat=True)
-    if not ratio > SPREAD:
+    result = diagnose(_with_photons(sample, photons / ratio))
+    seen = counts_per_event(replace(result.sample, photons_per_pattern=photons), result.best)
+    if ratio > SPREAD and not CALIBRATED > seen / ratio > 1 / CALIBRATED:  # conventions were wrong
         result = diagnose(sample)
-        ratio = counts_per_event(result.sample, result.best)
-        if not ratio > SPREAD:
-            return result, []
-    result = diagnose(replace(sample, photons_per_pattern=photons / ratio))
+        seen = counts_per_event(result.sample, result.best)
+    if not seen > SPREAD:
+        return result, []
+    if not ratio > SPREAD:
+        ratio = seen
+        result = diagnose(_with_photons(sample, photons / ratio))
     each = float(f"{ratio * counts_per_photon:.2g}")
     message = f"the counts vary {ratio:.2g} times as much as single photons or electrons: one gives several counts"
     fix = f"Run `ptycho-study prepare --counts-per-photon {each:g}`, or what the detector's maker says."
     return result, [finding("spread-counts", message, {"counts_per_photon": each}, fix=fix)]
+
+
+def _with_photons(sample: Sample, photons: float) -> Sample:
+    return sample if photons == sample.photons_per_pattern else replace(sample, photons_per_pattern=photons)
 
 
 def counts_per_event(sample: Sample, found: Fit, *, flat: bool = False) -> float:

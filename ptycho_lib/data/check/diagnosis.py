@@ -289,8 +289,9 @@ def _certainty(sample: Sample, chosen: Hypothesis, found: Fit, as_is: Fit) -> Ce
         return None
     noise = as_is.noise
     clearly = beyond < CLEARLY * left and left > DOUBT * standard_error(found, noise)
-    if chosen.intensity:
-        return "certain" if clearly else None  # other values, other noise: nothing cancels
+    if chosen.intensity:  # other values, other noise: nothing cancels
+        helps = explained or lead(fit(right.uniform()), found) > DOUBT  # a square root flatters a wrong object, too
+        return "certain" if clearly and helps else None
     ahead = lead(as_is, found)
     if explained and (clearly or (ahead > CERTAIN and found.within_noise)):
         return "certain"

@@ -283,6 +283,9 @@ def _sample(dataset: PtychoDataset, bad: Array, able: Array) -> Sample | None:
     axis_last = None
     if len(dataset) == size <= AXIS_UNKNOWN and mask.all():
         axis_last = np.moveaxis(np.asarray(dataset.diffraction, dtype=np.float64), -1, 0)[chosen[good]]
+    counted = measured[good] if dataset.mask is None else measured[good] * dataset.mask
+    kept = np.square(counted * mask).sum() / max(np.square(counted).sum(), 1e-300)
+    photons = dataset.photons_per_pattern
     return Sample(
         measured=measured[good] * mask,
         index=chosen[good],
@@ -291,7 +294,7 @@ def _sample(dataset: PtychoDataset, bad: Array, able: Array) -> Sample | None:
         obj=dataset.obj,
         mask=None if mask.all() else mask,
         pixel_size_m=dataset.pixel_size_m,
-        photons_per_pattern=dataset.photons_per_pattern,
+        photons_per_pattern=None if photons is None else photons * float(kept),
         axis_last=axis_last,
         converted=any(line.endswith(ROOT_READ) for line in dataset.history),
     )

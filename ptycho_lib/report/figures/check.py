@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
+from ptycho_lib.data.check.findings import Finding
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.reprojection import residual, spread_indices
 from ptycho_lib.data.value_checks import inside
@@ -30,51 +35,59 @@ from ptycho_lib.report.style import (
 )
 
 SHOWN = 4
+SHOWN_FINDINGS = 6
 SAMPLED = 400
 """Patterns whose residual is computed: enough to see where in the scan it is high."""
 
 
 @styled
-def check_figure(dataset: PtychoDataset) -> Figure:
+def check_figure(
+    dataset: PtychoDataset, corrected: PtychoDataset | None = None, findings: Sequence[Finding] = ()
+) -> Figure:
     """Show measured patterns above their re-projection, the residual over the scan and over the detector.
 
     Parameters
     ----------
     dataset : PtychoDataset
-        May break the contract; where patterns cannot be predicted their place stays empty.
+        As read. May break the contract; where patterns cannot be predicted their place stays empty.
+    corrected : PtychoDataset, optional
+        With the corrections that were found: shown below in the same way; the residuals are then its own.
+    findings : sequence of Finding
+        Written below, errors and warnings first.
     """
-    shown = spread_indices(len(dataset), SHOWN)
-    measured = np.nan_to_num(read_patterns(dataset.diffraction, shown))
-    predicted = _predict(dataset, shown)
-    figure = new_figure(5.6)
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.9, 1))[:, 0]
-    panels = above.subplots(2, SHOWN, squeeze=False)
-    for ax in panels[:, len(shown) :].flat:  # a file of fewer patterns
-        ax.remove()
-    panels = panels[:, : len(shown)]
-    top = max(float(log_counts(measured).max()), 1e-6)
-    for column, index in enumerate(shown):
-        image = panels[0, column].imshow(log_counts(measured[column]), cmap=PATTERN_MAP, vmin=0, vmax=top)
-        panels[0, column].set_title(f"measured {index}")
-        panels[1, column].set_title("object × probe")
-        if predicted is None:
-            _empty(panels[1, column])
-        else:
-            panels[1, column].imshow(log_counts(predicted[column]), cmap=PATTERN_MAP, vmin=0, vmax=top)
+    lines = [f"{found.severity}: {textwrap.shorten(found.message, 170)}" for found in findings[:SHOWN_FINDINGS]]
+    states = [("", dataset)] if corrected is None else [("", dataset), ("after: ", corrected)]
+    written = [0.14 * len(lines) + 0.1] if lines else []
+    figure = new_figure(5.6 + 2.6 * (len(states) - 1) + sum(written))
+    heights = [2.6 * len(states) + 1.07, 1.93, *written]
+    above, below, *words = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    panels = above.subplots(2 * len(states), SHOWN, squeeze=False)
+    top, image = 0.0, ScalarMappable()
+    for number, (name, data) in enumerate(states):
+        image, top = _pattern_rows(panels[2 * number : 2 * number + 2], data, name, top)
+    panels = panels[:, : min(len(dataset), SHOWN)]
     colour_bar(above, image, list(panels.flat), "log₁₀(1 + amplitude²)")
     lower = list(below.subplots(1, 3))
-    _scan_panel(below, lower[0], dataset)
-    _detector_panel(below, lower[1], dataset)
-    image = lower[2].imshow(np.sqrt(total_intensity(dataset.probe_modes)), cmap=AMPLITUDE_MAP, vmin=0)
+    shown = states[-1][1]
+    _scan_panel(below, lower[0], shown)
+    _detector_panel(below, lower[1], shown)
+    image = lower[2].imshow(np.sqrt(total_intensity(shown.probe_modes)), cmap=AMPLITUDE_MAP, vmin=0)
     lower[2].set_title("probe amplitude")
     colour_bar(below, image, lower[2], "arb. unit")
     for ax in (*panels.flat, *lower):
         bare(ax)
     letter([*panels.flat, *lower])
+    for place in words:
+        place.text(0.01, 0.95, "\n".join(lines), va="top", fontsize="x-small")
     return figure
 
 
-def write_check_figure(dataset: PtychoDataset, path: str | Path) -> Path:
+def write_check_figure(
+    dataset: PtychoDataset,
+    path: str | Path,
+    corrected: PtychoDataset | None = None,
+    findings: Sequence[Finding] = (),
+) -> Path:
     """Draw `check_figure` into a file (png, pdf, svg).
 
     Raises
@@ -85,11 +98,30 @@ def write_check_figure(dataset: PtychoDataset, path: str | Path) -> Path:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        check_figure(dataset).savefig(path, dpi=150)
+        check_figure(dataset, corrected, findings).savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         problem = Problem(str(path), "", str(error), "a picture file", "Choose a name ending in .png, .pdf or .svg.")
         raise InputError(problem) from None
     return path
+
+
+def _pattern_rows(panels: Any, dataset: PtychoDataset, name: str, top: float) -> tuple[Any, float]:
+    """Fill two rows with measured and predicted patterns; return an image of them and the end of its scale."""
+    shown = spread_indices(len(dataset), SHOWN)
+    measured = np.nan_to_num(read_patterns(dataset.diffraction, shown))
+    predicted = _predict(dataset, shown)
+    for ax in panels[:, len(shown) :].flat:  # a file of fewer patterns
+        ax.remove()
+    top = top or max(float(log_counts(measured).max()), 1e-6)
+    for column, index in enumerate(shown):
+        image = panels[0, column].imshow(log_counts(measured[column]), cmap=PATTERN_MAP, vmin=0, vmax=top)
+        panels[0, column].set_title(f"{name}measured {index}")
+        panels[1, column].set_title(f"{name}object × probe")
+        if predicted is None:
+            _empty(panels[1, column])
+        else:
+            panels[1, column].imshow(log_counts(predicted[column]), cmap=PATTERN_MAP, vmin=0, vmax=top)
+    return image, top
 
 
 def _scan_panel(figure: FigureBase, ax: Axes, dataset: PtychoDataset) -> None:

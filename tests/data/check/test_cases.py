@@ -262,6 +262,14 @@ def test_a_probe_of_another_size_is_fitted(size, scan, tmp_path):
     assert codes(check_file(prepared), "error") == []
 
 
+def test_a_wrong_probe_does_not_make_amplitude_intensity(scan, tmp_path):
+    """A probe of half the width predicts so badly that the square root of anything fits better."""
+    path = write_contract(tmp_path / "probe.npz", scan, probeGuess=scan["probe"][::2, ::2])
+    report = check_file(path)
+    assert codes(report, "error") == []
+    assert "object-unrelated" in codes(report, "warning")
+
+
 def test_modes_on_the_last_axis_are_recognised(scan, tmp_path):
     modes = np.stack([scan["probe"], 0.1j * scan["probe"][::-1]], axis=-1)
     dataset = load_dataset(
