@@ -12,6 +12,7 @@ import io
 import os
 import tokenize
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import ptycho_lib
@@ -74,6 +75,7 @@ def executing_template() -> Path | None:
     return Path(name) if name else None
 
 
+@lru_cache(maxsize=512)  # a process that begins many runs reads the same modules for each
 def statements(source: str) -> str:
     """Return Python source without comments, docstrings and layout; the same for all versions of Python.
 
