@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ptycho_lib.data.check.file import Finding
+from ptycho_lib.data.check.findings import Finding
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.leakage import find_leakage
 from ptycho_lib.data.reprojection import spread_indices
