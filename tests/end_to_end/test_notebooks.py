@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom without a front end, on the shipped data with small settings."""
+"""Every notebook runs from top to bottom without a front end, on shipped or small simulated data."""
 
 from __future__ import annotations
 
@@ -75,12 +75,13 @@ def test_inspect_a_study(tmp_path: Path) -> None:
     assert len(pictures(notebook)) == 3
     said = text(notebook)
     assert "5 of 6 runs are complete" in said
-    assert "Supervised baseline collapsed" in said
+    assert "the supervised baseline collapsed" in said
     assert "the worst first" in said
 
 
 def test_your_own_study(tmp_path: Path) -> None:
-    small = {"n_train_sizes": "16", "steps": 2, "estimate_cost": False}
+    measured = save_dataset(simulate_small(80, seed=3), tmp_path / "measured.npz")
+    small = {"raw_file": str(measured), "n_train_sizes": "16", "steps": 2, "estimate_cost": False}
     folder = tmp_path / "mine"
     notebook = execute("04_your_own_study.ipynb", tmp_path, study_dir=str(folder), **small)
     assert len(pictures(notebook)) == 1
