@@ -170,12 +170,17 @@ def probe_note(trained: NDArray[np.complexfloating], given: NDArray[np.complexfl
     agreement = probe_agreement(trained, given)
     if agreement >= SAME_PROBE:
         return f"The scan's own probe is used; it agrees with that of the training to {agreement:.3f}."
-    ours, theirs = probe_diameter(given), probe_diameter(trained)
+    ours, theirs = (f"{probe_diameter(probe):.0f} px, {_modes(probe)}" for probe in (given, trained))
     return (
         f"The scan's own probe is used, another than that of the training (agreement {agreement:.2f}, 1 is the same; "
-        f"diameter {ours:.0f} px instead of {theirs:.0f} px). First guess, illumination and stitching take it; the "
+        f"{ours}; in training {theirs}). First guess, illumination and stitching take it; the "
         "trained weights have not seen it. Judge the result by its residual."
     )
+
+
+def _modes(probe: NDArray[np.complexfloating]) -> str:
+    number = 1 if probe.ndim == 2 else len(probe)
+    return f"{number} mode{'s' * (number > 1)}"
 
 
 def _joined(parts: Sequence[RawScan], source: str) -> RawScan:

@@ -19,9 +19,14 @@ from pathlib import Path
 
 import pytest
 
+from ptycho_lib.config import NetworkConfig
+from ptycho_lib.data.dataset import save_dataset
+from ptycho_lib.networks.batches import normalised_probe
+from ptycho_lib.networks.models import build_pinn
 from ptycho_lib.report.output.html_report import write_report
 from ptycho_lib.report.output.pdf import write_pdf
 from ptycho_lib.study.execution.summary import execute_summary
+from tests.conftest import simulate_small
 from tests.support import report_examples as examples
 
 pytestmark = pytest.mark.browser
@@ -131,6 +136,36 @@ class TestReport:
         printed = watched.page.pdf(format="A4", prefer_css_page_size=True)
         (SCREENSHOTS / "report_a4.pdf").write_bytes(printed)
         assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 8
+
+
+@pytest.fixture(scope="module")
+def scan_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a new scan, reconstructed by a network that was never trained."""
+    folder = tmp_path_factory.mktemp("scan")
+    scan = simulate_small(40, seed=5)
+    network = NetworkConfig(width=2, first_guess_iterations=5)
+    build_pinn(network, normalised_probe(scan.probe)).save(folder / "model.keras")
+    path = save_dataset(scan, folder / "scan.npz")
+    command = [sys.executable, "-m", "ptycho_lib.cli.main", "reconstruct", folder / "model.keras", path, folder / "out"]
+    subprocess.run([*map(str, command), "--threads", "1"], check=True, capture_output=True, timeout=600)
+    return folder / "out" / "report.html"
+
+
+class TestScanReport:
+    """`report.html` of a new scan."""
+
+    @pytest.mark.parametrize("width", [390, 1280])
+    def test_opens_without_network_request_or_complaint(self, browser, scan_report: Path, width: int) -> None:
+        watched = Watched(browser, offline=True, width=width)
+        watched.page.goto(scan_report.as_uri())
+        watched.picture(f"scan_report_{width}")
+        assert watched.complaints == []
+        assert [url for url in watched.requests if not url.startswith(("file:", "data:"))] == []
+        images = watched.page.locator("img").all()
+        assert len(images) == 2
+        assert all(image.get_attribute("alt") for image in images)
+        assert watched.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+        assert "of the measured amplitude unexplained" in watched.page.inner_text("main")
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,8 @@ def other_pixels(first: ComparedStudy, second: ComparedStudy) -> str:
 
 def other_trials(first: ComparedStudy, second: ComparedStudy) -> str:
     """Return why equal trial numbers of two studies mean different trials; empty if they mean the same."""
-    if first.manifest.train.fingerprint != second.manifest.train.fingerprint:
+    known = [[file.fingerprint for file in study.manifest.training_files] for study in (first, second)]
+    if known[0] != known[1]:
         return "trained on other data, so trials have nothing in common"
     settings = [study.config.model_dump(include={"seed", "vary", "sampling"}) for study in (first, second)]
     return "" if settings[0] == settings[1] else "other seeds or another choice of patterns"
@@ -211,9 +212,10 @@ def what_differs(studies: Sequence[ComparedStudy]) -> pd.DataFrame:
 
 def _facts(study: ComparedStudy) -> Iterator[tuple[tuple[str, str], str]]:
     manifest = study.manifest
-    for name, value in _flat(study.config.model_dump(mode="json", exclude={"name"})):
+    for name, value in _flat(study.config.model_dump(mode="json", exclude={"name", "train_data"})):
         yield ("settings", name), value
-    for name, data in (("training file", manifest.train), ("test file", manifest.test)):
+    training = [(f"training file {number}", file) for number, file in enumerate(manifest.training_files, 1)]
+    for name, data in (*training, ("test file", manifest.test)):
         yield ("data", name), f"{Path(data.path).name}, {data.n_patterns} patterns ({data.fingerprint[:SHOWN]})"
     yield ("data", "test patterns"), str(manifest.n_test)
     yield ("data", "complete runs"), str(len(study.runs))

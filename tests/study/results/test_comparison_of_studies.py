@@ -38,7 +38,7 @@ def test_what_differs_is_named_and_nothing_else(folders):
     rows = comparison.differences.set_index("item")
     assert rows.loc["training.steps"].tolist() == ["settings", "800", "1600"]
     assert "seed" not in rows.index
-    assert "training file" not in rows.index
+    assert "training file 1" not in rows.index
     assert not comparison.unpaired
 
 
