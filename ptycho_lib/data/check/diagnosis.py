@@ -26,6 +26,7 @@ from ptycho_lib.data.check.sample import (
     standard_error,
 )
 from ptycho_lib.data.check.scan_search import displacements, refine_affine, search_scans
+from ptycho_lib.io.lazy_stack import Array
 
 CLEARLY = 0.5625
 """A hypothesis is named if it lowers the misfit beyond noise to less than this share: the residual to 0.75."""
@@ -47,6 +48,11 @@ SHORTLIST = 6
 """Hypotheses of a search that are tried on the whole sample."""
 UNEVEN_STAGE = 0.4
 """Positions whose patterns fit best so far away, root mean square in pixels, are in error."""
+
+LINES = 0.9
+"""Of the displacements this share must be common to lines, to be called so, ..."""
+FEWEST_LINES, IN_A_LINE = 4, 4
+"""... of at least so many lines of at least so many sampled patterns."""
 
 Certainty = Literal["certain", "likely"]
 
@@ -88,6 +94,8 @@ class Diagnosis:
     unexplained: float
     rivals: tuple[Hypothesis, ...] = ()
     position_error_px: float = 0.0
+    line_offsets_px: float = 0.0
+    """The part of it that is one offset for each line of the scan, root mean square; 0 if most of it is not."""
 
 
 def diagnose(sample: Sample) -> Diagnosis:
@@ -129,6 +137,7 @@ def diagnose(sample: Sample) -> Diagnosis:
 def _diagnosis(sample: Sample, as_is: Fit, chosen: Hypothesis, found: Fit, certainty: Certainty | None) -> Diagnosis:
     right = chosen.apply(sample)
     uniform = fit(right.uniform())
+    error, of_lines = _position_error(right, found)
     return Diagnosis(
         as_is=as_is,
         best=found,
@@ -138,7 +147,8 @@ def _diagnosis(sample: Sample, as_is: Fit, chosen: Hypothesis, found: Fit, certa
         noise=found.noise.residual,
         uniform=uniform.residual,
         unexplained=_unexplained(right, found, uniform),
-        position_error_px=_position_error(right, found),
+        position_error_px=error,
+        line_offsets_px=of_lines,
     )
 
 
@@ -321,17 +331,39 @@ def _rivals(
     return tuple({one.codes: one for one in reversed(rivals)}.values())[::-1]
 
 
-def _position_error(right: Sample, found: Fit) -> float:
-    """Return how far the positions are off (px, root mean square) if moving each explains the misfit; else 0."""
+def _position_error(right: Sample, found: Fit) -> tuple[float, float]:
+    """Return how far the positions are off, and what of it is common to the lines of the scan.
+
+    In pixels, root mean square; 0 if moving each position does not explain the misfit.
+    """
     if not np.isfinite(found.residual) or _unexplained(right, found) < EXPLAINED / 2:
-        return 0.0
+        return 0.0, 0.0
     where = displacements(right, 4.0, 0.5)
     if len(where.index) < FEW:
-        return 0.0
+        return 0.0, 0.0
     part = right.take(where.index)
     positions = part.positions_px + where.moved_px
     moved = replace(part, scan_px=positions, index=np.arange(len(positions)))
     before, after = fit(part), fit(moved)
     rms = float(np.sqrt(np.mean(np.sum(np.square(where.moved_px), axis=1))))
     helps = after.beyond_noise < CLEARLY * before.beyond_noise and lead(before, after) > DOUBT
-    return rms if helps and rms > UNEVEN_STAGE else 0.0
+    if not helps or rms <= UNEVEN_STAGE:
+        return 0.0, 0.0
+    common = _common_to_lines(part.positions_px, where.moved_px)
+    return rms, common if common > LINES * rms else 0.0
+
+
+def _common_to_lines(positions_px: Array, moved_px: Array) -> float:
+    """Return the root mean square of the mean displacements of lines along rows or columns; 0 without lines."""
+    found = 0.0
+    for axis in (0, 1):
+        order = np.argsort(positions_px[:, axis], kind="stable")
+        gaps = np.diff(positions_px[order, axis])
+        line = np.zeros(len(order), int)
+        line[order[1:]] = np.cumsum(gaps > 0.5 * np.max(gaps, initial=0.0))
+        sizes = np.bincount(line)
+        if len(sizes) < FEWEST_LINES or sizes.min() < IN_A_LINE:
+            continue
+        means = np.stack([np.bincount(line, moved_px[:, k]) / sizes for k in (0, 1)], axis=1)
+        found = max(found, float(np.sqrt(np.mean(np.sum(np.square(means[line]), axis=1)))))
+    return found

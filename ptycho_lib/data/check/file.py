@@ -346,6 +346,9 @@ def _remaining(result: Diagnosis, named: set[str]) -> list[Finding]:
     )
     if result.position_error_px:
         message = f"the positions are off by {result.position_error_px:.2g} px, root mean square {state}"
+        if result.line_offsets_px:
+            message = message.replace("the positions are", "the lines of the scan, each as a whole, are")
+            return [finding("line-offsets", message)]
         return [finding("position-errors", message)]
     if result.hypothesis is not None and result.certainty == "likely":
         return []

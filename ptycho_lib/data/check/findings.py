@@ -29,6 +29,10 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "warning",
         "Refine the positions with the reconstruction program, and bring the refined ones.",
     ),
+    "line-offsets": (
+        "warning",
+        "Backlash, or lost triggers of a fly scan: bring the encoder's positions, or refined ones.",
+    ),
     "normalised": (
         "warning",
         "Export them without normalising: the model needs bright and dark patterns on one scale.",

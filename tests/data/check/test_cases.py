@@ -217,6 +217,19 @@ def test_jitter_of_the_stage_is_named(scan, tmp_path):
     assert {"position-errors", "contract"} & set(codes(report)), report.findings
 
 
+def test_offsets_of_lines_are_told_from_jitter(scan, tmp_path):
+    """Backlash: every second line starts 2.5 pixels later."""
+    moved = scan["positions"].reshape(8, 8, 2) + np.array([0.0, 2.5]) * (np.arange(8) % 2)[:, None, None]
+    rows = np.arange(8)[:, None] * 32 / 9 + 19  # a raster, so that there are lines
+    grid = np.stack(np.broadcast_arrays(rows, np.arange(8)[None] * 32 / 9 + 19), -1).reshape(-1, 2).round()
+    amplitude = predict(scan["obj"], grid, scan["probe"])
+    counts = np.random.default_rng(6).poisson(amplitude**2 * 1e5 / np.square(amplitude).sum((1, 2)).mean())
+    told = grid.reshape(8, 8, 2) + (moved - scan["positions"].reshape(8, 8, 2))
+    file = {"ycoords": told[..., 0].ravel(), "xcoords": told[..., 1].ravel()}
+    report = check_file(write_contract(tmp_path / "lines.npz", scan | {"counts": counts.astype(float)}, **file))
+    assert "line-offsets" in codes(report, "warning"), report.findings
+
+
 def test_auto_applies_what_is_certain_and_records_it(tmp_path, noise):
     scan = simulate()
     changed = turned(7, 2)(scan)
