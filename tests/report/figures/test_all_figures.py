@@ -111,9 +111,21 @@ def every_figure() -> dict[str, Figure]:
         ),
         "learning_curve": figures.learning_curve_figure(models, learning_curves()),
         "reliability": figures.reliability_figure(coverage()),
+        "new_scan": figures.new_scan_figure(
+            TRUTH, MASK, spread["pinn"], residual["pinn"], pixel_size_m=examples.PIXEL_M
+        ),
+        "studies": compared_studies(table),
         "time": figures.time_figure(models, examples.costs(models)),
         "sweep": figures.condition_series_figure(models, examples.costs(models, overlaps=OVERLAPS), SWEEPS),
     }
+
+
+def compared_studies(table: pd.DataFrame) -> Figure:
+    """Return two studies, of which the second is a little better."""
+    better = table.assign(value=0.9 * table["value"])
+    means = [examples.summary(one).assign(study=name) for one, name in ((table, "first"), (better, "second"))]
+    pairs = examples.summary(table.assign(value=-0.1 * table["value"])).assign(study="second")
+    return figures.study_comparison_figure(pd.concat(means), pairs, ["first", "second"])
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +146,7 @@ NAMES = (
     *("dataset", "coverage", "coverage_two_objects", "history", "comparison", "montage", "frc"),
     *("profile", "uncertainty", "check", "pattern", "overlap", "study", "conditions", "time", "sweep"),
     *("conditions_all_models", "conditions_many", "starting_guesses"),
-    *("generalization", "reliability", "learning_curve"),
+    *("generalization", "reliability", "learning_curve", "new_scan", "studies"),
 )
 
 
