@@ -28,13 +28,17 @@ def codes(report, *severities):
 
 @pytest.fixture(scope="module")
 def star(star_raw):
+    """Every eighth pattern: 65 say as much as the 128 that a check looks at, in less time."""
     with np.load(star_raw) as raw:
-        return dict(raw)
+        count = len(raw["diff3d"])
+        return {key: value[::8] if value.shape[:1] == (count,) else value for key, value in raw.items()}
 
 
 @pytest.fixture(scope="module")
-def good(star_raw):
-    return read_file(star_raw, ReadOptions())
+def good(star, tmp_path_factory):
+    path = tmp_path_factory.mktemp("star") / "good.npz"
+    np.savez(path, **star)
+    return read_file(path, ReadOptions())
 
 
 def same_arrays(one, two):
