@@ -26,8 +26,9 @@ from ptycho_lib.io.lazy_stack import release, scratch
 from ptycho_lib.networks.batches import MixedSamples, Samples, photons_per_pixel
 from ptycho_lib.networks.first_guess import FirstGuess, Schedule
 
-PIXELS_AT_A_TIME = 128 * 64**2
-"""Detector pixels of a batch: enough that starting each operation costs little, few enough for the cache."""
+PIXELS_AT_A_TIME = 64 * 64**2
+"""Pixels of all waves of a batch, one for each pattern and probe mode: enough that starting each operation costs
+little, few enough for the cache (docs/methods/networks.md)."""
 
 IN_FLIGHT = 2
 """Batches under way at a time: one is read and handed back while another is computed."""
@@ -96,7 +97,7 @@ class Guesser:
     ) -> None:
         count, k = samples.members.shape
         size = samples.dataset.patch_size
-        self.samples, self.batch_size = samples, batch_size or fitting_batch(size, count, k)
+        self.samples, self.batch_size = samples, batch_size or fitting_batch(size, count, k * len(probe))
         self.shape = (count, k, size, size, 2)
         self.settings = (layer.iterations, layer.damping)
         self._function = guess_function(size, *self.settings)
@@ -205,9 +206,9 @@ def _of_scan(
     return values, 0.0
 
 
-def fitting_batch(patch_size: int, count: int, k: int) -> int:
-    """Return how many samples of k patterns are computed at a time."""
-    return min(max(1, PIXELS_AT_A_TIME // (k * patch_size**2)), count)
+def fitting_batch(patch_size: int, count: int, waves: int) -> int:
+    """Return how many samples, each of some waves, are computed at a time."""
+    return min(max(1, PIXELS_AT_A_TIME // (waves * patch_size**2)), count)
 
 
 def in_order(compute: Callable[[int], Any], starts: range) -> Iterator[tuple[int, Any]]:

@@ -15,7 +15,7 @@ from ptycho_lib.io.array_cache import ArrayCache
 from ptycho_lib.networks import guesses
 from ptycho_lib.networks.batches import Samples, input_scale, normalised_probe, sample_groups
 from ptycho_lib.networks.first_guess import FirstGuess
-from ptycho_lib.networks.guesses import Guesser, with_first_guesses
+from ptycho_lib.networks.guesses import Guesser, fitting_batch, with_first_guesses
 from ptycho_lib.networks.prediction import predict_untrained
 from ptycho_lib.networks.training import train_model
 
@@ -147,3 +147,11 @@ def test_networks_and_patches_are_the_same_with_a_cache_and_without(dataset, tmp
     for other in control[1:]:
         np.testing.assert_array_equal(other.patches, control[0].patches)
     assert all(one.usage.seconds > 0 for one in control)
+
+
+def test_a_batch_holds_fewer_patterns_the_more_waves_each_has():
+    assert fitting_batch(64, 1000, 1) == 64
+    assert fitting_batch(64, 1000, 3) == 21  # three modes
+    assert fitting_batch(64, 1000, 4 * 3) == 5  # of groups of four
+    assert fitting_batch(512, 1000, 9) == 1
+    assert fitting_batch(64, 10, 1) == 10
