@@ -1,4 +1,4 @@
-"""Series of conditions, and crossovers against series_values whose crossing is known."""
+"""Series of conditions, and crossovers of curves that change places at a known point."""
 
 import numpy as np
 import pandas as pd
