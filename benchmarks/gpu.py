@@ -77,7 +77,7 @@ def first_step(device: str, data: PtychoDataset) -> dict[str, np.ndarray]:
         group = {"merged_patches": plan.merged, "reach_px": plan.reach_px}
         network = build_pinn(config.network, probe_in_use(data, config.network), **group)
         for weight in network.backbone.trainable_weights:  # those that start at zero would hide the others
-            weight.assign(np.random.default_rng(weight.shape).normal(0, 0.05, weight.shape))
+            weight.assign(np.random.default_rng(list(map(int, weight.shape))).normal(0, 0.05, weight.shape))
         samples, _ = with_first_guesses(network.first_guess, plan.samples)
         inputs, *_ = next(iter(training_stream(replace(plan, samples=samples), 0)))
         with tf.GradientTape() as tape:
