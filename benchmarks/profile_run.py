@@ -30,6 +30,7 @@ from ptycho_lib.data.prepare.pipeline import prepare
 from ptycho_lib.study.execution.jobs import default_threads
 from ptycho_lib.study.execution.kernel_environment import Resources, environment
 from ptycho_lib.study.execution.plan import plan_study
+from ptycho_lib.study.folder.manifest import write_manifest
 
 STAR = Path(__file__).parents[1] / "studies/siemens_star"
 MODES = STAR / "siemens_star_velociprobe_n64_probe_modes.npz"
@@ -143,15 +144,15 @@ def main(steps: int = 400, modes: int = 3) -> None:
         plan = plan_study(train, test, folder / "study", load_config(None, n_train_sizes=(64,), **settings))
         run = next(run for run in plan.runs if run.key.is_trained)
         variables = os.environ | {"MPLBACKEND": "agg"} | environment(Resources(default_threads()), plan.template)
-        (folder / "study").mkdir()
+        plan.out_dir.mkdir()
+        write_manifest(plan.out_dir, plan.manifest)  # a study, so that first guesses are kept
         parameters = run.parameters(str(folder / "config.yaml"))
         (folder / "config.yaml").write_text(run.config.to_yaml(), encoding="utf-8")
-        parameters["output_dir"] = str(folder / "direct")
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         command = [sys.executable, __file__, "--inside", json.dumps(parameters)]
         subprocess.run(command, check=True, capture_output=True, env=variables)
         wall, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent = json.loads((folder / "direct" / "profile.json").read_text())
+        spent = json.loads((run.folder / "profile.json").read_text())
         total = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
         title = f"64 patterns, {steps} steps, probe modes: {modes}"
         print(f"{title:<44}{'calls':>7}{'CPU s':>8}{'share':>7}{'wall s':>8}")
