@@ -105,7 +105,7 @@ def markdown_table(page: Path, source: str) -> str:
     lines = [f"| {row.replace('_', ' ')} | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
     for label, values in zip(cells.index, cells.to_numpy(), strict=True):
         shown = ["" if pd.isna(values[i]) else f"{values[i]:.3f}" for i in order]
-        lines.append(f"| {label} | {' | '.join(shown)} |")
+        lines.append(f"| {LABELS.get(str(label), label)} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 

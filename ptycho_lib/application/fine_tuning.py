@@ -31,7 +31,7 @@ VALIDATIONS = 10
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """A network before and after it was trained on with a new scan.
+    """A network before and after training continued with a new scan.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class FineTuned:
         Of all patterns of the scan.
     trained : TrainedModel
     n_patterns : int
-        Patterns that it was trained on with.
+        Patterns of the new scan with which training continued.
     """
 
     before: ScanReconstruction

@@ -196,7 +196,7 @@ def plan_fine_tuning(
 
 
 def refuse_baseline(file: ModelFile) -> list[Problem]:
-    """Return why a network cannot be trained on without an object."""
+    """Return why the training of a network cannot continue without an object."""
     if file.model == "pinn":
         return []
     found = "the supervised baseline, which learns from a known object"

@@ -116,7 +116,7 @@ def fine_tune(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    """Train a PtychoPINN on with a new scan; the scan needs no object.
+    """Continue the training of a PtychoPINN with a new scan, which needs no object.
 
     OUT_DIR receives model.keras, which `reconstruct` takes, the reconstructions before and after, and report.html.
     """

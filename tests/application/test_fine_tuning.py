@@ -1,4 +1,4 @@
-"""A network is trained on with a new scan, without an object; a baseline cannot be."""
+"""Training continues with a new scan, without an object; a baseline cannot do that."""
 
 import json
 from dataclasses import replace
