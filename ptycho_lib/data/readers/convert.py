@@ -49,22 +49,23 @@ def complete(raw: RawScan, options: ReadOptions, *, need_object: bool = True) ->
     raw = _raster(_apply(raw, options), options)
     to_reconstruct = isinstance(options, PrepareOptions) and (options.reference != "file" or options.apart)
     _refuse_incomplete(raw, unless="obj" if to_reconstruct or not need_object else "")
-    notes = [*raw.history, f"read: {raw.program}"]
-    patterns = patterns_first(raw, options, notes)
-    raw, patterns = _paired(raw, patterns, notes)
+    patterns, first = patterns_first(raw, options)
+    raw, patterns, paired = _paired(raw, patterns)
     count, size = patterns.shape[0], patterns.shape[-1]
-    pixel = _pixel_size(raw, size, notes)
+    pixel, scaled = _pixel_size(raw, size)
+    notes = [*raw.history, f"read: {raw.program}", *first, *paired, *scaled]
     if raw.obj is None:
-        positions = positions_px(raw, (size, size), size, pixel, options, notes)
+        positions, lines = positions_px(raw, (size, size), size, pixel, options)
         positions, shape = frame(positions, size)
         obj = np.ones(shape, np.complex64)
-        notes.append(f"object: none in the file; a flat one of {shape[0]}×{shape[1]} pixels round the scan")
+        notes += [*lines, f"object: none in the file; a flat one of {shape[0]}×{shape[1]} pixels round the scan"]
     else:
-        obj, lines = single_slice(raw)
-        notes += lines
-        positions = positions_px(raw, obj.shape, size, pixel, options, notes)
+        obj, sliced = single_slice(raw)
+        positions, lines = positions_px(raw, obj.shape, size, pixel, options)
+        notes += sliced + lines
     if options.frame_lag:
-        patterns, positions, raw = _lagged(patterns, positions, raw, options.frame_lag, notes)
+        patterns, positions, raw, note = _lagged(patterns, positions, raw, options.frame_lag)
+        notes.append(note)
         count = patterns.shape[0]
     if len(positions) != count:
         found = f"{len(positions)} positions for {count} patterns"
@@ -79,25 +80,29 @@ def complete(raw: RawScan, options: ReadOptions, *, need_object: bool = True) ->
     if options.conjugate_probe:
         probe = probe.conj()
         notes.append("probe: complex conjugate")
-    rearrange = rearrangements(raw, options, notes)
-    bad = unmeasured_pixels(raw, patterns, options, notes)
-    dark = dark_image(raw, patterns.shape[1:], options, notes)
-    dataset = PtychoDataset(
-        diffraction=amplitude_view(patterns, raw, rearrange, options, notes, bad=bad, dark=dark),
+    rearrange, moves = rearrangements(raw, options)
+    bad, masked = unmeasured_pixels(raw, patterns, options)
+    dark, darkened = dark_image(raw, patterns.shape[1:], options)
+    amplitude, rooted = amplitude_view(patterns, raw, rearrange, options, bad=bad, dark=dark)
+    patches, ignored = _fitting_patches(raw, patterns.shape)
+    counts, counted = mean_photons(raw, patterns, bad=bad, dark=dark)
+    photons, divided = _photons(counts, options)
+    return PtychoDataset(
+        diffraction=amplitude,
         positions_px=positions,
         probe=probe.astype(np.complex64),
         obj=obj.astype(np.complex64),
-        patches=_fitting_patches(raw, patterns.shape, notes),
+        patches=patches,
         coverage=raw.coverage,
         mask=None if bad is None else ~moved(bad[None], rearrange)[0],
         scan_index=raw.scan_index,
-        photons_per_pattern=_photons(mean_photons(raw, patterns, notes, bad=bad, dark=dark), options, notes),
+        photons_per_pattern=photons,
         pixel_size_m=pixel,
         wavelength_m=raw.wavelength_m,
         detector_distance_m=raw.detector_distance_m,
         source=raw.source,
+        history=(*notes, *moves, *masked, *darkened, *rooted, *ignored, *counted, *divided),
     )
-    return replace(dataset, history=tuple(notes))
 
 
 def _apply(raw: RawScan, options: ReadOptions) -> RawScan:
@@ -153,8 +158,8 @@ def _refuse_incomplete(raw: RawScan, *, unless: str = "") -> None:
         raise InputError(problems)
 
 
-def _paired(raw: RawScan, patterns: Any, notes: list[str]) -> tuple[RawScan, Any]:
-    """Bring patterns and positions of the same exposures together, where the file numbers them.
+def _paired(raw: RawScan, patterns: Any) -> tuple[RawScan, Any, tuple[str, ...]]:
+    """Bring patterns and positions of the same exposures together, where the file numbers them; add history lines.
 
     Raises
     ------
@@ -163,60 +168,57 @@ def _paired(raw: RawScan, patterns: Any, notes: list[str]) -> tuple[RawScan, Any
     """
     numbers = raw.position_index
     if numbers is None or raw.positions is None or np.shape(numbers) != np.shape(raw.positions)[:1]:
-        return raw, patterns
+        return raw, patterns, ()
     taken = np.arange(patterns.shape[0]) if raw.pattern_index is None else raw.pattern_index
     if np.shape(taken) != (patterns.shape[0],) or np.array_equal(numbers, taken):
-        return raw, patterns
+        return raw, patterns, ()
     common, at_pattern, at_position = np.intersect1d(taken, numbers, return_indices=True)
     if not len(common):
         found = "no exposure that has both a pattern and a position"
         fix = "Give the patterns that belong to this reconstruction with `--patterns-file`."
         raise InputError(Problem(raw.source, "positions", found, "the same exposures", fix))
-    notes.append(
+    note = (
         f"patterns and positions: brought together by their numbers; {len(common)} exposures have both, "
         f"of {len(taken)} patterns and {len(numbers)} positions"
     )
-    return replace(raw, positions=raw.positions[at_position]), select(patterns, at_pattern)
+    return replace(raw, positions=raw.positions[at_position]), select(patterns, at_pattern), (note,)
 
 
-def _pixel_size(raw: RawScan, size: int, notes: list[str]) -> float | None:
-    """Return the object pixel: as the file says, or λz/(N·detector pixel)."""
+def _pixel_size(raw: RawScan, size: int) -> tuple[float | None, tuple[str, ...]]:
+    """Return the object pixel, as the file says or λz/(N·detector pixel); and lines for the history."""
     if raw.pixel_size_m is not None:
-        return raw.pixel_size_m
+        return raw.pixel_size_m, ()
     geometry = (raw.wavelength_m, raw.detector_distance_m, raw.detector_pixel_m)
     if any(value is None or not value > 0 for value in geometry):
-        return None
+        return None, ()
     wavelength, distance, detector_pixel = (float(value) for value in geometry if value is not None)
     pixel = wavelength * distance / (size * detector_pixel)
-    notes.append(f"pixel_size_m: {pixel:.4g}, from wavelength, distance and {size} detector pixels")
-    return pixel
+    return pixel, (f"pixel_size_m: {pixel:.4g}, from wavelength, distance and {size} detector pixels",)
 
 
-def _photons(counts: float | None, options: ReadOptions, notes: list[str]) -> float | None:
-    """Return the photons of so many counts."""
+def _photons(counts: float | None, options: ReadOptions) -> tuple[float | None, tuple[str, ...]]:
+    """Return the photons of so many counts, and lines for the history."""
     if counts is None or options.counts_per_photon == 1.0:
-        return counts
+        return counts, ()
     photons = counts / options.counts_per_photon
-    notes.append(f"photons per pattern: {photons:.4g}, with {options.counts_per_photon:g} counts for each")
-    return photons
+    return photons, (f"photons per pattern: {photons:.4g}, with {options.counts_per_photon:g} counts for each",)
 
 
-def _lagged(patterns: Any, positions: Array, raw: RawScan, lag: int, notes: list[str]) -> tuple[Any, Array, RawScan]:
-    """Pair pattern i with position i + lag; leave out what has no partner."""
+def _lagged(patterns: Any, positions: Array, raw: RawScan, lag: int) -> tuple[Any, Array, RawScan, str]:
+    """Pair pattern i with position i + lag; leave out what has no partner; add a line for the history."""
     count = min(patterns.shape[0], len(positions))
     index = np.arange(max(0, -lag), min(count, len(positions) - lag))
     if not len(index):
         fix = "Give a smaller `--frame-lag`."
         raise InputError(Problem(raw.source, "frame_lag", f"{lag} for {count} patterns", "fewer than patterns", fix))
-    notes.append(f"patterns: pattern i has position i + {lag}; {count - len(index)} without a partner left out")
+    note = f"patterns: pattern i has position i + {lag}; {count - len(index)} without a partner left out"
     scan = raw.scan_index
     raw = replace(raw, scan_index=None if scan is None else scan[index], patches=None)
-    return select(patterns, index), positions[index + lag], raw
+    return select(patterns, index), positions[index + lag], raw, note
 
 
-def _fitting_patches(raw: RawScan, shape: tuple[int, ...], notes: list[str]) -> Any:
-    """Return the object patches of the file if they belong to the patterns; else they are cut anew."""
+def _fitting_patches(raw: RawScan, shape: tuple[int, ...]) -> tuple[Any, tuple[str, ...]]:
+    """Return the file's object patches if they belong to the patterns, else they are cut anew; and history lines."""
     if raw.patches is None or (raw.patches.shape == shape and raw.patches.dtype.kind == "c"):
-        return raw.patches
-    notes.append(f"Y: ignored, {raw.patches.shape} of {raw.patches.dtype}; patches are cut from the object")
-    return None
+        return raw.patches, ()
+    return None, (f"Y: ignored, {raw.patches.shape} of {raw.patches.dtype}; patches are cut from the object",)

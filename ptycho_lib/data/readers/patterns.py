@@ -31,8 +31,8 @@ FLIPPED = {"rows": (1,), "columns": (2,), "both": (1, 2)}
 """Axes of a stack that an option reverses."""
 
 
-def patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
-    """Return the stack as (n, rows, columns).
+def patterns_first(raw: RawScan, options: ReadOptions) -> tuple[Any, tuple[str, ...]]:
+    """Return the stack as (n, rows, columns), and lines for the history.
 
     Raises
     ------
@@ -41,8 +41,7 @@ def patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
     """
     shape, dtype = raw.patterns.shape, np.dtype(raw.patterns.dtype)
     if len(shape) == 4 and options.pattern_axis != "last":
-        notes.append(f"patterns: {shape} -> {shape[0] * shape[1]} patterns, line after line")
-        return Grid(raw.patterns)
+        return Grid(raw.patterns), (f"patterns: {shape} -> {shape[0] * shape[1]} patterns, line after line",)
     if len(shape) != 3:
         fix = "Give one scan, as a stack of patterns."
         raise InputError(Problem(raw.source, "diffraction", f"shape {shape}", "(n, rows, columns)", fix))
@@ -57,14 +56,14 @@ def patterns_first(raw: RawScan, options: ReadOptions, notes: list[str]) -> Any:
         fix = "Cut or bin them to what the study needs, a few hundred pixels."
         raise InputError(Problem(raw.source, "diffraction", f"shape {shape}", "patterns up to 8192×8192", fix))
     if not last:
-        return raw.patterns
-    notes.append(f"patterns: {shape} -> patterns first")
-    return LastAxis(raw.patterns)
+        return raw.patterns, ()
+    return LastAxis(raw.patterns), (f"patterns: {shape} -> patterns first",)
 
 
-def rearrangements(raw: RawScan, options: ReadOptions, notes: list[str]) -> tuple[Callable[[Array], Array], ...]:
-    """Return what brings the pixels of patterns (n, rows, columns) to their places, DC to the centre."""
+def rearrangements(raw: RawScan, options: ReadOptions) -> tuple[tuple[Callable[[Array], Array], ...], tuple[str, ...]]:
+    """Return what brings pixels of patterns (n, rows, columns) to their places, DC to the centre; and history lines."""
     steps: list[Callable[[Array], Array]] = []
+    notes = []
     if options.transpose_patterns:
         steps.append(lambda block: block.swapaxes(1, 2))
         notes.append("patterns: rows and columns exchanged")
@@ -80,7 +79,7 @@ def rearrangements(raw: RawScan, options: ReadOptions, notes: list[str]) -> tupl
     if any(move):
         steps.append(lambda block: np.roll(block, move, (1, 2)))
         notes.append(f"patterns: moved by {move} detector pixels (row, column)")
-    return tuple(steps)
+    return tuple(steps), tuple(notes)
 
 
 def moved(block: Array, steps: tuple[Callable[[Array], Array], ...]) -> Array:
@@ -90,7 +89,7 @@ def moved(block: Array, steps: tuple[Callable[[Array], Array], ...]) -> Array:
     return block
 
 
-def unmeasured_pixels(raw: RawScan, patterns: Any, options: ReadOptions, notes: list[str]) -> Array | None:
+def unmeasured_pixels(raw: RawScan, patterns: Any, options: ReadOptions) -> tuple[Array | None, tuple[str, ...]]:
     """Return the pixels (rows, columns) that were not measured, as the file has them; None if all were.
 
     Those are the file's mask, and pixels that hold a marker in every pattern: NaN, a negative value, or the
@@ -101,35 +100,34 @@ def unmeasured_pixels(raw: RawScan, patterns: Any, options: ReadOptions, notes: 
     raw : RawScan
     patterns : stack (n, rows, columns)
     options : ReadOptions
-    notes : list of str
-        Takes a line for each conversion.
 
     Returns
     -------
-    (rows, columns) bool array or None
+    bad : (rows, columns) bool array or None
+    notes : tuple of str
     """
     some = np.asarray(read_patterns(patterns, spread_indices(patterns.shape[0], MARKED_IN)))
     marked = np.asarray(marker_values(some).all(axis=0))
+    notes: tuple[str, ...] = ()
     if marked.any() and not marked.all():
-        notes.append(f"mask: {int(marked.sum())} pixels that hold a marker, not a measurement, in every pattern")
+        notes = (f"mask: {int(marked.sum())} pixels that hold a marker, not a measurement, in every pattern",)
     else:
         marked = np.zeros(patterns.shape[1:], bool)
-    bad = None if options.mask == "ignore" else _named_bad(raw, some, marked, options, notes)
+    bad, lines = (None, ()) if options.mask == "ignore" else _named_bad(raw, some, options)
     bad = marked if bad is None else bad | marked
-    return bad if bad.any() else None
+    return (bad if bad.any() else None), notes + lines
 
 
-def _named_bad(raw: RawScan, some: Array, marked: Array, options: ReadOptions, notes: list[str]) -> Array | None:
+def _named_bad(raw: RawScan, some: Array, options: ReadOptions) -> tuple[Array | None, tuple[str, ...]]:
     """Return the bad pixels that the file's mask names; turned round where it must mean the opposite."""
     bad, shape = raw.bad_pixels, some.shape[1:]
     if bad is None:
-        return None
+        return None, ()
     if bad.shape != shape:
-        notes.append(f"mask: ignored, {bad.shape} for patterns of {shape}")
-        return None
+        return None, (f"mask: ignored, {bad.shape} for patterns of {shape}",)
     if options.mask == "invert":
-        notes.append("mask: inverted (option)")
-        return ~bad
+        return ~bad, ("mask: inverted (option)",)
+    notes = []
     light = np.where(marker_values(some), 0, some).astype(np.float64).sum(axis=0)
     share = float(light[bad].sum() / (light.sum() or 1.0))
     if share > 0.5 and bad.mean() > 0.5 and not bad.all():  # a single hot pixel may outshine the others
@@ -137,7 +135,7 @@ def _named_bad(raw: RawScan, some: Array, marked: Array, options: ReadOptions, n
         bad = ~bad
     if bad.any():
         notes.append(f"mask: {int(bad.sum())} pixels were not measured, as the file says")
-    return bad
+    return bad, tuple(notes)
 
 
 def marker_values(block: Array) -> Array:
@@ -159,7 +157,7 @@ def marker_values(block: Array) -> Array:
     return found
 
 
-def dark_image(raw: RawScan, shape: tuple[int, ...], options: ReadOptions, notes: list[str]) -> Array | None:
+def dark_image(raw: RawScan, shape: tuple[int, ...], options: ReadOptions) -> tuple[Array | None, tuple[str, ...]]:
     """Return what is subtracted from the intensity of every pattern, (rows, columns) or (); None if nothing is.
 
     Parameters
@@ -168,12 +166,11 @@ def dark_image(raw: RawScan, shape: tuple[int, ...], options: ReadOptions, notes
         Its `dark` is used for `subtract_dark` = 'file'.
     shape : (int, int)
     options : ReadOptions
-    notes : list of str
-        Takes a line.
 
     Returns
     -------
-    float64 array or None
+    dark : float64 array or None
+    notes : tuple of str
 
     Raises
     ------
@@ -181,19 +178,19 @@ def dark_image(raw: RawScan, shape: tuple[int, ...], options: ReadOptions, notes
         If the file holds no dark image, or one of another shape.
     """
     if options.subtract_dark is None:
-        return None
+        return None, ()
     if options.subtract_dark != "file":
         value = float(options.subtract_dark)
-        notes.append(f"patterns: {value:g} subtracted from the intensity of every pixel, nothing below zero")
-        return np.array(value)
+        note = f"patterns: {value:g} subtracted from the intensity of every pixel, nothing below zero"
+        return np.array(value), (note,)
     dark = None if raw.dark is None else np.asarray(raw.dark, dtype=np.float64)
     dark = dark.mean(axis=0) if dark is not None and dark.ndim == 3 else dark
     if dark is None or dark.shape != shape:
         found = "none in this file" if dark is None else f"shape {dark.shape}"
         fix = "Give a number of counts with `--subtract-dark`, or store the dark image of the detector."
         raise InputError(Problem(raw.source, "dark", found, f"an image {shape}", fix))
-    notes.append(f"patterns: the file's dark image subtracted, {dark.mean():.4g} in the mean, nothing below zero")
-    return dark
+    note = f"patterns: the file's dark image subtracted, {dark.mean():.4g} in the mean, nothing below zero"
+    return dark, (note,)
 
 
 def amplitude_view(
@@ -201,21 +198,21 @@ def amplitude_view(
     raw: RawScan,
     rearrange: tuple[Callable[[Array], Array], ...],
     options: ReadOptions,
-    notes: list[str],
     *,
     bad: Array | None = None,
     dark: Array | None = None,
-) -> StackView:
-    """Return a view of the patterns as float32 amplitude, DC in the centre.
+) -> tuple[StackView, tuple[str, ...]]:
+    """Return a view of the patterns as float32 amplitude, DC in the centre, and lines for the history.
 
     Pixels that are `bad` (rows, columns) are zero; NaN marks other values that are no measurement. `dark` is
     subtracted from the intensity.
     """
     steps: list[Callable[[Array], Array]] = [lambda block: cleaned(block, raw, bad, dark), *rearrange]
+    notes: tuple[str, ...] = ()
     if raw.quantity == "intensity":
         steps.append(signed_root)
         kind = "photon counts" if holds_counts(patterns) else "intensity"
-        notes.append(f"patterns: {kind} -> amplitude (square root)")
+        notes = (f"patterns: {kind} -> amplitude (square root)",)
 
     def convert(block: Array) -> Array:
         for step in steps:
@@ -223,12 +220,13 @@ def amplitude_view(
         return block
 
     shape = patterns.shape[1:]
-    return StackView(
+    view = StackView(
         patterns,
         function=convert,
         pattern_shape=shape[::-1] if options.transpose_patterns else shape,
         dtype=np.float32,
     )
+    return view, notes
 
 
 def reverse(block: Array, axes: tuple[int, ...]) -> Array:
@@ -285,19 +283,18 @@ def holds_counts(patterns: Any) -> bool:
 
 
 def mean_photons(
-    raw: RawScan, patterns: Any, notes: list[str], *, bad: Array | None = None, dark: Array | None = None
-) -> float | None:
-    """Return the mean photons of a pattern: as the file says, or of its counts."""
+    raw: RawScan, patterns: Any, *, bad: Array | None = None, dark: Array | None = None
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return the mean photons of a pattern, as the file says or of its counts; and lines for the history."""
     if raw.photons_per_pattern is not None:
-        return raw.photons_per_pattern
+        return raw.photons_per_pattern, ()
     if raw.quantity != "intensity" or not patterns.shape[0] or not holds_counts(patterns):
-        return None
+        return None, ()
     values = (
         np.clip(np.nan_to_num(cleaned(block, raw, bad, dark), posinf=0), 0, None) for _, block in blocks(patterns)
     )
     total = sum(float(block.sum(dtype=np.float64)) for block in values)
     if total <= 0:
-        return None
+        return None, ()
     photons = total / patterns.shape[0]
-    notes.append(f"photons per pattern: {photons:.4g}, the mean sum of the counts")
-    return photons
+    return photons, (f"photons per pattern: {photons:.4g}, the mean sum of the counts",)

@@ -19,9 +19,9 @@ SAME_SCALE = 2e-4
 
 
 def positions_px(
-    raw: RawScan, shape: tuple[int, ...], size: int, pixel: float | None, options: ReadOptions, notes: list[str]
-) -> Array:
-    """Return the patch centres (n, 2), (row, column), object pixels.
+    raw: RawScan, shape: tuple[int, ...], size: int, pixel: float | None, options: ReadOptions
+) -> tuple[Array, tuple[str, ...]]:
+    """Return the patch centres (n, 2), (row, column), object pixels, and lines for the history.
 
     Parameters
     ----------
@@ -33,12 +33,11 @@ def positions_px(
     pixel : float or None
         Object pixel, metres.
     options : ReadOptions
-    notes : list of str
-        Takes a line for each conversion.
 
     Returns
     -------
-    (n, 2) float64 array
+    positions : (n, 2) float64 array
+    notes : tuple of str
 
     Raises
     ------
@@ -50,7 +49,8 @@ def positions_px(
         found = f"shape {given.shape} of {given.dtype}"
         fix = "Give row and column of each pattern."
         raise InputError(Problem(raw.source, "positions", found, "(n, 2) real numbers", fix))
-    positions = _in_order(given.astype(np.float64), raw, options, notes)
+    positions, lines = _in_order(given.astype(np.float64), raw, options)
+    notes = [*lines]
     steps: tuple[tuple[bool, str, Callable[[Array], Array]], ...] = (
         (options.swap_xy, "x and y exchanged", lambda where: where[:, ::-1]),
         (options.flip_rows, "rows mirrored", lambda where: mirror(where, 0)),
@@ -61,7 +61,8 @@ def positions_px(
             positions = step(positions)
             notes.append(f"positions: {words}")
     if raw.unit != "px":
-        positions = _metres_to_pixels(positions * METRES[raw.unit], raw, shape, pixel, notes)
+        positions, note = _metres_to_pixels(positions * METRES[raw.unit], raw, shape, pixel)
+        notes.append(note)
     if raw.reference == "corner":
         positions = positions + size / 2
         notes.append(f"positions: upper left corner -> centre, + {size / 2:g} pixels")
@@ -74,7 +75,7 @@ def positions_px(
     if any(shift):
         positions = positions + shift
         notes.append(f"positions: moved by ({shift[0]:g}, {shift[1]:g}) pixels (row, column)")
-    return positions
+    return positions, tuple(notes)
 
 
 def mirror(positions: Array, axis: int) -> Array:
@@ -140,27 +141,25 @@ def affine_options(matrix: Array) -> tuple[float, float, str | None]:
     return (degrees if abs(degrees) > 1e-3 else 0.0), (scale if abs(scale - 1) > SAME_SCALE else 1.0), None
 
 
-def _in_order(positions: Array, raw: RawScan, options: ReadOptions, notes: list[str]) -> Array:
+def _in_order(positions: Array, raw: RawScan, options: ReadOptions) -> tuple[Array, tuple[str, ...]]:
     if options.frame_order == "as-is":
-        return positions
+        return positions, ()
     line = options.line_length
     if options.frame_order in LINED and (line < 1 or len(positions) % line):
         found = f"{len(positions)} positions in lines of {line}"
         fix = "Give the number of positions in a line with `--line-length`."
         raise InputError(Problem(raw.source, "positions", found, "lines that the positions fill", fix))
-    notes.append(f"positions: brought into the order of the frames ({options.frame_order}, lines of {line})")
-    return positions[frame_order(len(positions), options.frame_order, line)]
+    note = f"positions: brought into the order of the frames ({options.frame_order}, lines of {line})"
+    return positions[frame_order(len(positions), options.frame_order, line)], (note,)
 
 
-def _metres_to_pixels(
-    positions: Array, raw: RawScan, shape: tuple[int, ...], pixel: float | None, notes: list[str]
-) -> Array:
+def _metres_to_pixels(positions: Array, raw: RawScan, shape: tuple[int, ...], pixel: float | None) -> tuple[Array, str]:
     if pixel is None:
         fix = "Give it with `--pixel-size-m`."
         raise InputError(Problem(raw.source, "pixel_size_m", "nothing", "the object pixel, to convert metres", fix))
     if raw.origin_m is not None:
-        notes.append(f"positions: lengths -> pixels of {pixel:.4g} m, from the object's corner")
-        return np.asarray((positions - raw.origin_m) / pixel)
-    notes.append(f"positions: lengths -> pixels of {pixel:.4g} m, the scan centred in the object")
+        note = f"positions: lengths -> pixels of {pixel:.4g} m, from the object's corner"
+        return np.asarray((positions - raw.origin_m) / pixel), note
+    note = f"positions: lengths -> pixels of {pixel:.4g} m, the scan centred in the object"
     centre = (positions.min(axis=0) + positions.max(axis=0)) / 2
-    return np.asarray((positions - centre) / pixel + np.asarray(shape) / 2)
+    return np.asarray((positions - centre) / pixel + np.asarray(shape) / 2), note
