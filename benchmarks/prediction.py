@@ -20,7 +20,7 @@ from ptycho_lib.study.execution.display import Lines
 from ptycho_lib.study.execution.forecast import calibrate, predict
 from ptycho_lib.study.execution.plan import plan_study
 from ptycho_lib.study.execution.runner import run_study
-from ptycho_lib.study.folder.layout import USAGE
+from ptycho_lib.study.folder.progress import USAGE
 
 STAR = Path(__file__).parents[1] / "studies/siemens_star"
 TOLERANCE = 0.3

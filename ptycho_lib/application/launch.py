@@ -22,8 +22,7 @@ from ptycho_lib.study.execution.notebook_process import Ending, NotebookProcess
 from ptycho_lib.study.execution.plan import papermill_command
 from ptycho_lib.study.execution.signals import stop_signals
 from ptycho_lib.study.folder import locks
-from ptycho_lib.study.folder.layout import FAILURE
-from ptycho_lib.study.folder.progress import PROGRESS
+from ptycho_lib.study.folder.progress import FAILURE, PROGRESS
 from ptycho_lib.study.folder.templates import template_path
 
 STOP = f"{locks.EXECUTION}/stop"

@@ -10,9 +10,9 @@ from nbformat import NotebookNode
 
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.io.files import write_atomically
+from ptycho_lib.report.output.notebook_sections import without_empty_sections
 from ptycho_lib.study.execution.summary import SUMMARY, execute_summary
 from ptycho_lib.study.folder.manifest import read_manifest
-from ptycho_lib.study.folder.notebook_sections import without_empty_sections
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "nbconvert"

@@ -12,8 +12,7 @@ from ptycho_lib.report.style import metric_title, model_looks
 from ptycho_lib.report.text.html_elements import bullets, escape, paragraph
 from ptycho_lib.report.text.tables import Table, number_text, to_html
 from ptycho_lib.study.folder.record import RunRecord
-from ptycho_lib.study.results.break_even import BreakEven, break_evens
-from ptycho_lib.study.results.costs import collect_costs
+from ptycho_lib.study.results.costs import BreakEven, break_evens, collect_costs
 
 NOT_RECORDED = "The runs of this study recorded no times."
 ANY_SIZE = "any"

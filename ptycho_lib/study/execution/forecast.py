@@ -24,9 +24,8 @@ from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.study.execution.display import duration
 from ptycho_lib.study.execution.plan import StudyPlan, free_disk_bytes, plan_study
 from ptycho_lib.study.execution.runner import Watcher, run_study
-from ptycho_lib.study.folder.layout import USAGE
 from ptycho_lib.study.folder.manifest import PlannedRun
-from ptycho_lib.study.folder.progress import Epoch, all_epochs
+from ptycho_lib.study.folder.progress import USAGE, Epoch, all_epochs
 from ptycho_lib.study.folder.status import State, content_status
 
 CALIBRATION_EPOCHS = 4

@@ -15,7 +15,6 @@ from pathlib import Path
 from ptycho_lib.io.files import require_inside, write_atomically
 from ptycho_lib.study.execution.kernel_environment import Resources, create_profile, environment, remove_profile
 from ptycho_lib.study.execution.process_tree import ProcessTree, ended_for_memory
-from ptycho_lib.study.folder.layout import FAILURE, USAGE
 from ptycho_lib.study.folder.locks import note_papermill
 from ptycho_lib.study.folder.notebook_errors import (
     cell_error,
@@ -23,7 +22,7 @@ from ptycho_lib.study.folder.notebook_errors import (
     where_it_stopped,
     write_failed_notebook,
 )
-from ptycho_lib.study.folder.progress import LOG
+from ptycho_lib.study.folder.progress import FAILURE, LOG, USAGE
 from ptycho_lib.study.folder.record import RECORD
 
 NOTE_BYTES = 4096

@@ -25,7 +25,6 @@ from ptycho_lib.optional_dependencies import extra_problem
 from ptycho_lib.study.execution.kernel_environment import Resources, environment
 from ptycho_lib.study.folder import provenance
 from ptycho_lib.study.folder.code_fingerprint import code_fingerprints
-from ptycho_lib.study.folder.layout import FAILURE
 from ptycho_lib.study.folder.locks import EXECUTION
 from ptycho_lib.study.folder.manifest import (
     MANIFEST,
@@ -36,6 +35,7 @@ from ptycho_lib.study.folder.manifest import (
     now_utc,
     read_manifest,
 )
+from ptycho_lib.study.folder.progress import FAILURE
 from ptycho_lib.study.folder.record import RECORD
 from ptycho_lib.study.folder.run_key import TRAIN_AND_COMPARE
 from ptycho_lib.study.folder.status import State, content_status

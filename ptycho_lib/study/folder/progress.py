@@ -16,6 +16,11 @@ PROGRESS = f"{EXECUTION}/progress.jsonl"
 LOG = f"{EXECUTION}/papermill.log"
 """What papermill and the kernel print."""
 
+FAILURE = f"{EXECUTION}/failure.json"
+
+USAGE = f"{EXECUTION}/usage.json"
+"""Seconds, peak memory and disk of a complete run; `plan` predicts from it."""
+
 TAIL_BYTES = 65536
 _CELL = re.compile(rb"(Executing|Ending) Cell (\d+)-")
 

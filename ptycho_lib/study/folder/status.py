@@ -17,10 +17,9 @@ from pydantic import BaseModel
 from ptycho_lib.io.files import file_sha256
 from ptycho_lib.study.folder import locks
 from ptycho_lib.study.folder.growth import missing_parts
-from ptycho_lib.study.folder.layout import FAILURE
 from ptycho_lib.study.folder.manifest import PlannedRun, StudyManifest, read_manifest
 from ptycho_lib.study.folder.notebook_errors import cell_error, is_whole, read_notebook, step_of, where_it_stopped
-from ptycho_lib.study.folder.progress import LOG, last_epoch
+from ptycho_lib.study.folder.progress import FAILURE, LOG, last_epoch
 from ptycho_lib.study.folder.record import (
     IDENTITY,
     METRICS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import nbformat
 
-from ptycho_lib.study.folder.notebook_sections import without_empty_sections
+from ptycho_lib.report.output.notebook_sections import without_empty_sections
 
 markdown = nbformat.v4.new_markdown_cell
 

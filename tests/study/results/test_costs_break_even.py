@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ptycho_lib.config import HYBRIDS
-from ptycho_lib.study.results.break_even import BreakEven, break_even, break_evens
+from ptycho_lib.study.results.costs import BreakEven, break_even, break_evens
 
 
 @pytest.mark.parametrize(
