@@ -120,9 +120,9 @@ def find_model(place: str | Path, model: str = "") -> ModelFile:
 def _study_problem(folder: Path) -> Problem:
     """Say which runs of a study have networks."""
     states = [(run, run_status(run).state) for run in read_manifest(folder).runs(folder) if run.key.is_trained]
-    usable = [run.folder.name for run, state in states if state is State.COMPLETE]
+    usable = [run.folder.relative_to(folder).as_posix() for run, state in states if state is State.COMPLETE]
     found = f"a study; {len(usable)} of {len(states)} runs are complete"
-    running = [run.folder.name for run, state in states if state is State.RUNNING]
+    running = [run.folder.relative_to(folder).as_posix() for run, state in states if state is State.RUNNING]
     found += f", {', '.join(running)} in progress" if running else ""
     fix = f"Give one of {', '.join(usable[:6])} in this folder." if usable else "Wait for a run of it."
     return Problem(str(folder), "", found, "one run, whose network is applied", fix)

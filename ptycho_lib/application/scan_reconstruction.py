@@ -65,6 +65,11 @@ class ScanReconstruction:
     usage: Usage
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        rows, columns = self.obj.shape
+        residuals = f"residual {self.total_residual:.3f}, of a flat object {self.flat_residual:.3f}"
+        return f"ScanReconstruction({rows}×{columns} pixels from {len(self.positions_px)} patterns, {residuals})"
+
     @property
     def uncertainty(self) -> NDArray[np.float32]:
         """Return the radius about each value that held 68 % of the errors on known data; NaN if not calibrated."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho_lib.config import NETWORKS, NOMINAL, StudyConfig
+from ptycho_lib.config import HYBRIDS, ITERATIVE, NOMINAL, StudyConfig
 from ptycho_lib.data.dataset import OWN_REFERENCE, PtychoDataset
 from ptycho_lib.errors import InputError, Problem
 from ptycho_lib.evaluation.alignment import align
@@ -268,4 +268,4 @@ def reference_note(test: PtychoDataset | Truth, models: Iterable[str]) -> str:
 
 
 def _same_kind(models: Iterable[str]) -> str:
-    return "" if set(models) <= set(NETWORKS) else SAME_KIND
+    return SAME_KIND if {ITERATIVE, *HYBRIDS} & set(models) else ""

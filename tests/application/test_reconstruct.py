@@ -147,8 +147,8 @@ def test_what_is_no_network_is_refused(tmp_path, model_dir, baseline_dir):
 
 
 def test_a_study_is_not_a_run_and_a_run_in_progress_not_complete(tmp_path):
-    study = FinishedStudy(tmp_path, sizes=(4,)).finish()
-    with pytest.raises(InputError, match=r"1 of 1 runs are complete.*Give one of n_train_4"):
+    study = FinishedStudy(tmp_path, sizes=(4,), trials=2).finish()
+    with pytest.raises(InputError, match=r"2 of 2 runs are complete.*Give one of n_train_4, n_train_4/trial_2 in"):
         find_model(study)
     run = study / "n_train_4"
     with pytest.raises(InputError, match="no trained network"):
@@ -171,5 +171,8 @@ def test_a_study_is_not_a_run_and_a_run_in_progress_not_complete(tmp_path):
 
 
 def test_the_public_names_reach_it(model_dir, scan):
-    assert isinstance(pl.load_model(model_dir).reconstruct(scan), pl.ScanReconstruction)
+    done = pl.load_model(model_dir).reconstruct(scan)
+    assert isinstance(done, pl.ScanReconstruction)
+    assert len(repr(done)) < 120
+    assert f"from {len(scan)} patterns, residual {done.total_residual:.3f}" in repr(done)
     assert "pinn, 32×32 pixels" in repr(pl.load_model(model_dir))

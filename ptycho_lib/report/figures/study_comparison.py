@@ -78,7 +78,7 @@ def study_comparison_figure(
         if lines == 2:
             unit = METRICS[metric].unit_of(component)
             column[1].axhline(0, color=QUIET, linewidth=0.8)
-            column[1].set_title(f"minus {studies[0]}{f' ({unit})' if unit else ''}")
+            column[1].set_title(f"minus the first study{f' ({unit})' if unit else ''}")
         column[-1].set_xlabel("training patterns")
         for ax in column:
             ax.grid(axis="y", **GRID)

@@ -83,6 +83,7 @@ def _find(folder: Path) -> tuple[Path, StudyManifest, PlannedRun]:
     study = next((parent for parent in folder.parents if (parent / MANIFEST).is_file()), None)
     if study is None or not (folder / RECORD).is_file():
         found = f"no {RECORD}" if study is not None else f"no study above it ({MANIFEST})"
+        found = "a study" if (folder / MANIFEST).is_file() else found
         fix = (
             "Give the folder of a complete run, such as OUT_DIR/n_train_256; `ptycho-study status OUT_DIR` lists them."
         )

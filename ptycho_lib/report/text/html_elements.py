@@ -170,8 +170,13 @@ def finding(mark: str, code: str, message: str, fix: str) -> str:
 
 def listed(words: Iterable[object]) -> str:
     """Return words as ``a, b and c``, escaped."""
-    *first, last = [*map(str, words)] or [""]
-    return escape(f"{', '.join(first)} and {last}" if first else last)
+    return listed_html(map(escape, words))
+
+
+def listed_html(items: Iterable[str]) -> str:
+    """Return pieces of HTML as ``a, b and c``."""
+    *first, last = [*items] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _element(name: str, *content: Any) -> str:

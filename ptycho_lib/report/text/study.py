@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ptycho_lib.config import ITERATIVE, NETWORKS, ONCE
 from ptycho_lib.metrics_table import METRICS, select
-from ptycho_lib.model_names import model_label, model_phrase
+from ptycho_lib.model_names import HYBRIDS, model_label, model_phrase
 from ptycho_lib.report.figures.study import MOST_POINTS, NOMINAL
 from ptycho_lib.report.results import StudyResults
 from ptycho_lib.report.style import metric_title, model_looks
@@ -25,6 +25,7 @@ from ptycho_lib.report.text.html_elements import (
     escape,
     link,
     listed,
+    listed_html,
     paragraph,
     strong,
     table,
@@ -57,7 +58,7 @@ def overview(results: StudyResults) -> str:
     trials = f"{config.trials} trials each" if config.trials > 1 else "one trial each"
     conditions = listed(condition.name for condition in config.conditions)
     changed = f" The same networks were also tested under: {conditions}." if conditions else ""
-    training = listed(_file(file.path) for file in manifest.training_files)
+    training = listed_html(_file(file.path) for file in manifest.training_files)
     test = f"{_file(manifest.test.path)}{_seen(manifest.leakage)}"
     warnings = "".join(paragraph(strong(f"Warning: {warning}.")) for warning in manifest.warnings)
     note = f" {strong(results.reference_note)}" if results.reference_note else ""
@@ -71,13 +72,13 @@ def overview(results: StudyResults) -> str:
 def iterative_sentence(results: StudyResults) -> str:
     """Return what was reconstructed without a network, or from its object on, and how; empty if nothing."""
     config, settings = results.config, results.config.iterative
-    if set(config.models) <= set(config.networks):
+    if not {ITERATIVE, *HYBRIDS} & set(config.models):
         return ""
     how = ["probe refined" if settings.refine_probe else "probe as known"]
     how += [f"at most {settings.probe_modes} probe modes"] if settings.probe_modes else []
     how += ["positions corrected"] if settings.correct_positions else []
     starts = ["a flat object"] if ITERATIVE in config.models else []
-    starts += [f"the object of {escape(model_phrase(network))}" for network in config.hybrids.values()]
+    starts += [f"the object of {model_phrase(network)}" for network in config.hybrids.values()]
     return (
         f" The same test patterns were reconstructed iteratively (Pty-chi, {settings.algorithm.upper()}, "
         f"to convergence or {settings.updates} updates, {', '.join(how)}), starting "

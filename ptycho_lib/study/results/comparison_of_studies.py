@@ -138,7 +138,7 @@ def compare_studies(folders: Sequence[str | Path], *, unpaired: bool = False) ->
     """
     places = [Path(folder).resolve() for folder in folders]
     if len(set(places)) < len(places) or len(places) < 2:
-        found = f"{len(places)} folder{'s' * (len(places) != 1)}, {len(set(places))} of them different"
+        found = "one folder" if len(places) == 1 else f"{len(places)} folders, {len(set(places))} of them different"
         raise InputError(Problem("compare", "", found, "two or more different studies", "Give each study once."))
     studies = tuple(_read(places))
     reasons = {study.label: other_pixels(studies[0], study) for study in studies[1:]}

@@ -116,7 +116,7 @@ def test_the_command_exports_every_model_of_a_run(study, test_data):
 @pytest.mark.parametrize(
     ("run", "options", "message"),
     [
-        ("", {}, "folder of a complete run"),
+        ("", {}, "found a study; expected the folder of a complete run"),
         ("n_train_8", {"model": "iterative"}, "one of: baseline, pinn"),
         ("n_train_8", {"condition": "jitter"}, "test data of its own"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def test_provenance_holds_all_fingerprints(results: StudyResults) -> None:
     for fact in (results.fingerprint(), manifest.train.fingerprint, manifest.test.fingerprint, *manifest.code.values()):
         assert fact in words
     assert "numpy" in words
+
+
+def test_the_overview_shows_no_markup_and_no_iterative_model_that_is_not_there(results: StudyResults) -> None:
+    words = text(narrative.overview(results))
+    assert "<" not in words.replace("<&>", "")
+    assert f" in  {Path(results.manifest.train.path).name} , and evaluated" in words
+    config = results.config.model_copy(update={"models": ("pinn", "baseline", "untrained")})
+    controlled = replace(results, manifest=results.manifest.model_copy(update={"config": config}))
+    assert narrative.iterative_sentence(controlled) == ""
 
 
 def test_caption_is_filled_in(results: StudyResults) -> None:
