@@ -52,7 +52,10 @@ def validation_problems(
     ------
     Problem
     """
-    for detail in error.errors():
+    details = error.errors()
+    for detail in details:
+        if detail["type"] == "too_short" and any(other["loc"][:-1] == detail["loc"] for other in details):
+            continue  # short because its items were refused
         place = [str(part) for part in detail["loc"] if part != "[key]"]
         key = ".".join(place)
         if key in RENAMED and detail["type"] == "extra_forbidden":

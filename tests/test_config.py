@@ -64,6 +64,11 @@ def test_the_known_names_of_the_right_section_are_listed():
     assert expected == "one of method, validation_fraction"
 
 
+def test_a_size_that_is_no_number_is_one_problem():
+    assert only_problem({"n_train_sizes": ["abc"]}).key == "n_train_sizes.0"
+    assert only_problem({"n_train_sizes": []}).key == "n_train_sizes"
+
+
 def test_all_faults_are_reported_at_once():
     problems = faults_of(
         {

@@ -190,6 +190,7 @@ def follow(
     if arrivals.unread or not arrivals.parts:
         fix = "Export it again; `ptycho-study check` says more."
         problems = [Problem(str(path), "", why, "a part of the scan", fix) for path, why in arrivals.unread.items()]
+        fix = "Let the scan write its files here, or wait longer for the first one (`--idle`)."
         nothing = Problem(str(folder), "", "no file that was whole", "files with patterns and positions", fix)
         raise InputError(problems or nothing)
     return network.reconstruct(arrivals.scan(in_order=True), progress=progress)

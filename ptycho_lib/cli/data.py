@@ -51,6 +51,8 @@ def model_options(model: type[BaseModel]) -> list[click.Option]:
             settings |= {"is_flag": True, "default": False}
         elif choices:
             settings |= {"type": click.Choice(choices)}
+        elif kind := _number(field.annotation):
+            settings |= {"metavar": kind}
         if field.default is not None and field.annotation is not bool:
             settings["help"] = f"{field.description}  [default: {field.default}]"
         options.append(click.Option([flag, name], **settings))
@@ -64,6 +66,12 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 
 def _choices(annotation: Any) -> tuple[str, ...]:
     return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _number(annotation: Any) -> str:
+    """Return what help calls the value of a number, optional or not; empty for others. The model checks it."""
+    kinds = set(get_args(annotation) or (annotation,)) - {type(None)}
+    return {frozenset({int}): "INTEGER", frozenset({float}): "FLOAT"}.get(frozenset(kinds), "")
 
 
 def _read_model() -> type[BaseModel]:

@@ -128,6 +128,11 @@ def write_tables(out_dir: Path, target: str | None = None) -> StudyTables:
     tables = write_study_tables(out_dir, target=parse_target(target) if target else None)
     click.echo(f"{out_dir / AGGREGATED}: {len(tables.table)} values of {tables.table['run'].nunique()} runs")
     click.echo(f"{out_dir / SUMMARY}: {len(tables.summary)} means")
+    once = tables.outcomes["model"].where(tables.outcomes["n_train"] == 0, "")
+    runs = tables.outcomes.assign(once=once).drop_duplicates(["n_train", "trial", "once"])
+    if left_out := int((runs["state"] != "complete").sum()):
+        what = "1 run is not complete and is" if left_out == 1 else f"{left_out} runs are not complete and are"
+        click.echo(f"{what} left out: `ptycho-study status {out_dir}` says why.")
     for sentence in tables.answer():
         click.echo(sentence)
     return tables

@@ -74,10 +74,11 @@ def refuse_different(scans: Sequence[PtychoDataset], config: StudyConfig) -> Non
             problems.append(Problem(other.source, "pixel_size_m", found, expected, fix))
     known: dict[str, str] = {}
     for scan in scans:
-        same = known.setdefault(scan.fingerprint(), scan.source)
-        if same != scan.source or sum(one.source == scan.source for one in scans) > 1:
+        mark = scan.fingerprint()
+        if mark in known:
             fix = "Name each training file once."
-            problems.append(Problem(scan.source, "", f"the same data as {same}", "another scan", fix))
+            problems.append(Problem(scan.source, "", f"the same data as {known[mark]}", "another scan", fix))
+        known.setdefault(mark, scan.source)
     if config.network.trainable_probe:
         fix = "Leave it out, or train on one file; `prepare --probe-modes` refines a probe beforehand."
         problems.append(

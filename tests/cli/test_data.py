@@ -35,6 +35,8 @@ def test_every_option_of_the_library_is_on_the_command_line(command, model):
     output = run(command, "--help").output
     for name in model.model_fields:
         assert f"--{name.replace('_', '-')}" in output
+    assert "--rotate-scan FLOAT" in output
+    assert "--frame-lag INTEGER" in output
 
 
 def test_bad_options_are_reported_in_a_paragraph(star_raw, tmp_path):

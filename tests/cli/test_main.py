@@ -180,6 +180,7 @@ def test_damaged_bytes_end_in_a_message_not_a_traceback(tmp_path):
     result = call("aggregate", out_dir, "--no-figures")
     assert result.exit_code == 0, result.output
     assert set(pd.read_csv(out_dir / "aggregated_metrics.csv")["n_train"]) == {8}
+    assert "1 run is not complete and is left out" in result.output
     (out_dir / "n_train_8" / "pinn_run" / "reconstruction.npz").write_bytes(b"PK\x03\x04 damaged")
     result = call("verify", out_dir)
     assert result.exit_code == 1, result.output

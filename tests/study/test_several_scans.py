@@ -153,6 +153,7 @@ def test_files_that_do_not_belong_together_are_refused(study, fault):
         plan(study, study.train, study.second, **changes)
     for words in expected:
         assert words in str(error.value)
+    assert len(set(error.value.problems)) == len(error.value.problems)
     assert not study.out.exists()
 
 

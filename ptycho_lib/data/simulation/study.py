@@ -110,6 +110,8 @@ def make_probe(config: ProbeConfig, size: int, folder: str | Path = ".") -> Arra
     """
     try:
         return _probe(config, size, folder)
+    except InputError:
+        raise
     except ValueError as error:
         fix = "Fix the section `probe`, or its file."
         raise InputError(Problem("simulation", "probe", str(error), "an illumination", fix)) from None

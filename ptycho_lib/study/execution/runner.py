@@ -252,7 +252,8 @@ def refuse_stale(plan: StudyPlan) -> None:
         return
     names = ", ".join(run.name for run, _ in found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
     changes = sorted({status.detail for _, status in found})
-    what = f"{len(found)} complete runs that the present study would replace ({names}): {'; '.join(changes[:3])}"
+    runs = "1 complete run" if len(found) == 1 else f"{len(found)} complete runs"
+    what = f"{runs} that the present study would replace ({names}): {'; '.join(changes[:3])}"
     fix = "Give another OUT_DIR, compute them anew with --replace-stale, or leave them with --keep-stale."
     raise InputError(Problem(str(plan.out_dir), "", what, "runs of this study, or an empty folder", fix))
 

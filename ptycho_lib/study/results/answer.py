@@ -35,7 +35,11 @@ def patterns_needed(curves: Iterable[LearningCurve], *, metric: str = "ssim", co
     if not chosen:
         return f"The study holds no {measure} of a trained network."
     if all(one.shape is Shape.FEW_TRIALS for one in chosen):
-        trials = trials_text(max(one.n_trials for one in chosen)).removesuffix(", no interval")
+        most = max(one.n_trials for one in chosen)
+        if most >= MIN_TRIALS:
+            needed = f"at least {MIN_TRIALS} trials of two or more sizes are needed"
+            return f"How many patterns a network needs cannot be said from the runs that are complete: {needed}."
+        trials = trials_text(most).removesuffix(", no interval")
         needed = f"at least {MIN_TRIALS} trials are needed"
         return f"How many patterns a network needs cannot be said from {trials} of each size: {needed}."
     clauses = [_clause(one, measure if number == 0 else "") for number, one in enumerate(chosen)]

@@ -246,7 +246,7 @@ def test_bad_settings_are_reported(changes, words):
             "probe: found the probe has",
         ),
         ({"probe": {"kind": "file", "path": "dark.npz"}}, "probe: found the probe has no intensity"),
-        ({"probe": {"kind": "file", "path": "nowhere.npz"}}, "No such file"),
+        ({"probe": {"kind": "file", "path": "nowhere.npz"}}, r"nowhere\.npz: found No such file[^:]*$"),
     ],
 )
 def test_settings_that_cannot_be_simulated_are_refused(sections, words, tmp_path):

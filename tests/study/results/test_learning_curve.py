@@ -1,6 +1,7 @@
 """How many patterns: curves whose answer is known, shapes without an answer, targets and their sentences."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,11 @@ def trials(curve, n=3, noise=0.004, seed=0):
 
 def judged(curve, **how):
     return learning_curve(trials(curve, **how), "pinn", "phase", "ssim", target=0.9)
+
+
+def test_trials_that_lack_sizes_are_not_said_to_be_too_few():
+    said = patterns_needed([replace(judged(LAW, n=2), n_trials=3)])
+    assert "cannot be said from the runs that are complete" in said
 
 
 @pytest.mark.parametrize("exponent", [0.3, 0.8, 2.0])
