@@ -92,7 +92,7 @@ class TestReport:
         assert watched.complaints == []
         assert [url for url in watched.requests if not url.startswith(("file:", "data:"))] == []
         images = watched.page.locator("img")
-        assert images.count() == 5  # metrics, phase, amplitude, conditions, quality against time
+        assert images.count() == 6  # metrics, learning curves, phase, amplitude, conditions, quality against time
         for image in images.all():
             assert image.get_attribute("alt")
             assert image.evaluate("image => image.naturalWidth") > 300
