@@ -88,7 +88,7 @@ def learning_curve_figure(
         ax.set(title=f"{component} {metric_title(metric, component)}", xlabel="training patterns")
         ax.grid(axis="y", **GRID)
         least_span(ax, metric)
-        ax.legend(loc="lower right" if _rises(metric) else "upper right", fontsize=7)
+        ax.legend(loc="best", fontsize=7)
     size_axis(panels, training_sizes(table))
     letter(panels, left_pt=14)
     fitted = (chosen["shape"] == FITTED).any()
