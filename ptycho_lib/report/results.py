@@ -35,6 +35,7 @@ SAME_KIND = (
     "The reference is itself an iterative reconstruction, as a rule of the very patterns that the iterative "
     "models reconstruct: part of their lead is circular."
 )
+NOT_TRUE = "The reference is itself, as a rule, an iterative reconstruction of the same patterns."
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +265,7 @@ def reference_note(test: PtychoDataset | Truth, models: Iterable[str]) -> str:
     if not test.standard:
         return ""
     made = f"{test.reference[:1].upper()}{test.reference[1:]}." if test.reference else ""
-    return " ".join(filter(None, (made, _same_kind(models))))
+    return " ".join(filter(None, (made, _same_kind(models)))) or NOT_TRUE
 
 
 def _same_kind(models: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from ptycho_lib.io.files import file_sha256
 from ptycho_lib.report.results import StudyResults, read_results
 from ptycho_lib.study.folder import locks
 from ptycho_lib.study.folder.manifest import DataFile
+from ptycho_lib.study.run_session import CACHE
 
 LICENCES = {
     "CC0-1.0": "Creative Commons Zero v1.0 Universal",
@@ -158,10 +159,10 @@ def _data_files(results: StudyResults) -> dict[str, DataFile]:
 
 
 def packed_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a study that are results: no locks, logs, hidden or unfinished files, no links."""
+    """Yield the files of a study that are results: no locks, logs, caches, hidden or unfinished files, no links."""
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part == locks.EXECUTION for part in parts)
+        hidden = parts[0] == CACHE or any(part.startswith(".") or part == locks.EXECUTION for part in parts)
         if path.is_file() and not path.is_symlink() and not hidden and ".partial." not in path.name:
             yield path
 

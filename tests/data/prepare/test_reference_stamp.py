@@ -99,7 +99,9 @@ def test_what_stands_in_the_truths_place(history, standard, label) -> None:
     assert truth_label(made) == label
     circular = SAME_KIND in reference_note(made, ["pinn", "iterative"])
     assert circular == bool(standard)
-    assert SAME_KIND not in reference_note(made, ["pinn", "baseline", "untrained"])
+    networks = reference_note(made, ["pinn", "baseline", "untrained"])
+    assert SAME_KIND not in networks
+    assert bool(networks) == bool(standard)
 
 
 def test_tables_of_older_runs_are_read(study) -> None:

@@ -21,6 +21,8 @@ from tests.support.report_examples import FinishedStudy
 OURS = Publication("CC-BY-4.0", ("Jane Doe <0000-0002-1825-0097>", "John Roe"))
 VALIDATOR = os.environ.get("CRATE_PYTHON") or (sys.executable if find_spec("rocrate_validator") else "")
 
+NOT_PACKED = ("execution", "partial", ".hidden", "cache")
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
@@ -28,6 +30,8 @@ def study(tmp_path_factory):
     folder = FinishedStudy(tmp_path_factory.mktemp("study"), sizes=(4,)).finish()
     (folder / ".hidden").write_text("x")
     (folder / "summary.partial.ipynb").write_text("{}")
+    (folder / "cache").mkdir()
+    (folder / "cache" / "first_guess.npy").write_bytes(b"x")
     return folder
 
 
@@ -48,7 +52,7 @@ def test_results_are_packed_and_nothing_else(study, archive):
     with zipfile.ZipFile(archive) as crate:
         names = set(crate.namelist())
         assert {"study.yaml", "n_train_4/run.json", "n_train_4/pinn_run/reconstruction.npz"} <= names
-        assert not [name for name in names if "execution" in name or "partial" in name or ".hidden" in name]
+        assert not [name for name in names if any(word in name for word in NOT_PACKED)]
         assert crate.read("n_train_4/run.json") == (study / "n_train_4" / "run.json").read_bytes()
         digest = hashlib.sha256(crate.read("study.yaml")).hexdigest()
     found = entities(archive)
