@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
+from matplotlib import rc_params_from_file
 from matplotlib.figure import Figure
 
 from ptycho_lib.config import NOMINAL
@@ -135,3 +136,6 @@ def option_problems(table: pd.DataFrame, options: PaperOptions) -> Iterator[Prob
     if options.style is not None and not options.style.is_file():
         fix = "Give the path of a matplotlib style sheet (.mplstyle)."
         yield Problem("--style", "", f"no file {options.style}", "a style sheet", fix)
+    elif options.style is not None and not rc_params_from_file(options.style, use_default_template=False):
+        fix = "Write lines such as `axes.grid: True`."
+        yield Problem("--style", "", f"no setting in {options.style}", "a matplotlib style sheet", fix)

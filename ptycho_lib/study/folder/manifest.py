@@ -305,6 +305,10 @@ def read_manifest(out_dir: Path) -> StudyManifest:
     path = Path(out_dir) / MANIFEST
     fix = "Give the OUT_DIR of `ptycho-study run`; running it again writes the file anew."
     content = read_settings(path, fix)
+    if not {"format", "created", "train", "test"} & set(content):
+        found = "a configuration or another file, not what a study wrote"
+        fix = "Give the OUT_DIR of `ptycho-study run`, such as the folder `results` beside a configuration."
+        raise InputError(Problem(str(path), "", found, "the folder of a study", fix))
     try:
         return StudyManifest.model_validate(content)
     except ValidationError as error:

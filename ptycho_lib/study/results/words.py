@@ -47,8 +47,9 @@ def size_interval(low: float, high: float, low_open: bool, high_open: bool) -> s
 
 
 def signed(number: float, digits: int = 3) -> str:
-    """Write a number to so many significant digits of its interval, with a true minus sign."""
-    return f"{number:.{digits}g}".replace("-", "\u2212")
+    """Write a number to so many significant digits, zeros included, with a true minus sign."""
+    text = f"{number:#.{digits}g}".removesuffix(".") if number else "0"
+    return text.replace("-", "\u2212")
 
 
 def joined(words: Iterable[str]) -> str:

@@ -46,6 +46,10 @@ def test_every_problem_of_the_options_is_named_and_nothing_written(study: Path, 
     wrong = ("--format", "gif", "--width", "wide", "--metrics", "beauty", "--models", "oracle", "--font-size", "99")
     done = run(study, *wrong, "--style", "missing.mplstyle", "--output", str(tmp_path / "new"))
     assert done.exit_code == 2
+    (tmp_path / "notes.txt").write_text("hello\n", encoding="utf-8")
+    empty = run(study, "--style", str(tmp_path / "notes.txt"), "--output", str(tmp_path / "new"))
+    assert empty.exit_code == 2
+    assert "no setting in" in empty.output
     for found in ("'gif'", "'wide'", "'beauty'", "'oracle'", "99", "missing.mplstyle"):
         assert f"found {found}" in done.output or f"found no file {found}" in done.output
     assert not (tmp_path / "new").exists()

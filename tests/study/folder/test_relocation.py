@@ -56,3 +56,10 @@ def test_other_data_are_refused_and_nothing_changes(moved):
     with pytest.raises(InputError):
         relocate(study, train=[data / "broken.npz"])
     assert (study / "study.yaml").read_bytes() == before
+
+
+def test_the_folder_of_a_configuration_is_one_problem(tmp_path):
+    (tmp_path / "study.yaml").write_text("name: star\nn_train_sizes: [64]\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"a configuration.*`results` beside a configuration") as error:
+        read_manifest(tmp_path)
+    assert len(error.value.problems) == 1

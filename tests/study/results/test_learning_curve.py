@@ -173,18 +173,20 @@ def test_what_training_adds_is_said_and_what_it_spoils():
     better, worse = training_gains(summarize(table))
     assert better.startswith("PtychoPINN trained on 128 patterns adds 0.11 to the untrained first guess")
     assert worse.startswith("The supervised baseline trained on 128 patterns is worse than the untrained first guess")
-    assert "by 0.09 (95 % CI 0.065 to 0.11)" in worse
+    assert "by 0.090 (95 % CI 0.065 to 0.11)" in worse
     same = training_gains(summarize(pd.concat([tidy([0.79, 0.80, 0.82]), control(0.8)])))
     assert "cannot be told apart" in same[0]
     single = training_gains(summarize(pd.concat([tidy([0.9]), control(0.8)])))
-    assert single[0].endswith("by 0.1: one trial, no interval.")
+    assert single[0].endswith("by 0.10: one trial, no interval.")
     assert training_gains(summarize(tidy([0.9, 0.9, 0.8]))) == []
 
 
 def test_the_generalization_gap_is_said():
     table = pd.concat([tidy([0.95, 0.96, 0.97], condition="train"), tidy([0.90, 0.92, 0.91])])
     (sentence,) = gap_sentences(generalization_gaps(table, train="train", test="nominal"))
-    assert "0.96 on its own training scan and 0.91 on the test scan: a generalization gap of 0.05 (95 % CI" in sentence
+    assert (
+        "0.960 on its own training scan and 0.910 on the test scan: a generalization gap of 0.050 (95 % CI" in sentence
+    )
 
 
 @pytest.mark.parametrize("text", ["phase ssim", "phase ssim much", "phase sharpness 1", "hue ssim 1", "phase ssim inf"])
