@@ -19,7 +19,13 @@ from ptycho_lib.study.execution.notebook_process import NOT_STARTED, Ending
 from ptycho_lib.study.execution.plan import StudyPlan
 from ptycho_lib.study.execution.signals import stop_signals
 from ptycho_lib.study.folder import locks
-from ptycho_lib.study.folder.manifest import MANIFEST, PlannedRun, read_manifest, write_manifest
+from ptycho_lib.study.folder.manifest import (
+    MANIFEST,
+    PlannedRun,
+    holds_configuration,
+    read_manifest,
+    write_manifest,
+)
 from ptycho_lib.study.folder.status import State, content_status, run_status
 from ptycho_lib.study.folder.truth import keep_truths
 
@@ -285,6 +291,10 @@ def _refuse_other_study(plan: StudyPlan) -> None:
     try:
         previous = read_manifest(plan.out_dir)
     except InputError:
+        if holds_configuration(plan.out_dir):
+            fix = "Choose another folder, such as `results` in it; what you wrote is kept."
+            found = f"a configuration, {MANIFEST}, which the study would overwrite"
+            raise InputError(Problem(str(plan.out_dir), "", found, "a folder for results alone", fix)) from None
         return  # a damaged study.yaml is written anew
     ours = {run.folder: run.identity for run in plan.runs}
     for run in previous.runs(plan.out_dir):

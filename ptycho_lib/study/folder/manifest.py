@@ -305,7 +305,7 @@ def read_manifest(out_dir: Path) -> StudyManifest:
     path = Path(out_dir) / MANIFEST
     fix = "Give the OUT_DIR of `ptycho-study run`; running it again writes the file anew."
     content = read_settings(path, fix)
-    if not {"format", "created", "train", "test"} & set(content):
+    if not _written_by_a_study(content):
         found = "a configuration or another file, not what a study wrote"
         fix = "Give the OUT_DIR of `ptycho-study run`, such as the folder `results` beside a configuration."
         raise InputError(Problem(str(path), "", found, "the folder of a study", fix))
@@ -313,6 +313,19 @@ def read_manifest(out_dir: Path) -> StudyManifest:
         return StudyManifest.model_validate(content)
     except ValidationError as error:
         raise InputError(validation_problems(error, str(path), StudyManifest, fix)) from None
+
+
+def holds_configuration(out_dir: Path) -> bool:
+    """Return whether the `study.yaml` of a folder is readable, and settings that a person wrote."""
+    try:
+        content = read_settings(Path(out_dir) / MANIFEST, "")
+    except InputError:
+        return False
+    return bool(content) and not _written_by_a_study(content)
+
+
+def _written_by_a_study(content: Mapping[str, object]) -> bool:
+    return bool({"format", "created", "train", "test"} & content.keys())
 
 
 def write_manifest(out_dir: Path, manifest: StudyManifest) -> None:

@@ -191,3 +191,17 @@ def test_starting_again_keeps_the_time_of_the_first_start(study):
     first = plan_of(study)
     claim(first)
     assert plan_of(study).manifest.created == first.manifest.created == read_manifest(study.out).created
+
+
+def test_a_configuration_in_the_output_folder_is_not_overwritten(study):
+    from ptycho_lib.study.execution.runner import claim
+
+    study.out.mkdir(exist_ok=True)
+    mine = study.out / "study.yaml"
+    mine.write_text("name: mine\n", encoding="utf-8")
+    with pytest.raises(InputError, match="would overwrite"):
+        claim(plan_of(study))
+    assert mine.read_text(encoding="utf-8") == "name: mine\n"
+    mine.write_bytes(b"")  # damaged
+    claim(plan_of(study))
+    assert read_manifest(study.out).created
