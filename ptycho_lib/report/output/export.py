@@ -119,7 +119,7 @@ def _scan(study: Path, manifest: StudyManifest, condition: str) -> PtychoDataset
     own = _own_scans(manifest)
     path = manifest.test.locate(study) if scan_of(manifest.config, condition) == TEST else Path(own[condition])
     if not path.is_file():
-        fix = "Put the data back there: probe and positions are taken from it."
+        fix = "Its probe and positions are needed: put it back, or run `ptycho-study status OUT_DIR --test FILE`."
         raise InputError(Problem(str(study), "test", f"no file {path}", "the test file", fix))
     return load_dataset(path)
 
