@@ -58,7 +58,9 @@ def _reference(results: StudyResults) -> list[str]:
         history = load_dataset(results.manifest.test.path).history
     except InputError:  # the data are elsewhere
         return facts
-    return facts + [f"The test file on its probe: {line}." for line in history if "probe" in line.lower()]
+    return facts + [
+        f"The test file on its probe: {line.removeprefix('probe: ')}." for line in history if "probe" in line.lower()
+    ]
 
 
 def _settings(results: StudyResults) -> str:
