@@ -14,11 +14,12 @@ from ptycho_lib.application.scan_reconstruction import ScanReconstruction, summa
 from ptycho_lib.config import EvaluationConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.data.options import ReadOptions, parse_options
-from ptycho_lib.evaluation.reconstruction import Reconstruction, reconstruct
+from ptycho_lib.evaluation.reconstruction import Reconstruction
 from ptycho_lib.networks.devices import configure_devices
 from ptycho_lib.networks.models import load_model as load_network
 from ptycho_lib.networks.network import ReconstructionNetwork
 from ptycho_lib.networks.prediction import PredictedPatches, predict_patches
+from ptycho_lib.study.reconstruct import stitched
 
 Progress = Callable[[int, int], None]
 
@@ -66,17 +67,7 @@ class TrainedNetwork:
 
     def stitch(self, seen: PredictedPatches, dataset: PtychoDataset) -> Reconstruction:
         """Stitch predicted patches as the run that trained the network did."""
-        options = self.evaluation
-        return reconstruct(
-            seen.patches,
-            seen.positions_px,
-            dataset,
-            min_illumination=options.min_illumination,
-            synchronise=options.synchronise_phases,
-            correct_drift=options.correct_phase_drift,
-            position_steps=options.position_correction_steps,
-            predicted=seen.usage,
-        )
+        return stitched(seen, dataset, self.evaluation)
 
     def reconstruct(
         self, scan: PtychoDataset | NewScan | str | Path, *, progress: Progress | None = None

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho_lib.config import ITERATIVE, NOMINAL, TRAIN, UNTRAINED
+from ptycho_lib.config import ITERATIVE, NOMINAL, TRAIN, UNTRAINED, EvaluationConfig
 from ptycho_lib.data.dataset import PtychoDataset
 from ptycho_lib.evaluation.reconstruction import Reconstruction, assess, reconstruct
 from ptycho_lib.evaluation.uncertainty import error_ratios, reliability
@@ -141,7 +141,7 @@ def reconstruct_all(
         for condition, data in run.conditions():
             for model, network in (predict or {}).items():
                 kept = _kept(run, model, condition, data)
-                results.objects[model, condition] = kept or _stitched(run, network, data)
+                results.objects[model, condition] = kept or stitched(network(data), data, run.config.evaluation)
             if condition != TRAIN:
                 for model in _iterative_models(run):
                     _iterate(run, model, condition, data, results, probes or {}, room)
@@ -176,8 +176,19 @@ def _iterative_models(run: OpenRun) -> Iterator[str]:
     yield from (model for model in run.models if model == ITERATIVE or model in run.config.hybrids)
 
 
-def _stitched(run: OpenRun, network: Predict, data: PtychoDataset) -> Reconstruction:
-    options, seen = run.config.evaluation, network(data)
+def stitched(seen: Patches, data: PtychoDataset, options: EvaluationConfig) -> Reconstruction:
+    """Stitch the patches that a network predicted for the patterns of `data`, as a study evaluates them.
+
+    Parameters
+    ----------
+    seen : Patches
+    data : PtychoDataset
+    options : EvaluationConfig
+
+    Returns
+    -------
+    Reconstruction
+    """
     return reconstruct(
         seen.patches,
         seen.positions_px,

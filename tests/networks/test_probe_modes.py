@@ -98,7 +98,8 @@ def test_the_first_guess_uses_all_modes_of_a_file_and_gains_from_them(partial):
     assert errors[1] < 0.75 * errors[0]
 
 
-@pytest.mark.parametrize(("model", "gridsize"), [("pinn", 2), ("baseline", 1)])
+@pytest.mark.parametrize("model", BUILDERS)
+@pytest.mark.parametrize("gridsize", [1, 2])
 def test_a_probe_at_prediction_is_what_the_network_would_have_been_built_with(data, partial, model, gridsize):
     config = small(gridsize=gridsize)
     trained = disturbed(BUILDERS[model](config, probe_in_use(data, config)))

@@ -297,7 +297,7 @@ def test_every_size_takes_the_same_number_of_gradient_steps(data, tmp_path):
         assert (trained.outcome.steps, trained.outcome.epochs) == (12, 4)  # rounded up to four epochs of three
 
 
-@pytest.mark.parametrize(("model", "count"), [("pinn", 1), ("baseline", 3)])
+@pytest.mark.parametrize(("model", "count"), [("pinn", 1), ("pinn", 3), ("baseline", 1), ("baseline", 3)])
 def test_a_handful_of_patterns_can_be_trained_on(data, tmp_path, model, count):
     trained = train_model(
         model, data.select(range(count)), study(merged_patches=8, steps=4, validations=1), 1, tmp_path
